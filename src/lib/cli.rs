@@ -1,0 +1,310 @@
+//! What the five bins share: arguments, exit statuses, progress. The only printing in the library.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use clap::{Arg, ArgAction, Parser, value_parser};
+use clap_complete::Shell;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::{
+    error::{Error, Result},
+    formats::{
+        rejects::{OnError, Rejects},
+        vectors::Form,
+    },
+    io::{self as files, Consumed, Input},
+};
+
+/// Parses the arguments of a bin, after answering `--completions SHELL` and `--man`; arranges that
+/// an interrupt (Ctrl-C, SIGTERM) removes unfinished outputs and ends with status 130.
+pub fn parse<A: Parser>() -> A {
+    let command = A::command()
+        .arg(
+            Arg::new("completions")
+                .long("completions")
+                .value_name("SHELL")
+                .value_parser(value_parser!(Shell))
+                .exclusive(true)
+                .help_heading("Help")
+                .help("Print completions for bash, zsh or fish"),
+        )
+        .arg(
+            Arg::new("man")
+                .long("man")
+                .action(ArgAction::SetTrue)
+                .exclusive(true)
+                .help_heading("Help")
+                .help("Print the manual page"),
+        );
+    let matches = command.clone().get_matches();
+    if let Some(&shell) = matches.get_one::<Shell>("completions") {
+        let (mut command, name) = (command.clone(), command.get_name().to_owned());
+        let mut bytes = Vec::new();
+        clap_complete::generate(shell, &mut command, name, &mut bytes);
+        print_and_leave(&bytes);
+    }
+    if matches.get_flag("man") {
+        let mut bytes = Vec::new();
+        let rendered = clap_mangen::Man::new(command).render(&mut bytes);
+        rendered.expect("writing into memory cannot fail");
+        print_and_leave(&bytes);
+    }
+    // a second handler is refused only if one is set already, which then does the same
+    let _ = ctrlc::set_handler(|| {
+        files::remove_temporaries();
+        std::process::exit(130);
+    });
+    A::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+fn print_and_leave(bytes: &[u8]) -> ! {
+    let done = io::stdout().write_all(bytes);
+    std::process::exit(if done.is_ok() { 0 } else { 1 })
+}
+
+/// The exit status of a bin; a failure is told on stderr under the program's name.
+///
+/// 0 done, or the reader of our output left early · 1 failed on data or I/O · 2 wrong usage ·
+/// 3 artefacts that do not belong together · 4 a floor was missed.
+pub fn exit(program: &str, result: Result<()>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    if error.is_broken_pipe() {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("{program}: {error}");
+    ExitCode::from(status(&error))
+}
+
+fn status(error: &Error) -> u8 {
+    match error {
+        Error::Usage(_) => 2,
+        Error::Mismatch { .. } => 3,
+        Error::Floor(_) => 4,
+        _ => 1,
+    }
+}
+
+/// `--threads` and `--quiet`.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct RunArgs {
+    /// Threads to use [default: the cores this process may use]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..), help_heading = "Running")]
+    pub threads: Option<u16>,
+    /// No progress and no closing summary on stderr
+    #[arg(long, short, help_heading = "Running")]
+    pub quiet: bool,
+}
+
+impl RunArgs {
+    /// Sets the size of the thread pool and returns it.
+    pub fn start_threads(&self) -> usize {
+        let threads = self.threads.map_or_else(default_threads, usize::from);
+        // fails only if a pool exists, and then this is not the first call
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+        threads
+    }
+
+    /// A line on stderr, unless `--quiet`.
+    pub fn say(&self, program: &str, text: &str) {
+        if !self.quiet {
+            eprintln!("{program}: {text}");
+        }
+    }
+}
+
+/// What Slurm granted, else what affinity and cgroups allow.
+fn default_threads() -> usize {
+    let granted = std::env::var("SLURM_CPUS_PER_TASK").ok().and_then(|text| text.parse().ok());
+    let allowed = std::thread::available_parallelism().map_or(1, usize::from);
+    granted.map_or(allowed, |granted: usize| granted.clamp(1, allowed))
+}
+
+/// What happens to records that cannot be used.
+#[derive(clap::Args, Clone, Debug)]
+pub struct RejectArgs {
+    /// stop at the first bad record, or skip it
+    #[arg(long, value_name = "stop|skip", default_value = "stop", help_heading = "Bad input")]
+    pub on_error: OnError,
+    /// With --on-error skip: write each refused record and the reason here, as JSON lines
+    #[arg(long, value_name = "FILE", help_heading = "Bad input")]
+    pub rejects: Option<PathBuf>,
+}
+
+impl RejectArgs {
+    /// The place where refused records go.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a file without `--on-error skip`; [`Error::Io`] if it cannot be made.
+    pub fn open(&self) -> Result<Rejects> {
+        if self.rejects.is_some() && self.on_error == OnError::Stop {
+            return Err(Error::Usage("--rejects needs --on-error skip".into()));
+        }
+        Rejects::open(self.on_error, self.rejects.as_deref())
+    }
+}
+
+/// The inputs of a bin in order; none means standard input.
+///
+/// # Errors
+/// [`Error::Io`] for the first that cannot be opened.
+pub fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>> {
+    if paths.is_empty() {
+        if io::stdin().is_terminal() {
+            eprintln!("reading from the terminal; Ctrl-D ends the input, --help tells more");
+        }
+        return Ok(vec![Input::open(Path::new("-"))?]);
+    }
+    paths.iter().map(|path| Input::open(path)).collect()
+}
+
+/// The form of an output of vectors: `--format`, else the extension, else by who reads it.
+///
+/// # Errors
+/// [`Error::Usage`] for an extension that says nothing, and for binary forms on a terminal.
+pub fn vector_form(output: &Path, format: Option<Form>) -> Result<Form> {
+    let to_terminal = output == Path::new("-") && io::stdout().is_terminal();
+    let form = match (format, output.extension().and_then(|extension| extension.to_str())) {
+        (Some(form), _) => form,
+        (None, _) if to_terminal => Form::JsonLines,
+        (None, _) if output == Path::new("-") => Form::Arrow,
+        (None, Some(extension)) => Form::of_extension(extension).ok_or_else(|| {
+            Error::Usage(format!(
+                "{}: want .parquet, .arrow or .jsonl, got .{extension}; or say --format",
+                output.display()
+            ))
+        })?,
+        (None, None) => Form::Parquet,
+    };
+    if to_terminal && form != Form::JsonLines {
+        return Err(Error::Usage(
+            "will not write binary data to a terminal; say --format jsonl, -o FILE, or pipe it"
+                .into(),
+        ));
+    }
+    Ok(form)
+}
+
+/// Progress on stderr: one bar if stderr is a terminal, else a plain line every 30 s.
+pub struct Progress {
+    program: &'static str,
+    unit: &'static str,
+    shown: Shown,
+    started: Instant,
+    count: u64,
+    sources: Vec<Consumed>,
+}
+
+enum Shown {
+    Nothing,
+    Bar(ProgressBar),
+    Lines { next: Instant },
+}
+
+const LINE_EVERY: Duration = Duration::from_secs(30);
+
+impl Progress {
+    /// Counts `unit`s (`docs`); the share of `sources` that was read gives the time left.
+    pub fn new(
+        program: &'static str,
+        unit: &'static str,
+        sources: Vec<Consumed>,
+        run: &RunArgs,
+    ) -> Progress {
+        let shown = if run.quiet {
+            Shown::Nothing
+        } else if io::stderr().is_terminal() {
+            let bar = ProgressBar::new(1000);
+            let style = ProgressStyle::with_template("{bar:30} {msg}").expect("a valid template");
+            bar.set_style(style);
+            Shown::Bar(bar)
+        } else {
+            Shown::Lines { next: Instant::now() + LINE_EVERY }
+        };
+        Progress { program, unit, shown, started: Instant::now(), count: 0, sources }
+    }
+
+    /// Counts `more` done.
+    pub fn add(&mut self, more: u64) {
+        self.count += more;
+        match &mut self.shown {
+            Shown::Nothing => {}
+            Shown::Bar(bar) => {
+                let message = message(self.count, self.unit, self.started, &self.sources);
+                bar.set_position((share(&self.sources).unwrap_or(0.0) * 1000.0) as u64);
+                bar.set_message(message);
+            }
+            Shown::Lines { next } if Instant::now() >= *next => {
+                *next = Instant::now() + LINE_EVERY;
+                let message = message(self.count, self.unit, self.started, &self.sources);
+                eprintln!("{}: {message}", self.program);
+            }
+            Shown::Lines { .. } => {}
+        }
+    }
+
+    /// Takes the bar away; returns the count and the seconds it took.
+    pub fn finish(self) -> (u64, f64) {
+        if let Shown::Bar(bar) = self.shown {
+            bar.finish_and_clear();
+        }
+        (self.count, self.started.elapsed().as_secs_f64())
+    }
+}
+
+/// The mean share read over all sources that know their size; none if one does not.
+fn share(sources: &[Consumed]) -> Option<f64> {
+    let shares: Vec<f64> = sources.iter().map(Consumed::share).collect::<Option<_>>()?;
+    (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
+}
+
+fn message(count: u64, unit: &str, started: Instant, sources: &[Consumed]) -> String {
+    let seconds = started.elapsed().as_secs_f64();
+    let mut text = format!("{count} {unit}, {:.0} {unit}/s", count as f64 / seconds.max(1e-9));
+    if let Some(share) = share(sources).filter(|&share| share > 0.0) {
+        let left = seconds * (1.0 - share) / share;
+        text += &format!(", about {} left", clock(left));
+    }
+    text
+}
+
+/// Seconds as `12 s`, `3 min 05 s` or `2 h 10 min`.
+pub fn clock(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_those_of_the_contract() {
+        assert_eq!(status(&Error::line("f", 1, "x", "y")), 1);
+        assert_eq!(status(&Error::Usage("u".into())), 2);
+        assert_eq!(status(&Error::Floor("f".into())), 4);
+    }
+
+    #[test]
+    fn the_extension_chooses_the_form() {
+        assert_eq!(vector_form(Path::new("a.parquet"), None).unwrap(), Form::Parquet);
+        assert_eq!(vector_form(Path::new("a.jsonl"), None).unwrap(), Form::JsonLines);
+        assert_eq!(vector_form(Path::new("a.jsonl"), Some(Form::Arrow)).unwrap(), Form::Arrow);
+        assert!(vector_form(Path::new("a.txt"), None).is_err());
+    }
+
+    #[test]
+    fn clock_reads_well() {
+        assert_eq!(clock(59.4), "59 s");
+        assert_eq!(clock(185.0), "3 min 05 s");
+        assert_eq!(clock(7800.0), "2 h 10 min");
+    }
+}

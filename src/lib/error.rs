@@ -1,0 +1,112 @@
+//! The one error of the library: it names the thing, the place, what was wanted and what was found.
+//!
+//! Messages are lower case and carry the remedy where there is one. Exit codes belong to `cli`; this
+//! module only keeps apart what they need kept apart.
+
+use std::{io, path::Path};
+
+/// Everything that can go wrong on data, files, artefacts or devices.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Reading or writing failed; `path` is the file's name, or `<stdin>`, `<stdout>`.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file as the user named it.
+        path: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// One record of a text input is bad: `FILE:LINE: want …, got …`.
+    #[error("{file}:{line}: want {wanted}, got {found}")]
+    Line {
+        /// The file as the user named it.
+        file: String,
+        /// Line (or row) number from 1.
+        line: u64,
+        /// What would have been right.
+        wanted: String,
+        /// What stood there.
+        found: String,
+    },
+    /// A file as a whole is not what it should be.
+    #[error("{path}: {reason}")]
+    Format {
+        /// The file as the user named it.
+        path: String,
+        /// What is wrong, and the remedy.
+        reason: String,
+    },
+    /// Two artefacts do not belong together.
+    #[error("{what}: want {expected}, got {got}; {remedy}")]
+    Mismatch {
+        /// Which property of which artefacts.
+        what: String,
+        /// The value of the artefact that sets the rule.
+        expected: String,
+        /// The value of the one that breaks it.
+        got: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A request that makes no sense whatever the data are.
+    #[error("{0}")]
+    Usage(String),
+    /// A measure lies below the floor that the user set.
+    #[error("{0}")]
+    Floor(String),
+    /// A weight that is not finite and above zero.
+    #[error("want a finite weight above 0, got {weight} for term {term}")]
+    Weight {
+        /// The term that carries it.
+        term: u32,
+        /// The offending value.
+        weight: f32,
+    },
+    /// Terms that do not strictly ascend.
+    #[error("want strictly ascending terms, got {next} after {previous}")]
+    Order {
+        /// The term before.
+        previous: u32,
+        /// The term that should have been larger.
+        next: u32,
+    },
+    /// The tensor library failed.
+    #[error("tensor: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// `Result` with the library's error.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An input or output error at `path`.
+    pub fn io(path: impl AsRef<Path>, source: io::Error) -> Error {
+        Error::Io { path: path.as_ref().display().to_string(), source }
+    }
+
+    /// A bad record at `file:line`.
+    pub fn line(
+        file: &str,
+        line: u64,
+        wanted: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Error {
+        Error::Line { file: file.to_owned(), line, wanted: wanted.into(), found: found.into() }
+    }
+
+    /// A file that is broken as a whole.
+    pub fn format(path: impl AsRef<Path>, reason: impl Into<String>) -> Error {
+        Error::Format { path: path.as_ref().display().to_string(), reason: reason.into() }
+    }
+
+    /// Whether it came from a reader of our output that left early, which is no failure.
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// Whether it concerns one record, so that `--on-error skip` may go on behind it.
+    pub fn is_record(&self) -> bool {
+        matches!(self, Error::Line { .. })
+    }
+}

@@ -1,0 +1,9 @@
+#![doc = include_str!("../../ARCHITECTURE.md")]
+
+pub mod cli;
+pub mod error;
+pub mod formats;
+pub mod io;
+pub mod sparse;
+
+pub use error::{Error, Result};

@@ -1,0 +1,81 @@
+//! A module imports only from floors below its own: the architecture, as a test.
+use std::{fs, path::Path};
+
+/// From the ground up. `lib.rs` stands outside: it only lists modules.
+const FLOORS: [&[&str]; 6] = [
+    &["error"],
+    &["sparse", "device", "io"],
+    &["formats", "text", "ops"],
+    &["model", "index", "eval"],
+    &["train", "encode", "search"],
+    &["cli"],
+];
+
+#[test]
+fn modules_import_only_from_below() {
+    let floor = |module: &str| FLOORS.iter().position(|floor| floor.contains(&module));
+    let mut broken = Vec::new();
+    visit(Path::new("src/lib"), &mut |path, source| {
+        let inside = path.strip_prefix("src/lib").unwrap();
+        let module = inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
+        if module == "lib" {
+            return;
+        }
+        let here = floor(module).unwrap_or_else(|| panic!("{module} stands on no floor"));
+        for name in names_under_crate(source) {
+            if name != module && floor(&name).is_some_and(|there| there >= here) {
+                broken.push(format!("{}: {module} imports {name}", path.display()));
+            }
+        }
+    });
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn sees_every_form_of_import() {
+    let source =
+        "// crate::not_code\nuse crate::{Error, a::{x, y},\n  b::c as d};\nfn f(v: crate::e::V) {}";
+    assert_eq!(names_under_crate(source), ["Error", "a", "b", "e"]);
+}
+
+/// The names directly under `crate::`, grouped imports included, comment lines left out.
+fn names_under_crate(source: &str) -> Vec<String> {
+    let code: String = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    code.split("crate::").skip(1).flat_map(items).map(first_word).collect()
+}
+
+/// `{a::{x, y}, b}; …` gives `a::{x, y}` and `b`; anything else gives itself.
+fn items(after: &str) -> Vec<&str> {
+    let Some(group) = after.strip_prefix('{') else { return vec![after] };
+    let (mut depth, mut start, mut items) = (0, 0, Vec::new());
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                items.push(&group[start..at]);
+                start = at + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    items
+}
+
+fn first_word(item: &str) -> String {
+    item.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+fn visit(dir: &Path, each: &mut impl FnMut(&Path, &str)) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            visit(&path, each);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            each(&path, &fs::read_to_string(&path).unwrap());
+        }
+    }
+}

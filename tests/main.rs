@@ -1,0 +1,3 @@
+//! The one integration crate: what holds across modules, and what the programs do from outside.
+
+mod floors;
