@@ -5,5 +5,6 @@ pub mod error;
 pub mod formats;
 pub mod io;
 pub mod sparse;
+pub mod text;
 
 pub use error::{Error, Result};
