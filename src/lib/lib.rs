@@ -4,6 +4,7 @@ pub mod cli;
 pub mod error;
 pub mod formats;
 pub mod io;
+pub mod model;
 pub mod sparse;
 pub mod text;
 
