@@ -2,3 +2,4 @@
 
 mod floors;
 mod formats;
+mod golden;
