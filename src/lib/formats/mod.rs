@@ -1,4 +1,5 @@
 //! Bytes to values and back.
 
 pub mod rejects;
+pub mod trec;
 pub mod vectors;
