@@ -1,0 +1,139 @@
+//! l0-eval: runs and judgements in, measures out.
+//!
+//!     l0-eval qrels/test.tsv bm25.run -m nDCG@10 -m R@100
+//!     l0-query corpus.l0x queries.jsonl --format trec | l0-eval qrels/test.tsv - --min nDCG@10=0.35
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, value_parser};
+use l0::{
+    Error, Result, cli,
+    eval::{self, Detail, Floor, Format, IdenticalIds, Measure, Scores},
+    formats::{
+        rejects::Rejects,
+        trec::{Qrels, Run},
+    },
+    io::{Input, Output},
+};
+
+const PROGRAM: &str = "l0-eval";
+
+const EXAMPLES: &str = "\
+Examples:
+  BM25 over the demonstration corpus, a gate on its quality
+    l0-encode --model bm25 testdata/demo/corpus.jsonl | l0-index - -o demo.l0x
+    l0-query demo.l0x testdata/demo/queries.jsonl --format trec -o demo.run
+    l0-eval testdata/demo/qrels/test.tsv demo.run --min nDCG@10=0.3
+
+  Query by query, and what the judgements make of a second run
+    l0-eval testdata/trec/qrels testdata/trec/run -m nDCG@10 -m 'P(rel=2)@5' -q
+    l0-eval testdata/trec/qrels testdata/trec/run --compare testdata/trec/baseline
+
+Measures: nDCG RR AP P R Success Judged Bpref Rprec NumQ NumRet NumRel NumRelRet, with @CUTOFF and
+(rel=GRADE) as in ir_measures, computed as trec_eval 10 computes them: hits by score, equal scores by
+document id descending, the rank column passed over; a judged query without hits counts 0.";
+
+/// Measures runs against judgements, and compares runs.
+#[derive(Parser)]
+#[command(name = "l0-eval", version, after_long_help = EXAMPLES)]
+struct Args {
+    /// Judgements, TREC or BEIR; `-` for stdin
+    qrels: PathBuf,
+    /// Runs in TREC format; `-` for stdin
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// What to measure, as ir_measures names it; may be repeated
+    /// [default: nDCG@10, RR@10, R@100, AP]
+    #[arg(short, long = "measure", value_name = "MEASURE")]
+    measures: Vec<Measure>,
+    /// A value for each query first, then `all`
+    #[arg(short = 'q', long)]
+    per_query: bool,
+    /// text, jsonl or markdown
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    format: Format,
+    /// Where the results go
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
+    /// The least value a measure may have, else exit status 4; may be repeated
+    #[arg(long, value_name = "MEASURE=VALUE")]
+    min: Vec<Floor>,
+    /// Take out the hit whose document id is the query's
+    #[arg(long)]
+    ignore_identical_ids: bool,
+    /// Compare each run with this one: paired t and randomisation tests
+    #[arg(long, value_name = "BASELINE", conflicts_with = "per_query", help_heading = "Comparing")]
+    compare: Option<PathBuf>,
+    /// Random exchanges in the randomisation test
+    #[arg(long, value_name = "N", default_value_t = eval::PERMUTATIONS, help_heading = "Comparing",
+          value_parser = value_parser!(u32).range(1..))]
+    permutations: u32,
+    /// What the random exchanges start from
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Comparing")]
+    seed: u64,
+    #[command(flatten)]
+    rejects: cli::RejectArgs,
+    /// Threads to use [default: the cores this process may use]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..), help_heading = "Running")]
+    threads: Option<u16>,
+    /// No notes on stderr
+    #[arg(long, help_heading = "Running")]
+    quiet: bool,
+}
+
+fn main() -> ExitCode {
+    cli::exit(PROGRAM, run(&cli::parse()))
+}
+
+fn run(args: &Args) -> Result<()> {
+    let notes = cli::RunArgs { threads: args.threads, quiet: args.quiet };
+    notes.start_threads();
+    let mut rejects = args.rejects.open()?;
+    let done = measure(args, &notes, &mut rejects);
+    if rejects.count() > 0 {
+        notes.say(PROGRAM, &format!("{} lines were refused", rejects.count()));
+    }
+    rejects.finish(1)?; // what was refused is kept whatever came after
+    done
+}
+
+fn measure(args: &Args, notes: &cli::RunArgs, rejects: &mut Rejects) -> Result<()> {
+    let paths = || args.runs.iter().chain(&args.compare).chain([&args.qrels]);
+    if paths().filter(|path| *path == Path::new("-")).count() > 1 {
+        return Err(Error::Usage("want `-` (stdin) once at most".into()));
+    }
+    let mut output = Output::create(&args.output)?;
+    let mut runs = cli::inputs(&args.runs)?;
+    runs.extend(args.compare.as_deref().map(Input::open).transpose()?);
+    let qrels = Qrels::read(Input::open(&args.qrels)?, rejects)?;
+    if qrels.repeated() > 0 {
+        let text = format!("{} judgements come again; the last one holds", qrels.repeated());
+        notes.say(PROGRAM, &text);
+    }
+    let measures = eval::measures_to_take(&args.measures, &args.min);
+    let identical =
+        if args.ignore_identical_ids { IdenticalIds::Ignore } else { IdenticalIds::Keep };
+    let scores = runs.into_iter().map(|input| {
+        let run = Run::read(input, rejects)?;
+        let scores = eval::evaluate(&qrels, &run, &measures, identical)?;
+        scores.notes().iter().for_each(|note| notes.say(PROGRAM, note));
+        Ok(scores)
+    });
+    let mut scores: Vec<Scores> = scores.collect::<Result<_>>()?;
+    let baseline = args.compare.as_ref().and_then(|_| scores.pop());
+    let detail = if args.per_query { Detail::PerQuery } else { Detail::Overall };
+    let written = match &baseline {
+        None => eval::render(&mut output, &scores, args.format, detail),
+        Some(baseline) => scores.iter().try_for_each(|run| {
+            let comparisons = eval::compare(run, baseline, args.seed, args.permutations);
+            let names = (run.run.as_str(), baseline.run.as_str());
+            eval::render_comparisons(&mut output, names, &comparisons, args.format)
+        }),
+    };
+    written.map_err(|source| Error::io(output.name(), source))?;
+    output.commit()?;
+    Floor::check(&args.min, &scores)
+}
