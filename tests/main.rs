@@ -1,3 +1,5 @@
 //! The one integration crate: what holds across modules, and what the programs do from outside.
 
+mod eval_program;
 mod floors;
+mod trec_eval;

@@ -32,9 +32,10 @@ Examples:
     l0-eval testdata/trec/qrels testdata/trec/run -m nDCG@10 -m 'P(rel=2)@5' -q
     l0-eval testdata/trec/qrels testdata/trec/run --compare testdata/trec/baseline
 
-Measures: nDCG RR AP P R Success Judged Bpref Rprec NumQ NumRet NumRel NumRelRet, with @CUTOFF and
-(rel=GRADE) as in ir_measures, computed as trec_eval 10 computes them: hits by score, equal scores by
-document id descending, the rank column passed over; a judged query without hits counts 0.";
+Measures: nDCG RR AP P R Success Judged Bpref Rprec NumQ NumRet NumRel NumRelRet, with @CUTOFF
+and (rel=GRADE) as in ir_measures, computed as trec_eval 10 computes them: hits by score, equal
+scores by document id descending, the rank column passed over; a judged query without hits
+counts 0.";
 
 /// Measures runs against judgements, and compares runs.
 #[derive(Parser)]

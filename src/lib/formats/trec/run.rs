@@ -33,25 +33,18 @@ impl Run {
     pub fn read(input: Input, rejects: &mut Rejects) -> Result<Run> {
         let mut run = Run { name: input.name().to_owned(), rankings: BTreeMap::new() };
         let name = run.name.clone();
-        // lines of one query mostly follow each other: its ranking stays outside the map meanwhile
-        let mut qid = String::new();
-        let mut ranking = Ranking::default();
         each_line(input, rejects, |number, text| {
-            let parsed = parse_run_line(text);
-            let (line_qid, docno, score) = parsed
+            let (qid, docno, score) = parse_run_line(text)
                 .map_err(|Unlike { wanted, found }| Error::line(&name, number, wanted, found))?;
-            if line_qid != qid {
-                let other = run.rankings.remove(line_qid).unwrap_or_default();
-                let done = std::mem::replace(&mut ranking, other);
-                let done_qid = std::mem::replace(&mut qid, line_qid.to_owned());
-                run.put_back(done_qid, done);
-            }
+            let ranking = match run.rankings.get_mut(qid) {
+                Some(ranking) => ranking,
+                None => run.rankings.entry(qid.to_owned()).or_default(),
+            };
             ranking.push(docno, score, number).ok_or_else(|| {
                 let reason = "want at most 4294967295 lines and 4 GiB of document ids a query";
                 Error::format(&name, reason)
             })
         })?;
-        run.put_back(qid, ranking);
         if run.rankings.is_empty() {
             return Err(Error::format(&name, format!("want run lines {RUN_LINE}, got none")));
         }
@@ -59,12 +52,6 @@ impl Run {
             ranking.refuse_repeated(&name, qid, rejects)?;
         }
         Ok(run)
-    }
-
-    fn put_back(&mut self, qid: String, ranking: Ranking) {
-        if !ranking.hits.is_empty() {
-            self.rankings.insert(qid, ranking);
-        }
     }
 
     /// The input's name.
