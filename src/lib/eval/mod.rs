@@ -8,8 +8,10 @@ mod measures;
 mod names;
 mod render;
 mod report;
+mod sparsity;
 
 pub use compare::{Chance, Comparison, PERMUTATIONS, compare};
 pub use measures::{Gain, JudgedRanking, Measure};
 pub use render::{Detail, Format, render, render_comparisons};
 pub use report::{Floor, IdenticalIds, Scores, evaluate, measures_to_take};
+pub use sparsity::{Tally, flops, render_sparsity};

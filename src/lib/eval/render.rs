@@ -132,7 +132,7 @@ fn decimals(measure: Measure, value: f64) -> String {
     if measure.is_count() { format!("{value:.0}") } else { format!("{value:.4}") }
 }
 
-fn row(output: &mut impl Write, cells: impl Iterator<Item = String>) -> io::Result<()> {
+pub(super) fn row(output: &mut impl Write, cells: impl Iterator<Item = String>) -> io::Result<()> {
     writeln!(output, "| {} |", cells.collect::<Vec<_>>().join(" | "))
 }
 
