@@ -143,3 +143,17 @@ fn bad_lines_can_be_skipped_and_kept() {
     check_refused(&[&[QRELS, "-"], &skip[..]].concat(), "bad\n", 1, "got none");
     assert!(fs::read_to_string(&rejects).unwrap().contains("\"record\":\"bad\""));
 }
+
+#[test]
+fn results_of_several_seeds_become_a_table_and_a_drawing() {
+    let folder = tempfile::tempdir().unwrap();
+    let svg = folder.path().join("front.svg");
+    let results = "{\"name\":\"a\",\"method\":\"l0\",\"ndcg\":0.3,\"flops\":1,\"seed\":0}\n\
+                   {\"name\":\"a\",\"method\":\"l0\",\"ndcg\":0.4,\"flops\":2,\"seed\":1}\n";
+    let table = "method\tname\tseeds\tflops\tnDCG@10\tfront\nl0\ta\t2\t1.5000\t0.3500\tyes\n";
+    check(&["tradeoff", "-", "--svg", svg.to_str().unwrap()], results, table);
+    let drawn = fs::read_to_string(&svg).unwrap();
+    assert!(drawn.starts_with("<svg ") && drawn.contains(">Pareto front<"));
+    check(&["tradeoff", "-", "--svg", "-"], results, &drawn);
+    check_refused(&["tradeoff"], "{\"name\":1}\n", 1, "<stdin>:1: want {\"name\"");
+}

@@ -8,10 +8,10 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, value_parser};
+use clap::{Parser, Subcommand, value_parser};
 use l0::{
     Error, Result, cli,
-    eval::{self, Detail, Floor, Format, IdenticalIds, Measure, Scores},
+    eval::{self, Detail, Floor, Format, IdenticalIds, Measure, Outcome, Scores},
     formats::{
         rejects::Rejects,
         trec::{Qrels, Run},
@@ -40,9 +40,13 @@ counts 0.";
 /// Measures runs against judgements, and compares runs.
 #[derive(Parser)]
 #[command(name = "l0-eval", version, after_long_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Args {
+    #[command(subcommand)]
+    task: Option<Task>,
     /// Judgements, TREC or BEIR; `-` for stdin
-    qrels: PathBuf,
+    #[arg(required = true)]
+    qrels: Option<PathBuf>,
     /// Runs in TREC format; `-` for stdin
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
@@ -85,8 +89,41 @@ struct Args {
     quiet: bool,
 }
 
+#[derive(Subcommand)]
+enum Task {
+    /// Tell and draw effectiveness against FLOPS, the Pareto front marked
+    Tradeoff {
+        /// JSON lines, or an array, of {"name", "method", "ndcg", "flops"}, one a seed
+        #[arg(value_name = "RESULTS")]
+        results: Vec<PathBuf>,
+        /// Where the drawing goes
+        #[arg(long, value_name = "OUT")]
+        svg: Option<PathBuf>,
+    },
+}
+
 fn main() -> ExitCode {
-    cli::exit(PROGRAM, run(&cli::parse()))
+    let args: Args = cli::parse();
+    let done = match &args.task {
+        None => run(&args),
+        Some(Task::Tradeoff { results, svg }) => tradeoff(results, svg.as_deref()),
+    };
+    cli::exit(PROGRAM, done)
+}
+
+fn tradeoff(results: &[PathBuf], svg: Option<&Path>) -> Result<()> {
+    let stdout = Path::new("-");
+    let mut table = Output::create(stdout)?;
+    let drawing = svg.map(Output::create).transpose()?;
+    let outcomes = cli::inputs(results)?.into_iter().map(Outcome::read);
+    let points = eval::points(&outcomes.collect::<Result<Vec<_>>>()?.concat());
+    if svg != Some(stdout) {
+        eval::render_points(&mut table, &points).map_err(|e| Error::io(table.name(), e))?;
+        table.commit()?;
+    }
+    let Some(mut drawing) = drawing else { return Ok(()) };
+    eval::plot(&mut drawing, &points).map_err(|source| Error::io(drawing.name(), source))?;
+    drawing.commit()
 }
 
 fn run(args: &Args) -> Result<()> {
@@ -102,14 +139,15 @@ fn run(args: &Args) -> Result<()> {
 }
 
 fn measure(args: &Args, notes: &cli::RunArgs, rejects: &mut Rejects) -> Result<()> {
-    let paths = || args.runs.iter().chain(&args.compare).chain([&args.qrels]);
+    let qrels = args.qrels.as_ref().expect("clap wants it where no subcommand is given");
+    let paths = || args.runs.iter().chain(&args.compare).chain([qrels]);
     if paths().filter(|path| *path == Path::new("-")).count() > 1 {
         return Err(Error::Usage("want `-` (stdin) once at most".into()));
     }
     let mut output = Output::create(&args.output)?;
     let mut runs = cli::inputs(&args.runs)?;
     runs.extend(args.compare.as_deref().map(Input::open).transpose()?);
-    let qrels = Qrels::read(Input::open(&args.qrels)?, rejects)?;
+    let qrels = Qrels::read(Input::open(qrels)?, rejects)?;
     if qrels.repeated() > 0 {
         let text = format!("{} judgements come again; the last one holds", qrels.repeated());
         notes.say(PROGRAM, &text);

@@ -6,12 +6,16 @@
 mod compare;
 mod measures;
 mod names;
+mod plot;
 mod render;
 mod report;
 mod sparsity;
+mod tradeoff;
 
 pub use compare::{Chance, Comparison, PERMUTATIONS, compare};
 pub use measures::{Gain, JudgedRanking, Measure};
+pub use plot::plot;
 pub use render::{Detail, Format, render, render_comparisons};
 pub use report::{Floor, IdenticalIds, Scores, evaluate, measures_to_take};
 pub use sparsity::{Tally, flops, render_sparsity};
+pub use tradeoff::{Outcome, Point, Spread, points, render_points};
