@@ -64,12 +64,12 @@ fn reads_gzip_and_lines_that_end_as_on_windows() {
 #[test]
 fn notes_go_to_stderr_and_can_be_silenced() {
     let outcome = l0_eval(&[QRELS, RUN], b"");
-    assert!(outcome.stderr.contains("1 of 8 judged queries have no hit and count 0"));
-    assert!(outcome.stderr.contains("1 queries are not judged and do not count"));
+    assert!(outcome.stderr.contains("judged queries without a hit, they count 0: 1 of 8"));
+    assert!(outcome.stderr.contains("queries that are not judged and do not count: 1"));
     assert_eq!(l0_eval(&[QRELS, RUN, "--quiet"], b"").stderr, "");
     let twice = l0_eval(&["-", RUN, "-m", "NumRel"], b"q1 0 a 1\nq1 0 a 0\n");
     assert_eq!(twice.stdout, "NumRel\t0\n");
-    assert!(twice.stderr.contains("1 judgements come again; the last one holds"));
+    assert!(twice.stderr.contains("judgements that come again, the last one holds: 1"));
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn run(args: &Args) -> Result<()> {
     let mut rejects = args.rejects.open()?;
     let done = measure(args, &notes, &mut rejects);
     if rejects.count() > 0 {
-        notes.say(PROGRAM, &format!("{} lines were refused", rejects.count()));
+        notes.say(PROGRAM, &format!("lines that were refused: {}", rejects.count()));
     }
     rejects.finish(1)?; // what was refused is kept whatever came after
     done
@@ -149,7 +149,7 @@ fn measure(args: &Args, notes: &cli::RunArgs, rejects: &mut Rejects) -> Result<(
     runs.extend(args.compare.as_deref().map(Input::open).transpose()?);
     let qrels = Qrels::read(Input::open(qrels)?, rejects)?;
     if qrels.repeated() > 0 {
-        let text = format!("{} judgements come again; the last one holds", qrels.repeated());
+        let text = format!("judgements that come again, the last one holds: {}", qrels.repeated());
         notes.say(PROGRAM, &text);
     }
     let measures = eval::measures_to_take(&args.measures, &args.min);

@@ -116,10 +116,10 @@ impl Scores {
         let Scores { run, missing, unjudged, .. } = self;
         let judged = self.queries.len();
         let missing = (*missing > 0).then(|| {
-            format!("{run}: {missing} of {judged} judged queries have no hit and count 0")
+            format!("{run}: judged queries without a hit, they count 0: {missing} of {judged}")
         });
         let unjudged = (*unjudged > 0)
-            .then(|| format!("{run}: {unjudged} queries are not judged and do not count"));
+            .then(|| format!("{run}: queries that are not judged and do not count: {unjudged}"));
         missing.into_iter().chain(unjudged).collect()
     }
 
