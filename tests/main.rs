@@ -1,5 +1,7 @@
 //! The one integration crate: what holds across modules, and what the programs do from outside.
 
+mod eval_program;
 mod floors;
 mod formats;
 mod golden;
+mod trec_eval;
