@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod error;
 pub mod formats;
+pub mod index;
 pub mod io;
 pub mod sparse;
 

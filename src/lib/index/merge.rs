@@ -1,0 +1,133 @@
+//! Several indexes to one.
+
+use std::io::Write;
+
+use super::{
+    builder::{self, Artefacts, Contents},
+    docnos::Docnos,
+    file::{Index, Metadata},
+    layout::Section,
+    postings::DocId,
+    texts::{self, StoredText, TextWriter},
+};
+use crate::{
+    error::{Error, Result},
+    sparse::TermId,
+};
+
+/// Writes the documents of all `indexes`, in the order of the arguments, as one index with the
+/// tokenizer and the query table of the first.
+///
+/// With f32 weights the bytes are those of an index built from all rows at once. With u8 each stored
+/// weight is rounded once more if its term's largest weight differs between the indexes.
+///
+/// # Errors
+/// [`Error::Mismatch`] for indexes of different vocabularies, models, query tables or weights;
+/// [`Error::Format`] for a document id that two of them have, and for a damaged index; [`Error::Io`].
+pub fn merge(indexes: &[Index], output: &mut dyn Write, name: &str) -> Result<Metadata> {
+    let Some(first) = indexes.first() else {
+        return Err(Error::Usage("want at least one index to merge".into()));
+    };
+    indexes[1..].iter().try_for_each(|other| check_kinship(first, other))?;
+    let metadata = first.metadata();
+    let artefacts = Artefacts {
+        vocabulary: metadata.vocabulary.clone(),
+        model: metadata.model.clone(),
+        tokenizer: first.tokenizer().to_vec(),
+        query_weights: first.query_weights(),
+        query_source: metadata.query_weights.clone(),
+    };
+    let mut docnos = Docnos::new();
+    let mut texts = TextWriter::default();
+    let mut offsets = Vec::with_capacity(indexes.len());
+    for index in indexes {
+        offsets.push(docnos.len() as u32);
+        let docs = docnos.len() as u64 + index.len() as u64;
+        if docs >= u64::from(u32::MAX) {
+            let reason = format!("want fewer than {} documents, got {docs}", u32::MAX);
+            return Err(Error::format(index.name(), reason));
+        }
+        add_docnos(&mut docnos, index, indexes, &offsets)?;
+        add_texts(&mut texts, index)?;
+    }
+    let terms = (0..).map(TermId).take(metadata.vocabulary_size);
+    let max = |term| {
+        let largest = |index: &Index| index.list(term).map(|list| list.max());
+        indexes.iter().map(largest).try_fold(0.0, |max, next| next.map(|next| next.max(max)))
+    };
+    let maxima = terms.map(max).collect::<Result<Vec<f32>>>()?;
+    let contents = Contents { weights: metadata.weights, docnos, texts, maxima };
+    builder::write(contents, &artefacts, output, name, |term, each| {
+        for (index, offset) in indexes.iter().zip(&offsets) {
+            let mut cursor = index.list(term)?.cursor();
+            while cursor.doc() != DocId::END {
+                each(DocId(offset + cursor.doc().0), cursor.weight())?;
+                cursor.advance();
+            }
+            if cursor.is_broken() {
+                return Err(index.damaged_list(term));
+            }
+        }
+        Ok(())
+    })
+}
+
+fn check_kinship(first: &Index, other: &Index) -> Result<()> {
+    let (left, right) = (first.metadata(), other.metadata());
+    let model = |model: &Option<String>| model.clone().unwrap_or_else(|| "unknown".into());
+    let tables = first.section(Section::QueryTable) == other.section(Section::QueryTable);
+    let other_table = if tables { &left.query_weights } else { &right.query_weights };
+    let pairs = [
+        ("vocabulary fingerprint", left.vocabulary.clone(), right.vocabulary.clone()),
+        ("model fingerprint", model(&left.model), model(&right.model)),
+        ("weights", left.weights.to_string(), right.weights.to_string()),
+        ("query weights", left.query_weights.clone(), other_table.clone()),
+    ];
+    for (at, (what, expected, got)) in pairs.into_iter().enumerate() {
+        if expected != got || (at == 3 && !tables) {
+            return Err(Error::Mismatch {
+                what: format!("{}: {what}", other.name()),
+                expected: format!("{expected}, as in {}", first.name()),
+                got,
+                remedy: "indexes merge if model, tokenizer, --weights and --query-weights agree"
+                    .into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn add_docnos(
+    docnos: &mut Docnos,
+    index: &Index,
+    indexes: &[Index],
+    offsets: &[u32],
+) -> Result<()> {
+    for doc in (0..index.metadata().docs).map(DocId) {
+        let id = index.docno(doc)?;
+        if let Err(earlier) = docnos.insert(id) {
+            let holder = offsets.partition_point(|&offset| offset <= earlier.0) - 1;
+            let reason = format!(
+                "want document ids that are new, got `{id}` as document {}, which document {} of {} has",
+                doc.0 + 1,
+                earlier.0 - offsets[holder] + 1,
+                indexes[holder].name()
+            );
+            return Err(Error::format(index.name(), reason));
+        }
+    }
+    Ok(())
+}
+
+fn add_texts(writer: &mut TextWriter, index: &Index) -> Result<()> {
+    let offsets = index.section(Section::TextOffsets);
+    if offsets.is_empty() {
+        return (0..index.len()).try_for_each(|_| writer.push(None));
+    }
+    for block in 0..texts::blocks(index.len()) {
+        let stored = texts::read_block(index.section(Section::Texts), offsets, block)
+            .ok_or_else(|| index.damaged(Section::Texts, &format!("block {block}")))?;
+        stored.iter().map(Some).try_for_each(|stored: Option<&StoredText>| writer.push(stored))?;
+    }
+    Ok(())
+}
