@@ -7,5 +7,6 @@ pub mod index;
 pub mod io;
 pub mod search;
 pub mod sparse;
+pub mod text;
 
 pub use error::{Error, Result};

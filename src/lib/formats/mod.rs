@@ -1,4 +1,14 @@
-//! Bytes to values and back.
+//! Bytes to values and back: one file a format. What a format means stands on top of its file.
+//!
+//! | artefact | form | file |
+//! |---|---|---|
+//! | corpus, queries | JSON lines, BEIR's field names | `records` |
+//! | sparse vectors | Parquet, Arrow IPC, JSON lines | `vectors`, `rows` |
+//! | refused records | JSON lines | `rejects` |
+//!
+//! Nothing here knows of tokenizers, tensors or indexes.
 
+pub mod records;
 pub mod rejects;
+mod rows;
 pub mod vectors;

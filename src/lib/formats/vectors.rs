@@ -1,8 +1,253 @@
-//! Rows of sparse vectors.
+//! Sparse vectors in files and pipes: what a row is, what stands in the metadata, reading, writing.
+//!
+//! Columns, in this order (schema version 1):
+//!
+//! | column | Arrow type | null | meaning |
+//! |---|---|---|---|
+//! | `id` | Utf8 | no | external id |
+//! | `indices` | List&lt;Int32&gt;, child `element` | no | term ids, strictly ascending |
+//! | `values` | List&lt;Float32&gt;, child `element` | no | weights, finite, above 0, as many as indices |
+//! | `n_tokens` | Int32 | yes | tokens of the whole text, special ones included |
+//! | `truncated` | Boolean | yes | whether the text was longer than the encoder reads |
+//! | `title`, `text` | Utf8 | yes | only with `--keep-text` |
+//!
+//! Readers also take indices of the types UInt16, UInt32 and Int64, values of Float64, large lists
+//! and large or view strings. Metadata are the keys `l0.*` of [`VectorMeta`], in the Arrow schema and
+//! in Parquet's key-value pairs. Parquet is zstd level 3, PLAIN, 16,384 rows a group, so that every
+//! engine reads it; an Arrow stream has 1,024 rows a batch. A JSON line is
+//! `{"_id", "indices", "values"}`, or, when read, `{"_id", "vector": {token: weight}}`; JSON lines
+//! carry no metadata.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, io::Write, str::FromStr, sync::Arc};
 
-use crate::error::{Error, Result};
+use arrow_array::RecordBatchReader;
+use arrow_ipc::{
+    reader::{FileReader, StreamReader},
+    writer::StreamWriter,
+};
+use arrow_schema::{ArrowError, Schema};
+use parquet::{
+    arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder},
+    basic::{Compression, ZstdLevel},
+    errors::ParquetError,
+    file::{metadata::KeyValue, properties::EnabledStatistics, properties::WriterProperties},
+    schema::types::ColumnPath,
+};
+use serde_json::{Value, json};
+
+use super::{
+    records::{id_of, json_reason, tokens_of, vector_of},
+    rows::{self, RowBuilder},
+};
+use crate::{
+    error::{Error, Result},
+    io::{Content, Input, Line, Output},
+    sparse::{SparseVector, TermId},
+};
+
+/// The version of the schema above; readers refuse another.
+pub const FORMAT: u32 = 1;
+const STREAM_ROWS: usize = 1024;
+const GROUP_ROWS: usize = 16_384;
+
+/// One document or query as a vector.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Row {
+    /// External id.
+    pub id: String,
+    /// Its weights.
+    pub vector: SparseVector,
+    /// Tokens of the whole text, special ones included.
+    pub n_tokens: Option<u32>,
+    /// Whether the text was longer than the encoder reads.
+    pub truncated: Option<bool>,
+    /// The title, if it was kept.
+    pub title: Option<String>,
+    /// The text, if it was kept.
+    pub text: Option<String>,
+}
+
+/// Where vectors come from; every reader compares what it needs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VectorMeta {
+    /// `document` or `query`.
+    pub role: String,
+    /// The model's name.
+    pub model: String,
+    /// SHA-256 of the model's weights; none for BM25.
+    pub model_sha256: Option<String>,
+    /// SHA-256 of the vocabulary (`Vocabulary::fingerprint`).
+    pub vocabulary_sha256: String,
+    /// Number of tokens in the vocabulary.
+    pub vocab_size: usize,
+    /// What made the weights from logits, or BM25's parameters.
+    pub activation: String,
+    /// Longest text that was read, in tokens.
+    pub max_tokens: Option<usize>,
+    /// The pruning rule.
+    pub prune: String,
+}
+
+impl VectorMeta {
+    fn to_map(&self) -> BTreeMap<String, String> {
+        let mut map = BTreeMap::new();
+        let mut put = |key: &str, value: String| map.insert(format!("l0.{key}"), value);
+        put("format", FORMAT.to_string());
+        put("version", env!("CARGO_PKG_VERSION").to_owned());
+        put("role", self.role.clone());
+        put("model", self.model.clone());
+        put("tokenizer_sha256", self.vocabulary_sha256.clone());
+        put("vocab_size", self.vocab_size.to_string());
+        put("activation", self.activation.clone());
+        put("pooling", "max".to_owned());
+        put("prune", self.prune.clone());
+        if let Some(hash) = &self.model_sha256 {
+            put("model_sha256", hash.clone());
+        }
+        if let Some(length) = self.max_tokens {
+            put("max_length", length.to_string());
+        }
+        map
+    }
+
+    /// None for a file that some other program wrote.
+    fn from_map<'a>(
+        file: &str,
+        get: impl Fn(&str) -> Option<&'a String>,
+    ) -> Result<Option<VectorMeta>> {
+        let Some(format) = get("l0.format") else { return Ok(None) };
+        if *format != FORMAT.to_string() {
+            return Err(Error::Mismatch {
+                what: format!("{file}: format of the vectors"),
+                expected: FORMAT.to_string(),
+                got: format.clone(),
+                remedy: "encode again with this version, or read it with the one that wrote it"
+                    .into(),
+            });
+        }
+        let text = |key: &str| get(key).cloned().unwrap_or_default();
+        let number = |key: &str| -> Result<Option<usize>> {
+            let parse = |text: &String| {
+                let wanted = format!("want a number for {key} in the metadata, got `{text}`");
+                text.parse().map_err(|_| Error::format(file, wanted))
+            };
+            get(key).map(parse).transpose()
+        };
+        Ok(Some(VectorMeta {
+            role: text("l0.role"),
+            model: text("l0.model"),
+            model_sha256: get("l0.model_sha256").cloned(),
+            vocabulary_sha256: text("l0.tokenizer_sha256"),
+            vocab_size: number("l0.vocab_size")?.unwrap_or(0),
+            activation: text("l0.activation"),
+            max_tokens: number("l0.max_length")?,
+            prune: text("l0.prune"),
+        }))
+    }
+}
+
+/// Finds a token's term; for rows that are keyed by tokens.
+pub type Lookup = Box<dyn Fn(&str) -> Option<TermId> + Send>;
+
+/// Rows in the order of the input. A bad row is an [`Error::Line`] (with the row's number) and the
+/// next call goes on behind it.
+pub type Rows = Box<dyn Iterator<Item = Result<Row>> + Send>;
+
+/// Reads vectors in any of the forms; `lookup` is needed for JSON lines keyed by tokens only.
+///
+/// # Errors
+/// [`Error::Format`] if it is no file of vectors; [`Error::Mismatch`] for another format version.
+pub fn read(input: Input, lookup: Option<Lookup>) -> Result<(Option<VectorMeta>, Rows)> {
+    let name = input.name().to_owned();
+    let arrow = |error| arrow_error(&name, error);
+    match input.content() {
+        Content::Text => Ok((None, json_rows(input, lookup))),
+        Content::ArrowStream => {
+            batches(&name, StreamReader::try_new(input.into_reader(), None).map_err(arrow)?)
+        }
+        Content::ArrowFile => {
+            let file = std::io::BufReader::new(input.into_seekable()?);
+            batches(&name, FileReader::try_new(file, None).map_err(arrow)?)
+        }
+        Content::Parquet => {
+            let fail = |error| parquet_error(&name, error);
+            let builder =
+                ParquetRecordBatchReaderBuilder::try_new(input.into_seekable()?).map_err(fail)?;
+            let pairs = builder.metadata().file_metadata().key_value_metadata().cloned();
+            let pairs: BTreeMap<String, String> = pairs
+                .into_iter()
+                .flatten()
+                .filter_map(|pair| Some((pair.key, pair.value?)))
+                .collect();
+            let meta = VectorMeta::from_map(&name, |key| pairs.get(key))?;
+            let reader = builder.with_batch_size(STREAM_ROWS).build().map_err(fail)?;
+            Ok((meta, batches(&name, reader)?.1))
+        }
+    }
+}
+
+fn batches(
+    name: &str,
+    reader: impl RecordBatchReader + Send + 'static,
+) -> Result<(Option<VectorMeta>, Rows)> {
+    let schema = reader.schema();
+    rows::check_schema(name, &schema)?;
+    let meta = VectorMeta::from_map(name, |key| schema.metadata().get(key))?;
+    let name = name.to_owned();
+    let mut before = 0;
+    let rows = reader.flat_map(move |batch| match batch {
+        Ok(batch) => {
+            let rows = rows::rows_of(&name, before, &batch);
+            before += batch.num_rows() as u64;
+            rows
+        }
+        Err(error) => vec![Err(arrow_error(&name, error))],
+    });
+    Ok((meta, Box::new(rows)))
+}
+
+fn json_rows(input: Input, lookup: Option<Lookup>) -> Rows {
+    let name = input.name().to_owned();
+    let lines =
+        input.lines().filter(|line| !matches!(line, Ok(line) if line.text.trim().is_empty()));
+    Box::new(lines.map(move |line| json_row(&name, &line?, lookup.as_ref())))
+}
+
+fn json_row(file: &str, line: &Line, lookup: Option<&Lookup>) -> Result<Row> {
+    let wanted = r#"{"_id", "indices", "values"} or {"_id", "vector": {token: weight}}"#;
+    let bad = |found: String| Error::line(file, line.number, wanted, found);
+    let raw: Value =
+        serde_json::from_str(&line.text).map_err(|error| bad(json_reason(&error, &line.text)))?;
+    let id = raw.get("_id").or(raw.get("id")).and_then(id_of);
+    let id = id.ok_or_else(|| bad("no id".into()))?;
+    let vector = match (raw.get("indices"), raw.get("vector")) {
+        (Some(indices), _) => vector_of(indices, raw.get("values").unwrap_or(&Value::Null)),
+        (None, Some(vector)) => match lookup {
+            Some(lookup) => tokens_of(vector).and_then(|tokens| by_token(&tokens, lookup)),
+            None => Err("tokens without a vocabulary; say --tokenizer or --model".into()),
+        },
+        (None, None) => Err(format!("neither in `{id}`")),
+    };
+    let string = |key: &str| raw.get(key).and_then(Value::as_str).map(str::to_owned);
+    Ok(Row {
+        id,
+        vector: vector.map_err(bad)?,
+        n_tokens: raw.get("n_tokens").and_then(Value::as_u64).map(|count| count as u32),
+        truncated: raw.get("truncated").and_then(Value::as_bool),
+        title: string("title"),
+        text: string("text"),
+    })
+}
+
+fn by_token(tokens: &[(String, f32)], lookup: &Lookup) -> Result<SparseVector, String> {
+    let pairs = tokens.iter().map(|(token, weight)| {
+        let term =
+            lookup(token).ok_or_else(|| format!("a token `{token}` that the vocabulary lacks"))?;
+        Ok((term, *weight))
+    });
+    SparseVector::from_unordered(pairs.collect::<Result<_, String>>()?)
+        .map_err(|error| error.to_string())
+}
 
 /// How rows of vectors are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,5 +292,149 @@ impl fmt::Display for Form {
             Form::Arrow => "arrow",
             Form::JsonLines => "jsonl",
         })
+    }
+}
+
+/// Writes rows; [`Writer::finish`] must be called, else the output stays as it was.
+pub struct Writer {
+    name: String,
+    sink: Sink,
+    rows: RowBuilder,
+    batch_rows: usize,
+}
+
+enum Sink {
+    Parquet(Box<ArrowWriter<Output>>),
+    Arrow(Box<StreamWriter<Output>>),
+    JsonLines(Output),
+}
+
+impl Writer {
+    /// Begins an output; `keep_text` adds the columns `title` and `text`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn new(output: Output, form: Form, meta: &VectorMeta, keep_text: bool) -> Result<Writer> {
+        let name = output.name().to_owned();
+        let map = meta.to_map();
+        let schema = Arc::new(Schema::new_with_metadata(rows::fields(keep_text), map.clone()));
+        let sink = match form {
+            Form::Parquet => {
+                let pairs = map.into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
+                let properties = parquet_properties(pairs);
+                let writer = ArrowWriter::try_new(output, Arc::clone(&schema), Some(properties));
+                Sink::Parquet(Box::new(writer.map_err(|error| parquet_error(&name, error))?))
+            }
+            Form::Arrow => {
+                let writer = StreamWriter::try_new(output, &schema);
+                Sink::Arrow(Box::new(writer.map_err(|error| arrow_error(&name, error))?))
+            }
+            Form::JsonLines => Sink::JsonLines(output),
+        };
+        Ok(Writer { name, sink, rows: RowBuilder::new(schema, keep_text), batch_rows: STREAM_ROWS })
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&mut self, row: &Row) -> Result<()> {
+        if let Sink::JsonLines(output) = &mut self.sink {
+            let line = json_line(row, self.rows.keeps_text());
+            return writeln!(output, "{line}").map_err(|source| Error::io(&self.name, source));
+        }
+        self.rows.push(row);
+        if self.rows.len() >= self.batch_rows { self.flush() } else { Ok(()) }
+    }
+
+    /// Hands on what was written so far, so that a reader at the other end of a pipe has it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn flush(&mut self) -> Result<()> {
+        let batch = match self.rows.len() {
+            0 => None,
+            _ => Some(self.rows.finish().map_err(|error| arrow_error(&self.name, error))?),
+        };
+        match (&mut self.sink, batch) {
+            (Sink::Parquet(writer), Some(batch)) => {
+                writer.write(&batch).map_err(|error| parquet_error(&self.name, error))
+            }
+            (Sink::Arrow(writer), Some(batch)) => {
+                let done = writer.write(&batch).and_then(|()| writer.flush());
+                done.map_err(|error| arrow_error(&self.name, error))
+            }
+            (Sink::JsonLines(output), _) => {
+                output.flush().map_err(|source| Error::io(&self.name, source))
+            }
+            (_, None) => Ok(()),
+        }
+    }
+
+    /// Ends the output and puts it in place.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the target is then as it was.
+    pub fn finish(mut self) -> Result<()> {
+        self.flush()?;
+        let output = match self.sink {
+            Sink::Parquet(writer) => {
+                writer.into_inner().map_err(|error| parquet_error(&self.name, error))?
+            }
+            Sink::Arrow(writer) => {
+                writer.into_inner().map_err(|error| arrow_error(&self.name, error))?
+            }
+            Sink::JsonLines(output) => output,
+        };
+        output.commit()
+    }
+}
+
+fn parquet_properties(pairs: Vec<KeyValue>) -> WriterProperties {
+    let level = ZstdLevel::try_new(3).expect("3 is a level of zstd");
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_column_statistics_enabled(ColumnPath::from("id"), EnabledStatistics::Page)
+        .set_max_row_group_row_count(Some(GROUP_ROWS))
+        .set_key_value_metadata(Some(pairs))
+        .set_created_by(concat!("l0 ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build()
+}
+
+fn json_line(row: &Row, keep_text: bool) -> Value {
+    let terms: Vec<u32> = row.vector.terms().iter().map(|term| term.0).collect();
+    let mut line = json!({"_id": row.id, "indices": terms, "values": row.vector.weights()});
+    if let Some(n_tokens) = row.n_tokens {
+        line["n_tokens"] = n_tokens.into();
+    }
+    if let Some(truncated) = row.truncated {
+        line["truncated"] = truncated.into();
+    }
+    if keep_text {
+        line["title"] = row.title.as_deref().into();
+        line["text"] = row.text.as_deref().into();
+    }
+    line
+}
+
+fn arrow_error(name: &str, error: ArrowError) -> Error {
+    match error {
+        ArrowError::IoError(_, source) => Error::io(name, source),
+        other => Error::format(name, format!("not readable as Arrow: {other}")),
+    }
+}
+
+fn parquet_error(name: &str, error: ParquetError) -> Error {
+    let reason = |text: String| {
+        Error::format(name, format!("not readable as Parquet (cut short, or damaged): {text}"))
+    };
+    match error {
+        ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
+            Ok(source) => Error::io(name, *source),
+            Err(other) => reason(other.to_string()),
+        },
+        other => reason(other.to_string()),
     }
 }

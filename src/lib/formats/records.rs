@@ -1,0 +1,266 @@
+//! JSON lines of documents and queries, under the field names of BEIR.
+//!
+//! A document is `{"_id", "title", "text"}`, the title optional. A query line is a JSON object
+//! (`{"_id", "text"}`, `{"_id", "indices", "values"}` or `{"_id", "vector": {token: weight}}`),
+//! `qid TAB text`, or plain text. An id is a string; a whole number is taken as its digits. Empty
+//! lines are passed over.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::rejects::Rejects;
+use crate::{
+    error::{Error, Result},
+    io::{Input, Line, Lines},
+    sparse::{SparseVector, TermId},
+};
+
+/// One document of a corpus.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Document {
+    /// The external id.
+    pub id: String,
+    /// The title, empty if there is none.
+    pub title: String,
+    /// The text.
+    pub text: String,
+}
+
+impl Document {
+    /// What is encoded: title, one space, text; trimmed.
+    pub fn content(&self) -> String {
+        format!("{} {}", self.title, self.text).trim().to_owned()
+    }
+}
+
+/// One query.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    /// The id, if the line has one.
+    pub id: Option<String>,
+    /// What is asked.
+    pub body: QueryBody,
+}
+
+/// What a query line asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum QueryBody {
+    /// A text, to be weighted by the index's query table.
+    Text(String),
+    /// Weighted term ids.
+    Vector(SparseVector),
+    /// Weighted tokens, in the line's order.
+    Tokens(Vec<(String, f32)>),
+}
+
+#[derive(Deserialize)]
+struct RawDocument {
+    #[serde(alias = "id")]
+    _id: Value,
+    title: Option<String>,
+    text: Option<String>,
+}
+
+/// A document from its line.
+///
+/// # Errors
+/// [`Error::Line`].
+pub fn parse_document(file: &str, line: &Line) -> Result<Document> {
+    let wanted = r#"{"_id", "title", "text"}"#;
+    let bad = |found: String| Error::line(file, line.number, wanted, found);
+    let raw: RawDocument =
+        serde_json::from_str(&line.text).map_err(|error| bad(json_reason(&error, &line.text)))?;
+    let id = id_of(&raw._id).ok_or_else(|| bad(format!("an id that is {}", raw._id)))?;
+    let Some(text) = raw.text else { return Err(bad(format!("no text in `{id}`"))) };
+    Ok(Document { id, title: raw.title.unwrap_or_default(), text })
+}
+
+/// A query from its line, in any of the forms of the module's description.
+///
+/// # Errors
+/// [`Error::Line`].
+pub fn parse_query(file: &str, line: &Line) -> Result<Query> {
+    if !line.text.trim_start().starts_with('{') {
+        return Ok(match line.text.split_once('\t') {
+            Some((id, text)) if !id.is_empty() => {
+                Query { id: Some(id.to_owned()), body: QueryBody::Text(text.to_owned()) }
+            }
+            _ => Query { id: None, body: QueryBody::Text(line.text.clone()) },
+        });
+    }
+    let wanted = r#"a query with "text", "indices" and "values", or "vector""#;
+    let bad = |found: String| Error::line(file, line.number, wanted, found);
+    let raw: Map<String, Value> =
+        serde_json::from_str(&line.text).map_err(|error| bad(json_reason(&error, &line.text)))?;
+    let id = match raw.get("_id").or(raw.get("id")) {
+        None | Some(Value::Null) => None,
+        Some(id) => Some(id_of(id).ok_or_else(|| bad(format!("an id that is {id}")))?),
+    };
+    let body = match (raw.get("text"), raw.get("indices"), raw.get("vector")) {
+        (_, Some(indices), _) => {
+            let values = raw.get("values").unwrap_or(&Value::Null);
+            QueryBody::Vector(vector_of(indices, values).map_err(bad)?)
+        }
+        (_, _, Some(vector)) => QueryBody::Tokens(tokens_of(vector).map_err(bad)?),
+        (Some(Value::String(text)), None, None) => QueryBody::Text(text.clone()),
+        _ => return Err(bad("none of them".into())),
+    };
+    Ok(Query { id, body })
+}
+
+/// A string, or a whole number as its digits.
+pub(super) fn id_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(id) if !id.is_empty() => Some(id.clone()),
+        Value::Number(number) if number.is_u64() || number.is_i64() => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// A vector from the two lists of a JSON line, in any order of terms; the error says what was found.
+pub(super) fn vector_of(indices: &Value, values: &Value) -> Result<SparseVector, String> {
+    let (Value::Array(indices), Value::Array(values)) = (indices, values) else {
+        return Err("no two lists".into());
+    };
+    if indices.len() != values.len() {
+        return Err(format!("{} indices and {} values", indices.len(), values.len()));
+    }
+    let pairs = indices.iter().zip(values).map(|(index, value)| {
+        let term = index.as_u64().and_then(|term| u32::try_from(term).ok());
+        let term = term.ok_or_else(|| format!("index {index}"))?;
+        let weight = value.as_f64().ok_or_else(|| format!("value {value}"))?;
+        Ok((TermId(term), weight as f32))
+    });
+    SparseVector::from_unordered(pairs.collect::<Result<_, String>>()?)
+        .map_err(|error| error.to_string())
+}
+
+/// The pairs of `{token: weight}`; the error says what was found.
+pub(super) fn tokens_of(vector: &Value) -> Result<Vec<(String, f32)>, String> {
+    let Value::Object(tokens) = vector else { return Err(format!("vector {vector}")) };
+    let pairs = tokens.iter().map(|(token, weight)| {
+        let number = weight.as_f64().ok_or_else(|| format!("`{token}`: {weight}"))? as f32;
+        Ok((token.clone(), number))
+    });
+    pairs.collect()
+}
+
+/// What serde found, without its line number (a record is one line), and the beginning of the text.
+pub(super) fn json_reason(error: &serde_json::Error, text: &str) -> String {
+    let message = error.to_string();
+    let reason = message.split(" at line ").next().unwrap_or_default();
+    let shown: String = text.chars().take(60).collect();
+    let dots = if shown.len() < text.len() { "…" } else { "" };
+    format!("{reason} at column {} of `{shown}{dots}`", error.column())
+}
+
+/// The records of one input: parsed, counted, and refused as the rejects' policy says.
+pub struct Records<'a, T> {
+    lines: Lines,
+    parse: fn(&str, &Line) -> Result<T>,
+    rejects: &'a mut Rejects,
+}
+
+impl<'a> Records<'a, Document> {
+    /// The documents of a corpus.
+    pub fn documents(input: Input, rejects: &'a mut Rejects) -> Records<'a, Document> {
+        Records { lines: input.lines(), parse: parse_document, rejects }
+    }
+}
+
+impl<'a> Records<'a, Query> {
+    /// The queries of a file.
+    pub fn queries(input: Input, rejects: &'a mut Rejects) -> Records<'a, Query> {
+        Records { lines: input.lines(), parse: parse_query, rejects }
+    }
+}
+
+impl<T> Iterator for Records<'_, T> {
+    type Item = Result<T>;
+
+    fn next(&mut self) -> Option<Result<T>> {
+        loop {
+            let raw = match self.lines.next_raw()? {
+                Ok(raw) => raw,
+                Err(error) => return Some(Err(error)),
+            };
+            if raw.length <= crate::io::MAX_LINE_BYTES && raw.bytes.trim_ascii().is_empty() {
+                continue;
+            }
+            let record = raw.bytes.clone();
+            let parsed = self.lines.check(raw);
+            match parsed.and_then(|line| (self.parse)(self.lines.name(), &line)) {
+                Ok(record) => return Some(Ok(record)),
+                Err(error) => match self.rejects.take(error, &record) {
+                    Ok(()) => continue,
+                    Err(error) => return Some(Err(error)),
+                },
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> Line {
+        Line { number: 7, text: text.to_owned() }
+    }
+
+    #[track_caller]
+    fn document(text: &str, expected: Result<(&str, &str), &str>) {
+        match (parse_document("f", &line(text)), expected) {
+            (Ok(document), Ok((id, content))) => {
+                assert_eq!((document.id.as_str(), document.content().as_str()), (id, content));
+            }
+            (Err(error), Err(message)) => assert_eq!(error.to_string(), message),
+            (got, _) => panic!("{got:?}"),
+        }
+    }
+
+    #[test]
+    fn documents_are_read_or_their_fault_is_named() {
+        document(r#"{"_id":"a","title":"t","text":"x","metadata":{}}"#, Ok(("a", "t x")));
+        document(r#"{"_id":12,"text":" x "}"#, Ok(("12", "x")));
+        document(r#"{"_id":"a","title":null,"text":""}"#, Ok(("a", "")));
+        let wanted = r#"f:7: want {"_id", "title", "text"}, got "#;
+        document(r#"{"_id":"a"}"#, Err(&format!("{wanted}no text in `a`")));
+        document(r#"{"_id":1.5,"text":""}"#, Err(&format!("{wanted}an id that is 1.5")));
+        document(r#"{"_id":"","text":""}"#, Err(&format!("{wanted}an id that is \"\"")));
+        let torn = format!("{wanted}EOF while parsing a string at column 8 of `{{\"_id\":\"`");
+        document(r#"{"_id":""#, Err(&torn));
+    }
+
+    #[track_caller]
+    fn query(text: &str, id: Option<&str>, body: QueryBody) {
+        let expected = Query { id: id.map(str::to_owned), body };
+        assert_eq!(parse_query("f", &line(text)).unwrap(), expected);
+    }
+
+    #[test]
+    fn queries_come_in_five_forms() {
+        query("plain words", None, QueryBody::Text("plain words".into()));
+        query("q1\tsome words", Some("q1"), QueryBody::Text("some words".into()));
+        query(r#"{"_id":"q","text":"w"}"#, Some("q"), QueryBody::Text("w".into()));
+        let vector = SparseVector::new([(TermId(1), 2.0), (TermId(4), 0.5)]).unwrap();
+        query(r#"{"indices":[4,1],"values":[0.5,2]}"#, None, QueryBody::Vector(vector));
+        let tokens = vec![("a".to_owned(), 1.5)];
+        query(r#"{"_id":3,"vector":{"a":1.5}}"#, Some("3"), QueryBody::Tokens(tokens));
+    }
+
+    #[test]
+    fn bad_queries_are_named() {
+        for (text, found) in [
+            (r#"{"_id":"q"}"#, "none of them"),
+            (r#"{"indices":[1],"values":[]}"#, "1 indices and 0 values"),
+            (r#"{"indices":[1,1],"values":[1,1]}"#, "strictly ascending"),
+            (r#"{"indices":[1],"values":[-1]}"#, "got -1 for term 1"),
+            (r#"{"indices":[-1],"values":[1]}"#, "index -1"),
+            (r#"{"vector":{"a":"b"}}"#, "`a`: \"b\""),
+        ] {
+            let error = parse_query("f", &line(text)).unwrap_err().to_string();
+            assert!(error.starts_with("f:7: want a query") && error.contains(found), "{error}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Text to terms: the tokenizer, the vocabulary behind term ids, and the query side.
+//!
+//! Nothing here knows of files' formats, of documents or of tensors: a query is answered without a
+//! neural network.
+
+mod ascii;
+mod query;
+mod tokenizer;
+mod vocabulary;
+
+pub use query::{QueryEncoder, QueryTable, inverse_document_frequency};
+pub use tokenizer::{Tokenizer, Tokens};
+pub use vocabulary::Vocabulary;

@@ -1,0 +1,190 @@
+//! Text to token ids, byte for byte as Hugging Face's `tokenizers` does it.
+
+use std::{collections::BTreeSet, path::Path};
+
+use serde::Deserialize;
+use tokenizers::models::wordpiece::WordPiece;
+
+use super::{Vocabulary, ascii::AsciiWordPiece};
+use crate::{
+    error::{Error, Result},
+    io,
+    sparse::TermId,
+};
+
+/// A text as the encoder reads it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tokens {
+    /// Token ids, special tokens included, cut to the length asked for.
+    pub ids: Vec<u32>,
+    /// Tokens of the whole text, special tokens included, before the cut.
+    pub whole: usize,
+    /// Word pieces (tokens without the special ones) of the whole text.
+    pub pieces: usize,
+}
+
+impl Tokens {
+    /// Whether the text was cut.
+    pub fn truncated(&self) -> bool {
+        self.whole > self.ids.len()
+    }
+}
+
+/// A model's tokenizer, with padding and truncation taken off: both are ours.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    short: Option<AsciiWordPiece>,
+    json: Vec<u8>,
+    vocabulary: Vocabulary,
+    special: BTreeSet<u32>,
+    prefix: Vec<u32>,
+    suffix: Vec<u32>,
+}
+
+impl Tokenizer {
+    /// From a model directory (`tokenizer.json`, or `vocab.txt` of an uncased or cased BERT), or
+    /// from a `tokenizer.json` itself.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if there is none, [`Error::Format`] if it is no tokenizer.
+    pub fn load(path: &Path) -> Result<Tokenizer> {
+        let (json, vocab) = (path.join("tokenizer.json"), path.join("vocab.txt"));
+        if !path.is_dir() || json.exists() {
+            let file = if path.is_dir() { json } else { path.to_path_buf() };
+            return Tokenizer::from_json(&io::read_bytes(&file)?)
+                .map_err(|reason| Error::format(&file, reason.to_string()));
+        }
+        if !vocab.exists() {
+            return Err(Error::format(
+                path,
+                "want tokenizer.json or vocab.txt in it, found neither",
+            ));
+        }
+        Tokenizer::from_vocab_txt(path)
+    }
+
+    /// From the bytes of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] saying what is wrong; the caller knows the file's name.
+    pub fn from_json(json: &[u8]) -> Result<Tokenizer> {
+        let bad = |error: tokenizers::Error| Error::Usage(format!("not a tokenizer: {error}"));
+        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(bad)?;
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(bad)?;
+        let vocabulary = Vocabulary::new(tokens_by_id(&inner)?);
+        let special = inner.get_added_tokens_decoder().into_iter();
+        let special: BTreeSet<u32> =
+            special.filter(|(_, token)| token.special).map(|(id, _)| id).collect();
+        let (prefix, suffix) = template(&inner).map_err(bad)?;
+        let short = AsciiWordPiece::new(json, vocabulary.tokens());
+        Ok(Tokenizer { inner, short, json: json.to_vec(), vocabulary, special, prefix, suffix })
+    }
+
+    /// A BERT tokenizer from `vocab.txt` alone, as models before 2020 have it.
+    fn from_vocab_txt(folder: &Path) -> Result<Tokenizer> {
+        #[derive(Deserialize)]
+        struct Config {
+            do_lower_case: Option<bool>,
+        }
+        let file = folder.join("vocab.txt");
+        let bad = |error: tokenizers::Error| Error::format(&file, error.to_string());
+        let config = folder.join("tokenizer_config.json");
+        let lower = match config.exists() {
+            true => serde_json::from_str::<Config>(&io::read_text(&config)?)
+                .map_err(|error| Error::format(&config, error.to_string()))?
+                .do_lower_case
+                .unwrap_or(true),
+            false => true,
+        };
+        let tokens = io::read_text(&file)?;
+        let id = |token: &str| {
+            let at = tokens.lines().position(|line| line == token);
+            at.map(|at| (token.to_owned(), at as u32))
+                .ok_or_else(|| Error::format(&file, format!("want a token {token}, found none")))
+        };
+        let (cls, sep, unk) = (id("[CLS]")?, id("[SEP]")?, id("[UNK]")?);
+        let name = file.to_string_lossy();
+        let model = WordPiece::from_file(&name).unk_token(unk.0).build().map_err(bad)?;
+        let mut inner = tokenizers::Tokenizer::new(model);
+        let normalizer = tokenizers::normalizers::BertNormalizer::new(true, true, None, lower);
+        inner.with_normalizer(Some(normalizer)).map_err(bad)?;
+        inner.with_pre_tokenizer(Some(tokenizers::pre_tokenizers::bert::BertPreTokenizer));
+        inner
+            .with_post_processor(Some(tokenizers::processors::bert::BertProcessing::new(sep, cls)));
+        let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].into_iter();
+        let special = special.filter(|token| tokens.lines().any(|line| line == *token));
+        let special = special.map(|token| tokenizers::AddedToken::from(token, true));
+        inner.add_special_tokens(special.collect::<Vec<_>>()).map_err(bad)?;
+        Tokenizer::from_json(inner.to_string(false).map_err(bad)?.as_bytes())
+    }
+
+    /// The bytes of the `tokenizer.json` it was made from, for an index to carry.
+    pub fn to_json(&self) -> &[u8] {
+        &self.json
+    }
+
+    /// The tokens behind the ids.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// Whether a term is a special token (`[CLS]`, `[UNK]` …), which no query carries.
+    pub fn is_special(&self, term: TermId) -> bool {
+        self.special.contains(&term.0)
+    }
+
+    /// The word pieces of a text, no special token added, none cut.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the tokenizer refuses the text, which a sound one never does.
+    pub fn pieces(&self, text: &str) -> Result<Vec<u32>> {
+        if let Some(pieces) = self.short.as_ref().and_then(|short| short.pieces(text)) {
+            return Ok(pieces);
+        }
+        let encoding = self.inner.encode_fast(text, false);
+        let encoding = encoding.map_err(|error| Error::Usage(format!("tokenizer: {error}")))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The ids that an encoder reads: word pieces between the special tokens of the model, cut to
+    /// `max_tokens` by leaving out the last word pieces.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::pieces`].
+    pub fn tokens(&self, text: &str, max_tokens: usize) -> Result<Tokens> {
+        let pieces = self.pieces(text)?;
+        let around = self.prefix.len() + self.suffix.len();
+        let kept = pieces.len().min(max_tokens.saturating_sub(around));
+        let ids = [&self.prefix[..], &pieces[..kept], &self.suffix[..]].concat();
+        Ok(Tokens { ids, whole: pieces.len() + around, pieces: pieces.len() })
+    }
+
+    /// How many special tokens stand around every text.
+    pub fn special_around(&self) -> usize {
+        self.prefix.len() + self.suffix.len()
+    }
+}
+
+fn tokens_by_id(inner: &tokenizers::Tokenizer) -> Result<Vec<String>> {
+    let mut pairs: Vec<(u32, String)> =
+        inner.get_vocab(true).into_iter().map(|(token, id)| (id, token)).collect();
+    pairs.sort();
+    for (expected, (id, token)) in (0..).zip(&pairs) {
+        if *id != expected {
+            return Err(Error::Usage(format!(
+                "want a token with id {expected}, got {id} (`{token}`)"
+            )));
+        }
+    }
+    Ok(pairs.into_iter().map(|(_, token)| token).collect())
+}
+
+/// The special tokens before and behind a text, read off an example.
+fn template(inner: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), tokenizers::Error> {
+    let bare = inner.encode_fast("a", false)?.get_ids().to_vec();
+    let whole = inner.encode_fast("a", true)?.get_ids().to_vec();
+    let around = whole.len() - bare.len();
+    let at = (0..=around).find(|&at| whole[at..].starts_with(&bare)).unwrap_or(0);
+    Ok((whole[..at].to_vec(), whole[at + bare.len()..].to_vec()))
+}
