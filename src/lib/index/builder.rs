@@ -117,7 +117,8 @@ impl Builder {
         }
         let doc = DocId(self.docs());
         if doc.0 >= u32::MAX - 1 {
-            let reason = format!("an index holds at most {} documents; build several", u32::MAX - 1);
+            let reason =
+                format!("an index holds at most {} documents; build several", u32::MAX - 1);
             return Err(Error::format("input", reason));
         }
         if let Err(earlier) = self.docnos.insert(id) {

@@ -163,7 +163,8 @@ impl Index {
             let end = usize::try_from(u64_at(row, 8)).ok()?;
             std::str::from_utf8(self.section(Section::Docnos).get(start..end)?).ok()
         };
-        read().ok_or_else(|| self.damaged(Section::Docnos, &format!("no id for document {}", doc.0)))
+        read()
+            .ok_or_else(|| self.damaged(Section::Docnos, &format!("no id for document {}", doc.0)))
     }
 
     /// Title and text of a document, if the index keeps them.

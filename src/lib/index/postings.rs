@@ -41,14 +41,8 @@ pub struct PostingList<'a> {
 
 impl<'a> PostingList<'a> {
     /// A list without postings.
-    pub(super) const EMPTY: PostingList<'static> = PostingList {
-        table: &[],
-        blob: &[],
-        count: 0,
-        impacts: Impacts::Exact,
-        max: 0.0,
-        docs: 0,
-    };
+    pub(super) const EMPTY: PostingList<'static> =
+        PostingList { table: &[], blob: &[], count: 0, impacts: Impacts::Exact, max: 0.0, docs: 0 };
 
     /// Divides the bytes of a list of `count` postings; none if they are too few.
     pub(super) fn new(

@@ -26,7 +26,7 @@ impl Index {
 
     fn verify_query_table(&self) -> Result<()> {
         let weights = self.query_weights();
-        match weights.iter().position(|weight| !(weight.is_finite() && *weight >= 0.0)) {
+        match weights.iter().position(|weight| !weight.is_finite()) {
             None => Ok(()),
             Some(term) => {
                 let reason = format!("term {term} has the weight {}", weights[term]);
