@@ -23,7 +23,7 @@ pub fn config(weights: Weights) -> BuildConfig {
 pub fn artefacts() -> Artefacts {
     Artefacts {
         vocabulary: "f00d".into(),
-        model: None,
+        encoding: None,
         tokenizer: b"{}".to_vec(),
         query_weights: (0..TERMS).map(|term| term as f32).collect(),
         query_source: "unit".into(),

@@ -4,8 +4,8 @@ use std::io::Write;
 
 use super::{
     docnos::Docnos,
-    file::Metadata,
     layout::{FileWriter, Section},
+    metadata::{Encoding, Metadata},
     postings::{DocId, ListWriter},
     quantize::{Impacts, Weights},
     runs::{Posting, Runs},
@@ -32,8 +32,8 @@ pub struct BuildConfig {
 pub struct Artefacts {
     /// Fingerprint of the vocabulary.
     pub vocabulary: String,
-    /// Fingerprint of the model that made the vectors, if one is known.
-    pub model: Option<String>,
+    /// What made the vectors, if it is known.
+    pub encoding: Option<Encoding>,
     /// The tokenizer, as JSON.
     pub tokenizer: Vec<u8>,
     /// A query weight a term, `[V]`.
@@ -196,7 +196,7 @@ pub(super) fn write(
 ) -> Result<Metadata> {
     let mut metadata = Metadata {
         vocabulary: artefacts.vocabulary.clone(),
-        model: artefacts.model.clone(),
+        encoding: artefacts.encoding.clone(),
         query_weights: artefacts.query_source.clone(),
         weights: contents.weights,
         docs: contents.docnos.len() as u32,

@@ -37,10 +37,10 @@
 use std::path::Path;
 
 use memmap2::Mmap;
-use serde::{Deserialize, Serialize};
 
 use super::{
     layout::{Frame, Section, u32_at, u64_at},
+    metadata::Metadata,
     postings::{DocId, PostingList},
     quantize::{Impacts, Weights},
     texts::{self, StoredText},
@@ -50,25 +50,6 @@ use crate::{
     io,
     sparse::TermId,
 };
-
-/// What an index is made of, in few words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Metadata {
-    /// Fingerprint of the vocabulary.
-    pub vocabulary: String,
-    /// Fingerprint of the model that made the vectors, if it is known.
-    pub model: Option<String>,
-    /// Where the query weights came from.
-    pub query_weights: String,
-    /// How weights are stored.
-    pub weights: Weights,
-    /// Number of documents.
-    pub docs: u32,
-    /// Number of terms in the vocabulary.
-    pub vocabulary_size: usize,
-    /// Number of postings.
-    pub postings: u64,
-}
 
 pub(super) const TERM_ROW: usize = 20;
 

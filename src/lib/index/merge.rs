@@ -5,8 +5,9 @@ use std::io::Write;
 use super::{
     builder::{self, Artefacts, Contents},
     docnos::Docnos,
-    file::{Index, Metadata},
+    file::Index,
     layout::Section,
+    metadata::Metadata,
     postings::DocId,
     texts::{self, StoredText, TextWriter},
 };
@@ -22,17 +23,20 @@ use crate::{
 /// weight is rounded once more if its term's largest weight differs between the indexes.
 ///
 /// # Errors
-/// [`Error::Mismatch`] for indexes of different vocabularies, models, query tables or weights;
+/// [`Error::Mismatch`] for indexes of different vocabularies, encodings, query tables or weights;
 /// [`Error::Format`] for a document id that two of them have, and for a damaged index; [`Error::Io`].
 pub fn merge(indexes: &[Index], output: &mut dyn Write, name: &str) -> Result<Metadata> {
     let Some(first) = indexes.first() else {
         return Err(Error::Usage("want at least one index to merge".into()));
     };
-    indexes[1..].iter().try_for_each(|other| check_kinship(first, other))?;
+    for other in &indexes[1..] {
+        first.check_language(other)?;
+        check_weights(first, other)?;
+    }
     let metadata = first.metadata();
     let artefacts = Artefacts {
         vocabulary: metadata.vocabulary.clone(),
-        model: metadata.model.clone(),
+        encoding: metadata.encoding.clone(),
         tokenizer: first.tokenizer().to_vec(),
         query_weights: first.query_weights(),
         query_source: metadata.query_weights.clone(),
@@ -72,29 +76,17 @@ pub fn merge(indexes: &[Index], output: &mut dyn Write, name: &str) -> Result<Me
     })
 }
 
-fn check_kinship(first: &Index, other: &Index) -> Result<()> {
-    let (left, right) = (first.metadata(), other.metadata());
-    let model = |model: &Option<String>| model.clone().unwrap_or_else(|| "unknown".into());
-    let tables = first.section(Section::QueryTable) == other.section(Section::QueryTable);
-    let other_table = if tables { &left.query_weights } else { &right.query_weights };
-    let pairs = [
-        ("vocabulary fingerprint", left.vocabulary.clone(), right.vocabulary.clone()),
-        ("model fingerprint", model(&left.model), model(&right.model)),
-        ("weights", left.weights.to_string(), right.weights.to_string()),
-        ("query weights", left.query_weights.clone(), other_table.clone()),
-    ];
-    for (at, (what, expected, got)) in pairs.into_iter().enumerate() {
-        if expected != got || (at == 3 && !tables) {
-            return Err(Error::Mismatch {
-                what: format!("{}: {what}", other.name()),
-                expected: format!("{expected}, as in {}", first.name()),
-                got,
-                remedy: "indexes merge if model, tokenizer, --weights and --query-weights agree"
-                    .into(),
-            });
-        }
+fn check_weights(first: &Index, other: &Index) -> Result<()> {
+    let (expected, got) = (first.metadata().weights, other.metadata().weights);
+    if expected == got {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::Mismatch {
+        what: format!("{}: weights", other.name()),
+        expected: format!("{expected}, as in {}", first.name()),
+        got: got.to_string(),
+        remedy: "build them with the same --weights".into(),
+    })
 }
 
 fn add_docnos(

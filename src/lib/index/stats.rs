@@ -4,7 +4,12 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{file::Index, layout::Section, quantize::Weights};
+use super::{
+    file::Index,
+    layout::Section,
+    metadata::{Encoding, told},
+    quantize::Weights,
+};
 use crate::{error::Result, sparse::TermId};
 
 /// Counts and sizes of an index.
@@ -28,8 +33,8 @@ pub struct Stats {
     pub weights: Weights,
     /// Fingerprint of the vocabulary.
     pub vocabulary: String,
-    /// Fingerprint of the model, if it is known.
-    pub model: Option<String>,
+    /// What made the vectors, if they said so.
+    pub encoding: Option<Encoding>,
     /// Where the query weights came from.
     pub query_weights: String,
     /// Bytes of each section, in the order of the file.
@@ -67,7 +72,7 @@ impl Index {
             longest_list: longest.1,
             weights: metadata.weights,
             vocabulary: metadata.vocabulary,
-            model: metadata.model,
+            encoding: metadata.encoding,
             query_weights: metadata.query_weights,
             sections: Section::ALL.map(|section| (section.name(), size(section))).to_vec(),
             bytes: self.bytes().len() as u64,
@@ -93,7 +98,7 @@ impl fmt::Display for Stats {
         writeln!(f, "weights\t{}", self.weights)?;
         writeln!(f, "query weights\t{}", self.query_weights)?;
         writeln!(f, "vocabulary fingerprint\t{}", self.vocabulary)?;
-        writeln!(f, "model fingerprint\t{}", self.model.as_deref().unwrap_or("unknown"))?;
+        writeln!(f, "encoding\t{}", told(&self.encoding))?;
         for (name, bytes) in &self.sections {
             writeln!(f, "bytes of {name}\t{bytes}")?;
         }

@@ -4,13 +4,23 @@
 //! query weight · stored weight, in f32, in ascending order of terms; a document whose sum is 0 is
 //! no hit. No tensor, no network.
 
+mod batch;
+mod engine;
 mod exhaustive;
 mod maxscore;
+mod measure;
+mod questions;
+mod render;
 mod several;
 mod topk;
 
 use std::{fmt, str::FromStr};
 
+pub use batch::{AnswerConfig, Count};
+pub use engine::{Detail, Engine, Part, SearchConfig, Shown};
+pub use measure::{Agreement, Latency};
+pub use questions::{Question, Questions};
+pub use render::{Answer, AnswerForm};
 pub use several::{Found, search_all};
 pub use topk::{Hit, TopK};
 
