@@ -3,6 +3,7 @@
 mod collection;
 mod floors;
 mod formats;
+mod golden;
 mod index;
 mod index_broken;
 mod search_equal;

@@ -5,6 +5,7 @@ pub mod error;
 pub mod formats;
 pub mod index;
 pub mod io;
+pub mod model;
 pub mod search;
 pub mod sparse;
 pub mod text;

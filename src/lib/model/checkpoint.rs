@@ -1,0 +1,292 @@
+//! A model's tensors under Hugging Face's names, checked one by one, as plain f32.
+//!
+//! Old spellings (`LayerNorm.gamma`, `LayerNorm.beta`) are read; tensors that masked-language
+//! models carry beside the ones used here are known by name; any other missing or unexpected
+//! tensor is an error that names it.
+
+use std::{collections::BTreeMap, path::Path};
+
+use candle_core::{DType, Device, Tensor};
+use sha2::{Digest, Sha256};
+
+use super::{Architecture, Config};
+use crate::{
+    error::{Error, Result},
+    io,
+};
+
+/// A row-major matrix, `rows × columns`.
+#[derive(Clone, Debug, Default)]
+pub struct Matrix {
+    /// Row after row.
+    pub data: Vec<f32>,
+    /// Length of a row.
+    pub columns: usize,
+}
+
+impl Matrix {
+    /// One row.
+    pub fn row(&self, at: usize) -> &[f32] {
+        &self.data[at * self.columns..][..self.columns]
+    }
+}
+
+/// y = x Wᵀ + b, W `[out, in]`.
+#[derive(Clone, Debug, Default)]
+pub struct Linear {
+    /// W.
+    pub weight: Matrix,
+    /// b, `[out]`.
+    pub bias: Vec<f32>,
+}
+
+/// Scale and shift of a layer norm, `[H]` each.
+#[derive(Clone, Debug, Default)]
+pub struct Norm {
+    /// Scale.
+    pub weight: Vec<f32>,
+    /// Shift.
+    pub bias: Vec<f32>,
+}
+
+/// One transformer layer, post-norm.
+#[derive(Clone, Debug, Default)]
+pub struct Layer {
+    /// Query, key and value, each `[H, H]`.
+    pub query_key_value: [Linear; 3],
+    /// After attention, `[H, H]`.
+    pub attention_out: Linear,
+    /// After the first residual.
+    pub attention_norm: Norm,
+    /// `[I, H]`
+    pub up: Linear,
+    /// `[H, I]`
+    pub down: Linear,
+    /// After the second residual.
+    pub out_norm: Norm,
+}
+
+/// Everything an encoder needs.
+#[derive(Clone, Debug, Default)]
+pub struct Weights {
+    /// `[V, H]`
+    pub words: Matrix,
+    /// `[P, H]`
+    pub positions: Matrix,
+    /// The row of token type 0, `[H]`; zeros where the architecture has none.
+    pub token_type: Vec<f32>,
+    /// After the embeddings.
+    pub embedding_norm: Norm,
+    /// In order.
+    pub layers: Vec<Layer>,
+    /// The head's transform, `[H, H]`.
+    pub head: Linear,
+    /// After it.
+    pub head_norm: Norm,
+    /// The decoder where it is not the word table.
+    pub untied_decoder: Option<Matrix>,
+    /// `[V]`
+    pub decoder_bias: Vec<f32>,
+}
+
+impl Weights {
+    /// `[V, H]`: one row a term.
+    pub fn decoder(&self) -> &Matrix {
+        self.untied_decoder.as_ref().unwrap_or(&self.words)
+    }
+}
+
+/// A model as its files have it.
+pub struct Checkpoint {
+    /// Sizes.
+    pub config: Config,
+    /// Tensors.
+    pub weights: Weights,
+    /// SHA-256 of the file of weights, in hex: what `sha256sum` prints.
+    pub sha256: String,
+}
+
+impl Checkpoint {
+    /// Reads `config.json` and `model.safetensors` or `pytorch_model.bin` in a folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Format`] naming what is missing, unexpected or of another shape.
+    pub fn load(folder: &Path) -> Result<Checkpoint> {
+        let config = Config::load(folder)?;
+        let (safetensors, pickle) =
+            (folder.join("model.safetensors"), folder.join("pytorch_model.bin"));
+        let file = match (safetensors.exists(), pickle.exists()) {
+            (true, _) => safetensors,
+            (false, true) => pickle,
+            (false, false) => {
+                let reason = "want model.safetensors or pytorch_model.bin in it, found neither";
+                return Err(Error::format(folder, reason));
+            }
+        };
+        let mapped = io::map(&file)?;
+        let sha256 = Sha256::digest(&mapped).iter().map(|byte| format!("{byte:02x}")).collect();
+        let bad = |error| Error::format(&file, format!("not readable as tensors: {error}"));
+        let tensors: Vec<(String, Tensor)> = match file.extension().is_some_and(|e| e == "bin") {
+            true => candle_core::pickle::read_all(&file).map_err(bad)?,
+            false => candle_core::safetensors::load_buffer(&mapped, &Device::Cpu)
+                .map_err(bad)?
+                .into_iter()
+                .collect(),
+        };
+        let tensors = tensors.into_iter().map(|(name, tensor)| (modern(&name), tensor)).collect();
+        let mut named = Named { file: &file, tensors, missing: Vec::new() };
+        let weights = match config.architecture {
+            Architecture::Bert => bert(&config, &mut named)?,
+            Architecture::DistilBert => distilbert(&config, &mut named)?,
+        };
+        named.finish()?;
+        Ok(Checkpoint { config, weights, sha256 })
+    }
+}
+
+/// The name that today's releases use.
+fn modern(name: &str) -> String {
+    name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+}
+
+/// Tensors that stand in masked-language checkpoints and that an encoder does not use.
+fn is_known_extra(name: &str) -> bool {
+    name.starts_with("bert.pooler.")
+        || name.starts_with("cls.seq_relationship.")
+        || name.ends_with("embeddings.position_ids")
+        || name == "cls.predictions.decoder.bias"
+}
+
+/// Tensors by name; each is taken once.
+struct Named<'a> {
+    file: &'a Path,
+    tensors: BTreeMap<String, Tensor>,
+    missing: Vec<String>,
+}
+
+impl Named<'_> {
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let Some(tensor) = self.tensors.remove(name) else {
+            self.missing.push(name.to_owned());
+            return Ok(Vec::new());
+        };
+        if tensor.dims() != shape {
+            let reason = format!("want {name} of shape {shape:?}, got {:?}", tensor.dims());
+            return Err(Error::format(self.file, reason));
+        }
+        Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+    }
+
+    fn matrix(&mut self, name: &str, rows: usize, columns: usize) -> Result<Matrix> {
+        Ok(Matrix { data: self.take(name, &[rows, columns])?, columns })
+    }
+
+    fn linear(&mut self, name: &str, out: usize, into: usize) -> Result<Linear> {
+        let weight = self.matrix(&format!("{name}.weight"), out, into)?;
+        Ok(Linear { weight, bias: self.take(&format!("{name}.bias"), &[out])? })
+    }
+
+    fn norm(&mut self, name: &str, width: usize) -> Result<Norm> {
+        let weight = self.take(&format!("{name}.weight"), &[width])?;
+        Ok(Norm { weight, bias: self.take(&format!("{name}.bias"), &[width])? })
+    }
+
+    /// The decoder if it is stored and differs from the word table.
+    fn decoder(&mut self, name: &str, words: &Matrix, rows: usize) -> Result<Option<Matrix>> {
+        if !self.tensors.contains_key(name) {
+            return Ok(None);
+        }
+        let decoder = self.matrix(name, rows, words.columns)?;
+        Ok((decoder.data != words.data).then_some(decoder))
+    }
+
+    fn finish(self) -> Result<()> {
+        let bad = |what: &str, names: &[String]| {
+            let shown = names.iter().take(4).cloned().collect::<Vec<_>>().join(", ");
+            let more = names.len().saturating_sub(4);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            Error::format(self.file, format!("{what} {shown}{more}"))
+        };
+        if !self.missing.is_empty() {
+            return Err(bad("want a masked-language model with its head; missing:", &self.missing));
+        }
+        let unexpected = self.tensors.into_keys().filter(|name| !is_known_extra(name));
+        let unexpected: Vec<String> = unexpected.collect();
+        if unexpected.is_empty() { Ok(()) } else { Err(bad("unexpected tensors:", &unexpected)) }
+    }
+}
+
+fn bert(config: &Config, named: &mut Named) -> Result<Weights> {
+    let &Config { vocab_size, hidden, intermediate, .. } = config;
+    let words = named.matrix("bert.embeddings.word_embeddings.weight", vocab_size, hidden)?;
+    let positions =
+        named.matrix("bert.embeddings.position_embeddings.weight", config.max_positions, hidden)?;
+    let types = "bert.embeddings.token_type_embeddings.weight";
+    let types = named.matrix(types, config.token_types, hidden)?;
+    let mut layers = Vec::with_capacity(config.layers);
+    for at in 0..config.layers {
+        let layer = format!("bert.encoder.layer.{at}");
+        let part = |name: &str| format!("{layer}.{name}");
+        layers.push(Layer {
+            query_key_value: [
+                named.linear(&part("attention.self.query"), hidden, hidden)?,
+                named.linear(&part("attention.self.key"), hidden, hidden)?,
+                named.linear(&part("attention.self.value"), hidden, hidden)?,
+            ],
+            attention_out: named.linear(&part("attention.output.dense"), hidden, hidden)?,
+            attention_norm: named.norm(&part("attention.output.LayerNorm"), hidden)?,
+            up: named.linear(&part("intermediate.dense"), intermediate, hidden)?,
+            down: named.linear(&part("output.dense"), hidden, intermediate)?,
+            out_norm: named.norm(&part("output.LayerNorm"), hidden)?,
+        });
+    }
+    Ok(Weights {
+        untied_decoder: named.decoder("cls.predictions.decoder.weight", &words, vocab_size)?,
+        token_type: types.data.get(..hidden).unwrap_or_default().to_vec(),
+        words,
+        positions,
+        embedding_norm: named.norm("bert.embeddings.LayerNorm", hidden)?,
+        layers,
+        head: named.linear("cls.predictions.transform.dense", hidden, hidden)?,
+        head_norm: named.norm("cls.predictions.transform.LayerNorm", hidden)?,
+        decoder_bias: named.take("cls.predictions.bias", &[vocab_size])?,
+    })
+}
+
+fn distilbert(config: &Config, named: &mut Named) -> Result<Weights> {
+    let &Config { vocab_size, hidden, intermediate, .. } = config;
+    let words = named.matrix("distilbert.embeddings.word_embeddings.weight", vocab_size, hidden)?;
+    let positions = named.matrix(
+        "distilbert.embeddings.position_embeddings.weight",
+        config.max_positions,
+        hidden,
+    )?;
+    let mut layers = Vec::with_capacity(config.layers);
+    for at in 0..config.layers {
+        let layer = format!("distilbert.transformer.layer.{at}");
+        let part = |name: &str| format!("{layer}.{name}");
+        layers.push(Layer {
+            query_key_value: [
+                named.linear(&part("attention.q_lin"), hidden, hidden)?,
+                named.linear(&part("attention.k_lin"), hidden, hidden)?,
+                named.linear(&part("attention.v_lin"), hidden, hidden)?,
+            ],
+            attention_out: named.linear(&part("attention.out_lin"), hidden, hidden)?,
+            attention_norm: named.norm(&part("sa_layer_norm"), hidden)?,
+            up: named.linear(&part("ffn.lin1"), intermediate, hidden)?,
+            down: named.linear(&part("ffn.lin2"), hidden, intermediate)?,
+            out_norm: named.norm(&part("output_layer_norm"), hidden)?,
+        });
+    }
+    Ok(Weights {
+        untied_decoder: named.decoder("vocab_projector.weight", &words, vocab_size)?,
+        token_type: vec![0.0; hidden],
+        words,
+        positions,
+        embedding_norm: named.norm("distilbert.embeddings.LayerNorm", hidden)?,
+        layers,
+        head: named.linear("vocab_transform", hidden, hidden)?,
+        head_norm: named.norm("vocab_layer_norm", hidden)?,
+        decoder_bias: named.take("vocab_projector.bias", &[vocab_size])?,
+    })
+}

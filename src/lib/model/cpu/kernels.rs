@@ -1,0 +1,291 @@
+//! Arithmetic on slices, compiled for several processors and chosen when the program starts.
+
+use gemm::Parallelism;
+use pulp::Arch;
+
+/// A row-major view: `rows × columns`, `stride` numbers from one row to the next.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub data: &'a [f32],
+    pub rows: usize,
+    pub columns: usize,
+    pub stride: usize,
+}
+
+impl<'a> View<'a> {
+    /// All of a matrix without gaps.
+    pub fn whole(data: &'a [f32], columns: usize) -> View<'a> {
+        View { data, rows: data.len() / columns.max(1), columns, stride: columns }
+    }
+
+    /// Columns `from .. from + columns` of a matrix whose rows are `stride` long.
+    pub fn part(data: &'a [f32], stride: usize, from: usize, columns: usize) -> View<'a> {
+        View { data: &data[from..], rows: data.len() / stride, columns, stride }
+    }
+
+    fn fits(&self) -> bool {
+        self.rows == 0 || self.data.len() >= (self.rows - 1) * self.stride + self.columns
+    }
+}
+
+/// What a product does with what stands in its target.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Into {
+    Overwrite,
+    Add,
+}
+
+/// C = A Bᵀ (or C += A Bᵀ): A `[m, k]`, B `[n, k]`, C `[m, n]` in rows of `stride`.
+pub(super) fn times_transposed(a: View, b: View, c: &mut [f32], stride: usize, into: Into) {
+    assert_eq!(a.columns, b.columns, "inner sizes of a product");
+    product(a, b.rows, (1, b.stride), b, c, stride, into);
+}
+
+/// C = A B: A `[m, k]`, B `[k, n]`, C `[m, n]` in rows of `stride`.
+pub(super) fn times(a: View, b: View, c: &mut [f32], stride: usize, into: Into) {
+    assert_eq!(a.columns, b.rows, "inner sizes of a product");
+    product(a, b.columns, (b.stride, 1), b, c, stride, into);
+}
+
+/// `step` = how far it is from one row, and from one column, of the `[k, n]` right side.
+fn product(
+    a: View,
+    n: usize,
+    step: (usize, usize),
+    b: View,
+    c: &mut [f32],
+    stride: usize,
+    into: Into,
+) {
+    let (m, k) = (a.rows, a.columns);
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(a.fits() && b.fits(), "a view larger than its data");
+    assert!(n <= stride && c.len() >= (m - 1) * stride + n, "a target too small for its product");
+    let step = (step.0 as isize, step.1 as isize);
+    // SAFETY: the asserts above bound every element that these sizes and strides reach; A and B are
+    // shared borrows and C is exclusive, so they do not overlap.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            c.as_mut_ptr(),
+            1,
+            stride as isize,
+            into == Into::Add,
+            a.data.as_ptr(),
+            1,
+            a.stride as isize,
+            b.data.as_ptr(),
+            step.1,
+            step.0,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+/// Layer norm of every row in place: (x − mean) / √(variance + ε) · scale + shift.
+pub(super) fn layer_norm(x: &mut [f32], scale: &[f32], shift: &[f32], epsilon: f32) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for row in x.chunks_exact_mut(scale.len()) {
+                let mean = sum(row) / row.len() as f32;
+                row.iter_mut().for_each(|value| *value -= mean);
+                let variance = sum_of_squares(row) / row.len() as f32;
+                let factor = 1.0 / (variance + epsilon).sqrt();
+                for ((value, scale), shift) in row.iter_mut().zip(scale).zip(shift) {
+                    *value = *value * factor * scale + shift;
+                }
+            }
+        },
+    );
+}
+
+/// Softmax of every row of `columns` in place, after a multiplication by `scale`.
+pub(super) fn softmax(x: &mut [f32], columns: usize, scale: f32) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for row in x.chunks_exact_mut(columns) {
+                row.iter_mut().for_each(|value| *value *= scale);
+                let largest = largest(row);
+                row.iter_mut().for_each(|value| *value = exp(*value - largest));
+                let factor = 1.0 / sum(row);
+                row.iter_mut().for_each(|value| *value *= factor);
+            }
+        },
+    );
+}
+
+/// gelu(x) = x/2 · (1 + erf(x/√2)) in place.
+pub(super) fn gelu(x: &mut [f32]) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for value in x {
+                *value = 0.5 * *value * (1.0 + erf(*value * std::f32::consts::FRAC_1_SQRT_2));
+            }
+        },
+    );
+}
+
+/// Puts the larger of each pair into `best`, for every row of `rows`.
+pub(super) fn maxima(best: &mut [f32], rows: &[f32]) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for row in rows.chunks_exact(best.len()) {
+                for (best, &value) in best.iter_mut().zip(row) {
+                    *best = if value > *best { value } else { *best };
+                }
+            }
+        },
+    );
+}
+
+/// Sixteen running results keep the loops in vector registers and the rounding small.
+const LANES: usize = 16;
+
+#[inline(always)]
+fn folded(
+    row: &[f32],
+    start: f32,
+    step: impl Fn(f32, f32) -> f32,
+    last: fn(f32, f32) -> f32,
+) -> f32 {
+    let mut lanes = [start; LANES];
+    let mut chunks = row.chunks_exact(LANES);
+    for chunk in &mut chunks {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane = step(*lane, value);
+        }
+    }
+    for (lane, &value) in lanes.iter_mut().zip(chunks.remainder()) {
+        *lane = step(*lane, value);
+    }
+    lanes.into_iter().fold(start, last)
+}
+
+#[inline(always)]
+fn sum(row: &[f32]) -> f32 {
+    folded(row, 0.0, |sum, value| sum + value, |a, b| a + b)
+}
+
+#[inline(always)]
+fn sum_of_squares(row: &[f32]) -> f32 {
+    folded(row, 0.0, |sum, value| sum + value * value, |a, b| a + b)
+}
+
+#[inline(always)]
+fn largest(row: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    folded(row, f32::NEG_INFINITY, larger, larger)
+}
+
+/// eˣ for x ≤ 88, 2 ulp: 2ⁿ · Taylor series of the rest, |rest| ≤ ln 2 / 2. Below −87 it is 0.
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    // ln 2 in two parts, the first with few bits, so that n times it is exact
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    // adding and subtracting this rounds to a whole number in the default rounding mode
+    const ROUND: f32 = 12_582_912.0;
+    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
+    let p = 1.0 / 5040.0;
+    let p = p * r + 1.0 / 720.0;
+    let p = p * r + 1.0 / 120.0;
+    let p = p * r + 1.0 / 24.0;
+    let p = p * r + 1.0 / 6.0;
+    let p = p * r + 0.5;
+    let p = p * r + 1.0;
+    let p = p * r + 1.0;
+    let power = f32::from_bits(((n.max(-126.0) as i32 + 127) as u32) << 23);
+    if x < -87.0 { 0.0 } else { p * power }
+}
+
+/// erf(x) within 4e-7: a rational function of x on [−4, 4], ±1 beyond (Eigen's coefficients).
+#[inline(always)]
+fn erf(x: f32) -> f32 {
+    let x = x.clamp(-4.0, 4.0);
+    let s = x * x;
+    let p = -2.726_142_3e-10;
+    let p = p * s + 2.770_681_4e-8;
+    let p = p * s + -2.101_024_1e-6;
+    let p = p * s + -5.692_506_4e-5;
+    let p = p * s + -7.349_906_3e-4;
+    let p = p * s + -2.954_6e-3;
+    let p = p * s + -1.609_603_3e-2;
+    let q = -1.456_607_2e-5;
+    let q = q * s + -2.133_740_6e-4;
+    let q = q * s + -1.682_827e-3;
+    let q = q * s + -7.373_329e-3;
+    let q = q * s + -1.426_474e-2;
+    x * p / q
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn erf_series(x: f64) -> f64 {
+        let mut term = x;
+        let mut sum = x;
+        for n in 1..200 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * 2.0 / std::f64::consts::PI.sqrt()
+    }
+
+    #[test]
+    fn exp_and_erf_are_near_the_truth() {
+        for step in -8700..=880 {
+            let x = step as f32 / 100.0;
+            let (got, truth) = (f64::from(exp(x)), f64::from(x).exp());
+            assert!((got - truth).abs() <= 3e-7 * truth, "exp({x}) = {got}, not {truth}");
+        }
+        assert_eq!(exp(-1000.0), 0.0);
+        for step in -500..=500 {
+            let x = step as f32 / 100.0;
+            let (got, truth) = (f64::from(erf(x)), erf_series(f64::from(x)));
+            assert!((got - truth).abs() <= 4e-7, "erf({x}) = {got}, not {truth}");
+        }
+    }
+
+    #[test]
+    fn products_follow_their_strides() {
+        let a = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; // [2, 3]
+        let b = [1.0, 0.0, 1.0, 2.0, 1.0, 0.0]; // [2, 3]
+        let mut c = [10.0; 5]; // rows of 3, two columns used
+        times_transposed(View::whole(&a, 3), View::whole(&b, 3), &mut c, 3, Into::Add);
+        assert_eq!(c, [14.0, 14.0, 10.0, 20.0, 23.0]);
+        let mut c = [0.0; 4];
+        let right = View::part(&b, 3, 1, 2); // [[0, 1], [1, 0]]
+        times(View { columns: 2, ..View::whole(&a, 3) }, right, &mut c, 2, Into::Overwrite);
+        assert_eq!(c, [2.0, 1.0, 5.0, 4.0]);
+    }
+
+    #[test]
+    fn rows_are_normed_softened_and_maximised() {
+        let mut x = [1.0, 3.0, -2.0, 2.0];
+        layer_norm(&mut x, &[1.0, 2.0], &[0.0, 1.0], 0.0);
+        assert_eq!(x, [-1.0, 3.0, -1.0, 3.0]);
+        let mut x = [0.0, 2.0f32.ln(), 5.0, 5.0];
+        softmax(&mut x, 2, 1.0);
+        for (got, expected) in x.iter().zip([1.0 / 3.0, 2.0 / 3.0, 0.5, 0.5]) {
+            assert!((got - expected).abs() < 1e-6);
+        }
+        let mut best = [0.0, 1.0];
+        maxima(&mut best, &[2.0, 0.0, 1.0, 5.0]);
+        assert_eq!(best, [2.0, 5.0]);
+    }
+}

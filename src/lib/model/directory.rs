@@ -1,0 +1,191 @@
+//! What a model directory says of itself beyond its tensors: Hugging Face's files, and those of
+//! Sentence Transformers where they are there.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::Activation;
+use crate::{
+    error::{Error, Result},
+    io,
+};
+
+/// Where a model's parts are, and the conventions it was trained under.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelDirectory {
+    /// The directory itself.
+    pub path: PathBuf,
+    /// Where `config.json`, the tensors and the tokenizer are: the directory or a folder in it.
+    pub encoder: PathBuf,
+    /// The activation the files name; none where they are silent, as a bare Hugging Face directory is.
+    pub activation: Option<Activation>,
+    /// The longest text the files allow, if they say.
+    pub max_tokens: Option<usize>,
+    /// Where the query table is, for an inference-free model.
+    pub query_table: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Module {
+    path: String,
+    r#type: String,
+}
+
+#[derive(Deserialize)]
+struct Router {
+    types: BTreeMap<String, String>,
+    structure: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct Pooling {
+    pooling_strategy: Option<String>,
+    activation_function: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Transformer {
+    max_seq_length: Option<usize>,
+}
+
+/// The part of our own `l0.json` that an encoder needs.
+#[derive(Deserialize)]
+struct Own {
+    activation: Option<u8>,
+}
+
+impl ModelDirectory {
+    /// Reads the small files of a model directory.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Format`] for a convention that is not implemented;
+    /// [`Error::Mismatch`] if two files disagree on the activation.
+    pub fn open(path: &Path) -> Result<ModelDirectory> {
+        if !path.is_dir() {
+            return Err(Error::format(path, "want a model directory, found none of that name"));
+        }
+        let mut found = ModelDirectory {
+            path: path.to_owned(),
+            encoder: path.to_owned(),
+            activation: None,
+            max_tokens: None,
+            query_table: None,
+        };
+        let modules = path.join("modules.json");
+        if modules.exists() {
+            for module in parse::<Vec<Module>>(&modules)? {
+                found.module(&path.join(module.path), &module.r#type, &modules)?;
+            }
+        } else {
+            found.transformer(path)?;
+        }
+        found.own(&path.join("l0.json"))?;
+        found.query_table = found.query_table.or_else(|| {
+            let names = ["idf.json", "query_token_weights.txt"];
+            names.iter().map(|name| path.join(name)).find(|file| file.exists())
+        });
+        Ok(found)
+    }
+
+    /// The model's name: the last part of its path.
+    pub fn name(&self) -> String {
+        let path = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    }
+
+    fn module(&mut self, folder: &Path, kind: &str, file: &Path) -> Result<()> {
+        match kind.rsplit('.').next().unwrap_or_default() {
+            "Router" | "Asym" => self.router(folder),
+            "MLMTransformer" | "Transformer" => self.transformer(folder),
+            "SpladePooling" => self.pooling(folder),
+            "SparseStaticEmbedding" | "IDF" => {
+                let names = ["model.safetensors", "idf.json"];
+                let mut files = names.iter().map(|name| folder.join(name));
+                self.query_table = files.find(|file| file.exists());
+                Ok(())
+            }
+            _ => Err(Error::format(
+                file,
+                format!(
+                    "want modules Router, MLMTransformer, SpladePooling or \
+                     SparseStaticEmbedding, got `{kind}`"
+                ),
+            )),
+        }
+    }
+
+    fn router(&mut self, folder: &Path) -> Result<()> {
+        let file = folder.join("router_config.json");
+        let router: Router = parse(&file)?;
+        for route in ["query", "document"] {
+            let Some(names) = router.structure.get(route) else {
+                return Err(Error::format(&file, format!("want a route `{route}`, found none")));
+            };
+            for name in names {
+                let Some(kind) = router.types.get(name) else {
+                    return Err(Error::format(&file, format!("want the type of `{name}`")));
+                };
+                self.module(&folder.join(name), kind, &file)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn transformer(&mut self, folder: &Path) -> Result<()> {
+        self.encoder = folder.to_owned();
+        let file = folder.join("sentence_bert_config.json");
+        if file.exists() {
+            self.max_tokens = parse::<Transformer>(&file)?.max_seq_length;
+        }
+        Ok(())
+    }
+
+    fn pooling(&mut self, folder: &Path) -> Result<()> {
+        let file = folder.join("config.json");
+        let pooling: Pooling = parse(&file)?;
+        let strategy = pooling.pooling_strategy.as_deref().unwrap_or("max");
+        if strategy != "max" {
+            return Err(Error::format(
+                &file,
+                format!("want pooling_strategy max, got `{strategy}`"),
+            ));
+        }
+        self.activation = Some(match pooling.activation_function.as_deref().unwrap_or("relu") {
+            "relu" => Activation::SPLADE,
+            "log1p_relu" => Activation::L0,
+            other => {
+                let reason = format!("want activation_function relu or log1p_relu, got `{other}`");
+                return Err(Error::format(&file, reason));
+            }
+        });
+        Ok(())
+    }
+
+    fn own(&mut self, file: &Path) -> Result<()> {
+        if !file.exists() {
+            return Ok(());
+        }
+        let Some(depth) = parse::<Own>(file)?.activation else { return Ok(()) };
+        let own = Activation::new(depth)?;
+        // Sentence Transformers has no word for depths 3 and 4, so only 1 and 2 can disagree
+        if let Some(other) = self.activation.filter(|&other| other != own && depth <= 2) {
+            return Err(Error::Mismatch {
+                what: format!("activation in {}", file.display()),
+                expected: other.to_string(),
+                got: own.to_string(),
+                remedy: "the pooling's config.json says otherwise; set both alike".into(),
+            });
+        }
+        self.activation = Some(own);
+        Ok(())
+    }
+}
+
+fn parse<T: DeserializeOwned>(file: &Path) -> Result<T> {
+    serde_json::from_str(&io::read_text(file)?)
+        .map_err(|error| Error::format(file, error.to_string()))
+}

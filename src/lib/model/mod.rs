@@ -1,0 +1,17 @@
+//! The document encoder: a masked-language model read off a directory, run to sparse vectors.
+//!
+//! `directory` knows what files mean, `checkpoint` what tensors are called, `cpu` the arithmetic on
+//! slices. Nothing here knows of corpora, batches or outputs.
+
+mod activation;
+mod checkpoint;
+mod config;
+pub mod cpu;
+mod directory;
+mod encoder;
+
+pub use activation::Activation;
+pub use checkpoint::{Checkpoint, Layer, Linear, Matrix, Norm, Weights};
+pub use config::{Architecture, Config};
+pub use directory::ModelDirectory;
+pub use encoder::SparseEncoder;
