@@ -6,4 +6,5 @@ mod formats;
 mod golden;
 mod index;
 mod index_broken;
+mod programs_search;
 mod search_equal;

@@ -8,6 +8,8 @@ use std::{
     io::{Read, Seek, Write},
 };
 
+use serde::Serialize;
+
 use super::layout::{FileWriter, Section, u64_at};
 use crate::{
     error::{Error, Result},
@@ -15,7 +17,7 @@ use crate::{
 };
 
 /// What a document says, as it was given; empty where nothing was.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StoredText {
     /// The title.
     pub title: String,

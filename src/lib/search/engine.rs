@@ -1,5 +1,7 @@
 //! Queries of any form to answers: the indexes, the query side they carry, and how to search them.
 
+use serde::Serialize;
+
 use super::{Found, Method, search_all};
 use crate::{
     error::{Error, Result},
@@ -37,20 +39,22 @@ pub struct Engine {
 }
 
 /// A document of an answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Shown {
     /// The id that the user gave it.
     pub id: String,
     /// Its score.
     pub score: f32,
     /// Title and text, if the index keeps them.
+    #[serde(flatten)]
     pub text: Option<StoredText>,
     /// With [`Detail::Terms`]: what made the score, the largest part first, then the lower term.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub terms: Vec<Part>,
 }
 
 /// What one term adds to a score.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Part {
     /// The token.
     pub token: String,

@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::{
     engine::{Part, Shown},
@@ -83,7 +83,7 @@ impl Answer {
         match form {
             AnswerForm::Text => self.write_text(output),
             AnswerForm::Trec => self.write_trec(output, tag),
-            AnswerForm::JsonLines => writeln!(output, "{}", self.to_json()),
+            AnswerForm::JsonLines => self.write_json(output),
         }
     }
 
@@ -124,32 +124,37 @@ impl Answer {
         Ok(())
     }
 
-    fn to_json(&self) -> Value {
+    fn write_json(&self, output: &mut dyn Write) -> io::Result<()> {
+        let id = self.id.as_deref();
         match &self.hits {
-            Ok(hits) => {
-                json!({"_id": self.id, "hits": hits.iter().map(hit_json).collect::<Vec<_>>()})
-            }
+            Ok(hits) => serde_json::to_writer(&mut *output, &HitsRecord { id, hits })?,
             Err(error) => {
-                json!({"_id": self.id, "error": {"line": self.number, "message": message(error)}})
+                let error = Fault { line: self.number, message: message(error) };
+                serde_json::to_writer(&mut *output, &ErrorRecord { id, error })?;
             }
         }
+        writeln!(output)
     }
 }
 
-fn hit_json(hit: &Shown) -> Value {
-    let mut value = json!({"id": hit.id, "score": hit.score});
-    if let Some(stored) = &hit.text {
-        value["title"] = stored.title.as_str().into();
-        value["text"] = stored.text.as_str().into();
-    }
-    if !hit.terms.is_empty() {
-        let term = |part: &Part| {
-            let Part { token, query, document, part } = part;
-            json!({"token": token, "query": query, "document": document, "part": part})
-        };
-        value["terms"] = hit.terms.iter().map(term).collect();
-    }
-    value
+#[derive(Serialize)]
+struct HitsRecord<'a> {
+    #[serde(rename = "_id")]
+    id: Option<&'a str>,
+    hits: &'a [Shown],
+}
+
+#[derive(Serialize)]
+struct ErrorRecord<'a> {
+    #[serde(rename = "_id")]
+    id: Option<&'a str>,
+    error: Fault,
+}
+
+#[derive(Serialize)]
+struct Fault {
+    line: u64,
+    message: String,
 }
 
 /// Title and the first words, on one line.
