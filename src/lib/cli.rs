@@ -15,6 +15,7 @@ use clap_complete::Shell;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
+    encode::Summary,
     error::{Error, Result},
     formats::{
         rejects::{OnError, Rejects},
@@ -275,11 +276,35 @@ fn message(count: u64, unit: &str, started: Instant, sources: &[Consumed]) -> St
     text
 }
 
-/// Seconds as `12 s`, `3 min 05 s` or `2 h 10 min`.
+/// The closing line of an encoding: what was made, and everything that a user should know of.
+pub fn encoded(summary: &Summary, finished: u64, refused: u64, seconds: f64) -> String {
+    let rate = summary.rows as f64 / seconds.max(1e-9);
+    let mut text = format!(
+        "{} rows in {} ({rate:.0}/s), {:.1} terms each",
+        summary.rows,
+        clock(seconds),
+        summary.mean_nnz()
+    );
+    for (count, what) in [
+        (finished, "taken over from finished parts"),
+        (summary.truncated, "truncated (see --max-tokens)"),
+        (summary.without_text, "without text"),
+        (summary.empty - summary.without_text.min(summary.empty), "with text but no weight"),
+        (refused, "refused"),
+    ] {
+        if count > 0 {
+            text += &format!("; {count} {what}");
+        }
+    }
+    text
+}
+
+/// Seconds as `1.2 s`, `12 s`, `3 min 05 s` or `2 h 10 min`.
 pub fn clock(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match whole {
-        0..60 => format!("{whole} s"),
+        0..10 => format!("{seconds:.1} s"),
+        10..60 => format!("{whole} s"),
         60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
     }

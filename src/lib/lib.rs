@@ -1,6 +1,7 @@
 #![doc = include_str!("../../ARCHITECTURE.md")]
 
 pub mod cli;
+pub mod encode;
 pub mod error;
 pub mod formats;
 pub mod index;

@@ -2,12 +2,13 @@
 //!
 //! | artefact | form | file |
 //! |---|---|---|
-//! | corpus, queries | JSON lines, BEIR's field names | `records` |
+//! | corpus, queries | JSON lines, BEIR's field names; tables with the same columns | `records` |
 //! | sparse vectors | Parquet, Arrow IPC, JSON lines | `vectors`, `rows` |
 //! | refused records | JSON lines | `rejects` |
 //!
 //! Nothing here knows of tokenizers, tensors or indexes.
 
+mod arrow;
 pub mod records;
 pub mod rejects;
 mod rows;

@@ -8,10 +8,13 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::rejects::Rejects;
+use super::{
+    arrow::{Table, string_at},
+    rejects::Rejects,
+};
 use crate::{
     error::{Error, Result},
-    io::{Input, Line, Lines},
+    io::{Content, Input, Line, Lines},
     sparse::{SparseVector, TermId},
 };
 
@@ -154,50 +157,135 @@ pub(super) fn json_reason(error: &serde_json::Error, text: &str) -> String {
     format!("{reason} at column {} of `{shown}{dots}`", error.column())
 }
 
-/// The records of one input: parsed, counted, and refused as the rejects' policy says.
+/// The records of some inputs, one after the other: parsed, and refused as the rejects' policy says.
 pub struct Records<'a, T> {
-    lines: Lines,
+    inputs: std::vec::IntoIter<Input>,
+    open: Open<T>,
     parse: fn(&str, &Line) -> Result<T>,
+    of_table: fn(Document) -> T,
     rejects: &'a mut Rejects,
 }
 
+/// Why a record is refused, and the record.
+type Refused = (Error, Vec<u8>);
+
+/// The input being read.
+enum Open<T> {
+    None,
+    Lines(Lines),
+    Table(Box<dyn Iterator<Item = Result<T>> + Send>),
+}
+
 impl<'a> Records<'a, Document> {
-    /// The documents of a corpus.
-    pub fn documents(input: Input, rejects: &'a mut Rejects) -> Records<'a, Document> {
-        Records { lines: input.lines(), parse: parse_document, rejects }
+    /// The documents of a corpus: JSON lines, or tables with columns `_id` or `id`, `title`, `text`.
+    pub fn documents(inputs: Vec<Input>, rejects: &'a mut Rejects) -> Records<'a, Document> {
+        let (parse, of_table) = (parse_document as fn(&str, &Line) -> _, |document| document);
+        Records { inputs: inputs.into_iter(), open: Open::None, parse, of_table, rejects }
     }
 }
 
 impl<'a> Records<'a, Query> {
-    /// The queries of a file.
-    pub fn queries(input: Input, rejects: &'a mut Rejects) -> Records<'a, Query> {
-        Records { lines: input.lines(), parse: parse_query, rejects }
+    /// The queries of some files: lines, or tables with columns `_id` or `id`, and `text`.
+    pub fn queries(inputs: Vec<Input>, rejects: &'a mut Rejects) -> Records<'a, Query> {
+        let of_table = |document: Document| Query {
+            id: Some(document.id),
+            body: QueryBody::Text(document.text),
+        };
+        let parse = parse_query as fn(&str, &Line) -> _;
+        Records { inputs: inputs.into_iter(), open: Open::None, parse, of_table, rejects }
     }
 }
 
-impl<T> Iterator for Records<'_, T> {
+impl<T: Send + 'static> Records<'_, T> {
+    /// The next record or refusal of the open input, with the record as it stood.
+    fn step(&mut self) -> Option<Result<Result<T, Refused>>> {
+        match &mut self.open {
+            Open::None => None,
+            Open::Table(rows) => rows.next().map(|row| match row {
+                Err(error) if error.is_record() => Ok(Err((error, Vec::new()))),
+                other => Ok(Ok(other?)),
+            }),
+            Open::Lines(lines) => loop {
+                let raw = match lines.next_raw()? {
+                    Ok(raw) => raw,
+                    Err(error) => return Some(Err(error)),
+                };
+                if raw.length <= crate::io::MAX_LINE_BYTES && raw.bytes.trim_ascii().is_empty() {
+                    continue;
+                }
+                let record = raw.bytes.clone();
+                let line = lines.check(raw);
+                let parsed = line.and_then(|line| (self.parse)(lines.name(), &line));
+                return Some(Ok(parsed.map_err(|error| (error, record))));
+            },
+        }
+    }
+
+    fn open_next(&mut self) -> Option<Result<()>> {
+        let input = self.inputs.next()?;
+        let opened = match input.content() {
+            Content::Text => Ok(Open::Lines(input.lines())),
+            _ => table_documents(input, self.of_table),
+        };
+        Some(opened.map(|opened| self.open = opened))
+    }
+}
+
+impl<T: Send + 'static> Iterator for Records<'_, T> {
     type Item = Result<T>;
 
     fn next(&mut self) -> Option<Result<T>> {
         loop {
-            let raw = match self.lines.next_raw()? {
-                Ok(raw) => raw,
-                Err(error) => return Some(Err(error)),
-            };
-            if raw.length <= crate::io::MAX_LINE_BYTES && raw.bytes.trim_ascii().is_empty() {
-                continue;
-            }
-            let record = raw.bytes.clone();
-            let parsed = self.lines.check(raw);
-            match parsed.and_then(|line| (self.parse)(self.lines.name(), &line)) {
-                Ok(record) => return Some(Ok(record)),
-                Err(error) => match self.rejects.take(error, &record) {
-                    Ok(()) => continue,
-                    Err(error) => return Some(Err(error)),
-                },
+            match self.step() {
+                Some(Ok(Ok(record))) => return Some(Ok(record)),
+                Some(Ok(Err((error, record)))) => {
+                    if let Err(error) = self.rejects.take(error, &record) {
+                        return Some(Err(error));
+                    }
+                }
+                Some(Err(error)) => return Some(Err(error)),
+                None => {
+                    if let Err(error) = self.open_next()? {
+                        return Some(Err(error));
+                    }
+                }
             }
         }
     }
+}
+
+fn table_documents<T: Send + 'static>(
+    input: Input,
+    of_table: fn(Document) -> T,
+) -> Result<Open<T>> {
+    let table = Table::open(input)?;
+    let has = |name: &str| table.schema.field_with_name(name).is_ok();
+    let id = if has("_id") { "_id" } else { "id" };
+    if !(has(id) && has("text")) {
+        let reason = format!("want columns _id, title, text; got {}", table.columns());
+        return Err(Error::format(&table.name, reason));
+    }
+    let (name, mut row) = (table.name, 0);
+    let rows = table.batches.flat_map(move |batch| {
+        let batch = match batch {
+            Ok(batch) => batch,
+            Err(error) => return vec![Err(error)],
+        };
+        let column = |name: &str, at: usize| {
+            let column = batch.column_by_name(name)?;
+            string_at(column, at).map(str::to_owned)
+        };
+        let documents = (0..batch.num_rows()).map(|at| {
+            row += 1;
+            let bad = |found: &str| Error::line(&name, row, "a string id and a text", found);
+            let id = column(id, at).filter(|id| !id.is_empty()).ok_or_else(|| bad("no id"))?;
+            let text = column("text", at).ok_or_else(|| bad("no text"))?;
+            let title = column("title", at).unwrap_or_default();
+            Ok(of_table(Document { id, title, text }))
+        });
+        documents.collect()
+    });
+    Ok(Open::Table(Box::new(rows)))
 }
 
 #[cfg(test)]

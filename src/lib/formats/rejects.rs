@@ -80,18 +80,23 @@ impl Rejects {
         self.count
     }
 
-    /// Ends the work: commits the rejects; `accepted` records were used.
+    /// Whether anything was left; asked before an output is put in place.
     ///
     /// # Errors
-    /// [`Error::Format`] if everything was refused; [`Error::Io`].
-    pub fn finish(self, accepted: u64) -> Result<()> {
-        if let Some(output) = self.output {
-            output.commit()?;
+    /// [`Error::Format`] if every record was refused.
+    pub fn check(&self, accepted: u64) -> Result<()> {
+        if accepted > 0 || self.count == 0 {
+            return Ok(());
         }
-        if accepted == 0 && self.count > 0 {
-            let reason = format!("all {} records were refused; nothing was written", self.count);
-            return Err(Error::format("input", reason));
-        }
-        Ok(())
+        let reason = format!("all {} records were refused; no output was written", self.count);
+        Err(Error::format("input", reason))
+    }
+
+    /// Puts the file of refused records in place.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finish(self) -> Result<()> {
+        self.output.map_or(Ok(()), Output::commit)
     }
 }

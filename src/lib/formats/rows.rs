@@ -8,9 +8,12 @@ use arrow_array::{
     cast::AsArray,
     types::{Float32Type, Float64Type, Int32Type, Int64Type, UInt16Type, UInt32Type},
 };
-use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Field, SchemaRef};
 
-use super::vectors::Row;
+use super::{
+    arrow::{Table, string_at},
+    vectors::Row,
+};
 use crate::{
     error::{Error, Result},
     sparse::{SparseVector, TermId},
@@ -112,8 +115,9 @@ impl RowBuilder {
     }
 }
 
-/// Whether a schema has the columns of vectors, in types that are read.
-pub(super) fn check_schema(file: &str, schema: &Schema) -> Result<()> {
+/// Whether a table has the columns of vectors, in types that are read.
+pub(super) fn check_schema(table: &Table) -> Result<()> {
+    let schema = &table.schema;
     let kind = |name: &str| schema.field_with_name(name).ok().map(Field::data_type);
     let child = |name: &str| match kind(name) {
         Some(DataType::List(field) | DataType::LargeList(field)) => Some(field.data_type().clone()),
@@ -126,14 +130,11 @@ pub(super) fn check_schema(file: &str, schema: &Schema) -> Result<()> {
     if fits {
         return Ok(());
     }
-    let columns = schema.fields().iter();
-    let columns: Vec<_> =
-        columns.map(|field| format!("{} {}", field.name(), field.data_type())).collect();
     Err(Error::format(
-        file,
+        &table.name,
         format!(
             "want columns id utf8, indices list<int32>, values list<float32>; got {}",
-            columns.join(", ")
+            table.columns()
         ),
     ))
 }
@@ -211,18 +212,6 @@ fn list_at(column: &ArrayRef, at: usize) -> Option<ArrayRef> {
     match column.data_type() {
         DataType::LargeList(_) => Some(column.as_list::<i64>().value(at)),
         _ => Some(column.as_list::<i32>().value(at)),
-    }
-}
-
-fn string_at(column: &ArrayRef, at: usize) -> Option<&str> {
-    if column.is_null(at) {
-        return None;
-    }
-    match column.data_type() {
-        DataType::Utf8 => Some(column.as_string::<i32>().value(at)),
-        DataType::LargeUtf8 => Some(column.as_string::<i64>().value(at)),
-        DataType::Utf8View => Some(column.as_string_view().value(at)),
-        _ => None,
     }
 }
 

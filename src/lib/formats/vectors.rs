@@ -20,22 +20,18 @@
 
 use std::{collections::BTreeMap, fmt, io::Write, str::FromStr, sync::Arc};
 
-use arrow_array::RecordBatchReader;
-use arrow_ipc::{
-    reader::{FileReader, StreamReader},
-    writer::StreamWriter,
-};
-use arrow_schema::{ArrowError, Schema};
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::Schema;
 use parquet::{
-    arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder},
+    arrow::ArrowWriter,
     basic::{Compression, ZstdLevel},
-    errors::ParquetError,
     file::{metadata::KeyValue, properties::EnabledStatistics, properties::WriterProperties},
     schema::types::ColumnPath,
 };
 use serde_json::{Value, json};
 
 use super::{
+    arrow::{Table, arrow_error, parquet_error},
     records::{id_of, json_reason, tokens_of, vector_of},
     rows::{self, RowBuilder},
 };
@@ -158,50 +154,20 @@ pub type Rows = Box<dyn Iterator<Item = Result<Row>> + Send>;
 /// # Errors
 /// [`Error::Format`] if it is no file of vectors; [`Error::Mismatch`] for another format version.
 pub fn read(input: Input, lookup: Option<Lookup>) -> Result<(Option<VectorMeta>, Rows)> {
-    let name = input.name().to_owned();
-    let arrow = |error| arrow_error(&name, error);
-    match input.content() {
-        Content::Text => Ok((None, json_rows(input, lookup))),
-        Content::ArrowStream => {
-            batches(&name, StreamReader::try_new(input.into_reader(), None).map_err(arrow)?)
-        }
-        Content::ArrowFile => {
-            let file = std::io::BufReader::new(input.into_seekable()?);
-            batches(&name, FileReader::try_new(file, None).map_err(arrow)?)
-        }
-        Content::Parquet => {
-            let fail = |error| parquet_error(&name, error);
-            let builder =
-                ParquetRecordBatchReaderBuilder::try_new(input.into_seekable()?).map_err(fail)?;
-            let pairs = builder.metadata().file_metadata().key_value_metadata().cloned();
-            let pairs: BTreeMap<String, String> = pairs
-                .into_iter()
-                .flatten()
-                .filter_map(|pair| Some((pair.key, pair.value?)))
-                .collect();
-            let meta = VectorMeta::from_map(&name, |key| pairs.get(key))?;
-            let reader = builder.with_batch_size(STREAM_ROWS).build().map_err(fail)?;
-            Ok((meta, batches(&name, reader)?.1))
-        }
+    if input.content() == Content::Text {
+        return Ok((None, json_rows(input, lookup)));
     }
-}
-
-fn batches(
-    name: &str,
-    reader: impl RecordBatchReader + Send + 'static,
-) -> Result<(Option<VectorMeta>, Rows)> {
-    let schema = reader.schema();
-    rows::check_schema(name, &schema)?;
-    let meta = VectorMeta::from_map(name, |key| schema.metadata().get(key))?;
-    let name = name.to_owned();
-    let mut before = 0;
-    let rows = reader.flat_map(move |batch| match batch {
+    let table = Table::open(input)?;
+    rows::check_schema(&table)?;
+    let meta = VectorMeta::from_map(&table.name, |key| table.metadata.get(key))?;
+    let (name, mut before) = (table.name, 0);
+    let rows = table.batches.flat_map(move |batch| match batch {
         Ok(batch) => {
             let rows = rows::rows_of(&name, before, &batch);
             before += batch.num_rows() as u64;
             rows
         }
-        Err(error) => vec![Err(arrow_error(&name, error))],
+        Err(error) => vec![Err(error)],
     });
     Ok((meta, Box::new(rows)))
 }
@@ -417,24 +383,4 @@ fn json_line(row: &Row, keep_text: bool) -> Value {
         line["text"] = row.text.as_deref().into();
     }
     line
-}
-
-fn arrow_error(name: &str, error: ArrowError) -> Error {
-    match error {
-        ArrowError::IoError(_, source) => Error::io(name, source),
-        other => Error::format(name, format!("not readable as Arrow: {other}")),
-    }
-}
-
-fn parquet_error(name: &str, error: ParquetError) -> Error {
-    let reason = |text: String| {
-        Error::format(name, format!("not readable as Parquet (cut short, or damaged): {text}"))
-    };
-    match error {
-        ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
-            Ok(source) => Error::io(name, *source),
-            Err(other) => reason(other.to_string()),
-        },
-        other => reason(other.to_string()),
-    }
 }

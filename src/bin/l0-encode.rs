@@ -1,0 +1,191 @@
+//! l0-encode: text in, sparse vectors out.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use l0::{
+    Error, Result, cli,
+    encode::{EncodeConfig, Job, Model, Role, Shard, bm25::Bm25, idf, texts},
+    formats::vectors::Form,
+    io::{Input, Output},
+    model::Activation,
+    sparse::Prune,
+    text::Tokenizer,
+};
+
+const PROGRAM: &str = "l0-encode";
+
+/// Encodes documents or queries into sparse vectors, one row each, in input order
+///
+/// Documents are JSON lines {"_id", "title", "text"}, or Parquet or Arrow tables with these columns;
+/// gzip and zstd are read as they are. Without INPUT, or for `-`, standard input is read.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(after_long_help = "Examples:
+  BM25 impacts of the demo collection, without a network:
+    l0-encode --model bm25 --tokenizer testdata/toy testdata/demo/corpus.jsonl -o bm25.parquet
+
+  The vectors of a model, as JSON lines on the terminal:
+    head -1 testdata/demo/corpus.jsonl | l0-encode --model testdata/toy --format jsonl")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    encode: EncodeArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make the query table of a corpus: ln(1 + (N - df + 0.5)/(df + 0.5)) for every token
+    Idf(IdfArgs),
+}
+
+#[derive(Args)]
+struct EncodeArgs {
+    /// Files of documents or queries
+    input: Vec<PathBuf>,
+    /// Where the rows go: .parquet, .arrow or .jsonl
+    #[arg(long, short, default_value = "-", value_name = "FILE")]
+    output: PathBuf,
+    /// parquet, arrow or jsonl [default: by the output's name; arrow into a pipe, jsonl on a terminal]
+    #[arg(long, value_name = "FORM")]
+    format: Option<Form>,
+    /// A model directory, or bm25
+    #[arg(long, required = true, value_name = "DIR|bm25")]
+    model: Option<PathBuf>,
+    /// With --model bm25: whose word pieces, a model directory or a tokenizer.json
+    #[arg(long, value_name = "DIR", required_if_eq("model", "bm25"))]
+    tokenizer: Option<PathBuf>,
+    /// What the input is
+    #[arg(long, value_enum, default_value = "document")]
+    role: RoleArg,
+    /// none, top_k:K, max_ratio:R, abs_value:V or alpha_mass:A
+    #[arg(long, default_value = "none", value_name = "RULE")]
+    prune: Prune,
+    /// Longest text in tokens, special ones included [default: the model's; none for bm25]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(3..))]
+    max_tokens: Option<u32>,
+    /// log1p:1 (SPLADE) to log1p:4, in place of what the model's files say (log1p:1 if nothing)
+    #[arg(long, value_name = "NAME")]
+    activation: Option<Activation>,
+    /// k1 of BM25
+    #[arg(long, default_value_t = 1.2, value_name = "X")]
+    k1: f32,
+    /// b of BM25
+    #[arg(long, default_value_t = 0.75, value_name = "X")]
+    b: f32,
+    /// Keep title and text in the rows
+    #[arg(long)]
+    keep_text: bool,
+    /// Only the rows with number ≡ I mod N
+    #[arg(long, default_value_t = Shard::WHOLE, value_name = "I/N")]
+    shard: Shard,
+    /// Keep finished parts in OUTPUT.parts, and go on from those that are there
+    #[arg(long)]
+    resume: bool,
+    /// Tokens encoded at a time
+    #[arg(long, default_value_t = 16_384, value_name = "N", help_heading = "Running")]
+    batch_tokens: usize,
+    #[command(flatten)]
+    rejects: cli::RejectArgs,
+    #[command(flatten)]
+    run: cli::RunArgs,
+}
+
+#[derive(Args)]
+struct IdfArgs {
+    /// Files of documents
+    corpus: Vec<PathBuf>,
+    /// Whose word pieces: a model directory or a tokenizer.json
+    #[arg(long, value_name = "DIR")]
+    tokenizer: PathBuf,
+    /// Where the table goes
+    #[arg(long, short, default_value = "-", value_name = "FILE")]
+    output: PathBuf,
+    /// Count this many tokens of each document, special ones included [default: all]
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
+    #[command(flatten)]
+    rejects: cli::RejectArgs,
+    #[command(flatten)]
+    run: cli::RunArgs,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum RoleArg {
+    Document,
+    Query,
+}
+
+fn main() -> ExitCode {
+    let arguments: Arguments = cli::parse();
+    cli::exit(
+        PROGRAM,
+        match arguments.command {
+            Some(Command::Idf(idf)) => run_idf(idf),
+            None => run(arguments.encode),
+        },
+    )
+}
+
+fn run(args: EncodeArgs) -> Result<()> {
+    args.run.start_threads();
+    let form = cli::vector_form(&args.output, args.format)?;
+    let role = match args.role {
+        RoleArg::Document => Role::Document,
+        RoleArg::Query => Role::Query,
+    };
+    let config = EncodeConfig {
+        batch_tokens: args.batch_tokens.max(1),
+        prune: args.prune,
+        keep_text: args.keep_text,
+    };
+    let mut rejects = args.rejects.open()?;
+    let inputs = cli::inputs(&args.input)?;
+    let model = load(&args, role)?;
+    let sources = inputs.iter().map(Input::consumed).collect();
+    let mut progress = cli::Progress::new(PROGRAM, "docs", sources, &args.run);
+    let job = Job { model: &model, role, config, shard: args.shard };
+    let done = if args.resume {
+        job.resume(inputs, &mut rejects, &args.output, form, || progress.add(1))
+    } else {
+        let output = Output::create(&args.output)?;
+        job.run(inputs, &mut rejects, output, form, || progress.add(1)).map(|summary| (summary, 0))
+    };
+    let (_, seconds) = progress.finish();
+    let refused = rejects.count();
+    rejects.finish()?;
+    let (summary, finished) = done?;
+    args.run.say(PROGRAM, &cli::encoded(&summary, finished, refused, seconds));
+    Ok(())
+}
+
+fn load(args: &EncodeArgs, role: Role) -> Result<Model> {
+    let max_tokens = args.max_tokens.map(|count| count as usize);
+    match (&args.model, &args.tokenizer) {
+        (Some(model), Some(tokenizer)) if model.as_os_str() == "bm25" => {
+            let (tokenizer, bm25) = (Tokenizer::load(tokenizer)?, Bm25::new(args.k1, args.b)?);
+            Ok(Model::Bm25 { tokenizer, bm25, max_tokens })
+        }
+        (Some(model), None) => Model::load(model, role, args.activation, max_tokens),
+        _ => Err(Error::Usage("--tokenizer goes with --model bm25 only".into())),
+    }
+}
+
+fn run_idf(args: IdfArgs) -> Result<()> {
+    args.run.start_threads();
+    let tokenizer = Tokenizer::load(&args.tokenizer)?;
+    let output = Output::create(&args.output)?;
+    let mut rejects = args.rejects.open()?;
+    let inputs = cli::inputs(&args.corpus)?;
+    let sources = inputs.iter().map(Input::consumed).collect();
+    let mut progress = cli::Progress::new(PROGRAM, "docs", sources, &args.run);
+    let documents = texts(Role::Document, inputs, &mut rejects);
+    let max_tokens = args.max_tokens.unwrap_or(usize::MAX);
+    let counted = idf::count(documents, &tokenizer, max_tokens, || progress.add(1))?;
+    progress.finish();
+    let checked = rejects.check(counted.documents);
+    rejects.finish()?;
+    checked?;
+    idf::write(&counted, &tokenizer, output)
+}

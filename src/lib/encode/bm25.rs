@@ -1,0 +1,231 @@
+//! BM25 over word pieces: the baseline without a network, in the same rows as a model's.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{BufReader, BufWriter, Read, Seek, Write},
+};
+
+use super::{EncodeConfig, Shard, Source, Summary, Text, idf::DocumentFrequencies};
+use crate::{
+    error::{Error, Result},
+    formats::vectors::Row,
+    io,
+    sparse::{SparseVector, TermId},
+    text::Tokenizer,
+};
+
+/// The two constants of BM25.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bm25 {
+    /// How fast a repeated term saturates, ≥ 0; usually 1.2.
+    pub k1: f32,
+    /// How much a long document is discounted, 0 to 1; usually 0.75.
+    pub b: f32,
+}
+
+impl Bm25 {
+    /// # Errors
+    /// [`Error::Usage`] for a constant out of its range.
+    pub fn new(k1: f32, b: f32) -> Result<Bm25> {
+        if !(k1.is_finite() && k1 >= 0.0 && (0.0..=1.0).contains(&b)) {
+            let message = format!("BM25: want k1 from 0 and b from 0 to 1, got {k1} and {b}");
+            return Err(Error::Usage(message));
+        }
+        Ok(Bm25 { k1, b })
+    }
+
+    /// idf · tf · (k1 + 1) / (tf + k1 · (1 − b + b · length / mean length)).
+    ///
+    /// The document carries the whole impact, so that a query with weight 1 a term (its count, for a
+    /// term that comes twice) scores BM25. Source: Robertson and Zaragoza 2009, with the idf of
+    /// [`crate::text::inverse_document_frequency`], which is never negative.
+    fn impact(self, idf: f32, tf: u32, length: u32, mean_length: f64) -> f32 {
+        let (k1, b, tf) = (f64::from(self.k1), f64::from(self.b), f64::from(tf));
+        let relative = if mean_length > 0.0 { f64::from(length) / mean_length } else { 0.0 };
+        let norm = k1 * (1.0 - b + b * relative);
+        (f64::from(idf) * tf * (k1 + 1.0) / (tf + norm)) as f32
+    }
+}
+
+/// Encodes a corpus in two passes, the first into a temporary file; `each` gets the rows of `shard`
+/// in the order of the input, weighted by the statistics of the whole corpus.
+///
+/// # Errors
+/// The first error of the input, the tokenizer, the temporary file or `each`.
+pub fn encode(
+    texts: impl Source,
+    tokenizer: &Tokenizer,
+    bm25: Bm25,
+    max_tokens: Option<usize>,
+    shard: Shard,
+    config: &EncodeConfig,
+    mut each: impl FnMut(Row) -> Result<()>,
+) -> Result<Summary> {
+    let mut spool = Spool::new()?;
+    let mut counted = DocumentFrequencies::new(tokenizer.vocabulary().len());
+    let mut total = 0u64;
+    for text in texts {
+        let counts = count(&text?, tokenizer, max_tokens, config.keep_text)?;
+        counted.add(counts.terms.iter().map(|&(term, _)| term));
+        total += u64::from(counts.length);
+        spool.push(&counts)?;
+    }
+    let mean_length = total as f64 / counted.documents.max(1) as f64;
+    let mut summary = Summary::default();
+    let mut rows = spool.read()?;
+    for number in 0..counted.documents {
+        let counts = rows.next()?;
+        if !shard.has(number) {
+            continue;
+        }
+        let weights = counts.terms.iter().map(|&(term, tf)| {
+            let term = TermId(term);
+            (term, bm25.impact(counted.weight(term), tf, counts.length, mean_length))
+        });
+        let mut row = counts.text.into_row(config.keep_text);
+        row.vector = config.prune.apply(&SparseVector::new(weights)?);
+        row.n_tokens = Some(counts.whole);
+        row.truncated = Some(counts.length < counts.whole);
+        summary.add(&row, counts.whole > 0);
+        each(row)?;
+    }
+    Ok(summary)
+}
+
+/// A query as BM25 reads it: each term with its count. `each` gets the rows.
+///
+/// # Errors
+/// The first error of the input, the tokenizer or `each`.
+pub fn encode_queries(
+    texts: impl Source,
+    tokenizer: &Tokenizer,
+    config: &EncodeConfig,
+    mut each: impl FnMut(Row) -> Result<()>,
+) -> Result<Summary> {
+    let mut summary = Summary::default();
+    for text in texts {
+        let counts = count(&text?, tokenizer, None, config.keep_text)?;
+        let pairs = counts.terms.iter().map(|&(term, tf)| (TermId(term), tf as f32));
+        let mut row = counts.text.into_row(config.keep_text);
+        row.vector = SparseVector::new(pairs)?;
+        summary.add(&row, counts.whole > 0);
+        each(row)?;
+    }
+    Ok(summary)
+}
+
+/// What of a document BM25 needs.
+struct Counts {
+    text: Text,
+    /// Word pieces that count.
+    length: u32,
+    /// Word pieces of the whole document.
+    whole: u32,
+    /// Terms, ascending, with their counts.
+    terms: Vec<(u32, u32)>,
+}
+
+fn count(
+    text: &Text,
+    tokenizer: &Tokenizer,
+    max_tokens: Option<usize>,
+    keep_text: bool,
+) -> Result<Counts> {
+    let mut pieces = tokenizer.pieces(&text.content())?;
+    let whole = pieces.len() as u32;
+    if let Some(max_tokens) = max_tokens {
+        pieces.truncate(max_tokens.saturating_sub(tokenizer.special_around()));
+    }
+    let length = pieces.len() as u32;
+    let mut terms = BTreeMap::new();
+    for piece in pieces.into_iter().filter(|&piece| !tokenizer.is_special(TermId(piece))) {
+        *terms.entry(piece).or_insert(0) += 1;
+    }
+    let text = match keep_text {
+        true => text.clone(),
+        false => Text { id: text.id.clone(), ..Text::default() },
+    };
+    Ok(Counts { text, length, whole, terms: terms.into_iter().collect() })
+}
+
+/// Counts on their way through a temporary file.
+struct Spool {
+    file: BufWriter<File>,
+}
+
+struct Spooled {
+    file: BufReader<File>,
+}
+
+fn failed(source: std::io::Error) -> Error {
+    Error::io("temporary file", source)
+}
+
+impl Spool {
+    fn new() -> Result<Spool> {
+        Ok(Spool { file: BufWriter::new(io::scratch()?) })
+    }
+
+    fn push(&mut self, counts: &Counts) -> Result<()> {
+        let mut bytes = Vec::new();
+        for text in [&counts.text.id, &counts.text.title, &counts.text.text] {
+            bytes.extend((text.len() as u64).to_le_bytes());
+            bytes.extend(text.as_bytes());
+        }
+        for number in [counts.length, counts.whole, counts.terms.len() as u32] {
+            bytes.extend(number.to_le_bytes());
+        }
+        for &(term, tf) in &counts.terms {
+            bytes.extend(term.to_le_bytes());
+            bytes.extend(tf.to_le_bytes());
+        }
+        self.file.write_all(&bytes).map_err(failed)
+    }
+
+    fn read(self) -> Result<Spooled> {
+        let mut file = self.file.into_inner().map_err(|error| failed(error.into_error()))?;
+        file.rewind().map_err(failed)?;
+        Ok(Spooled { file: BufReader::new(file) })
+    }
+}
+
+impl Spooled {
+    fn next(&mut self) -> Result<Counts> {
+        let [id, title, text] = [self.string()?, self.string()?, self.string()?];
+        let [length, whole, terms] = [self.number()?, self.number()?, self.number()?];
+        let terms = (0..terms).map(|_| Ok((self.number()?, self.number()?)));
+        let terms = terms.collect::<Result<_>>()?;
+        Ok(Counts { text: Text { id, title, text }, length, whole, terms })
+    }
+
+    fn number(&mut self) -> Result<u32> {
+        let mut bytes = [0; 4];
+        self.file.read_exact(&mut bytes).map_err(failed)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    fn string(&mut self) -> Result<String> {
+        let mut length = [0; 8];
+        self.file.read_exact(&mut length).map_err(failed)?;
+        let mut bytes = vec![0; u64::from_le_bytes(length) as usize];
+        self.file.read_exact(&mut bytes).map_err(failed)?;
+        String::from_utf8(bytes).map_err(|_| Error::format("temporary file", "it was changed"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_impact_is_that_of_the_formula() {
+        let bm25 = Bm25::new(1.2, 0.75).unwrap();
+        // a document of mean length: tf · 2.2 / (tf + 1.2)
+        assert!((bm25.impact(2.0, 1, 10, 10.0) - 2.0).abs() < 1e-6);
+        assert!((bm25.impact(1.0, 3, 10, 10.0) - 3.0 * 2.2 / 4.2).abs() < 1e-6);
+        // twice as long: norm 1.2 · (0.25 + 1.5) = 2.1
+        assert!((bm25.impact(1.0, 1, 20, 10.0) - 2.2 / 3.1).abs() < 1e-6);
+        assert!(Bm25::new(-1.0, 0.5).is_err() && Bm25::new(1.0, 1.5).is_err());
+    }
+}

@@ -1,0 +1,194 @@
+//! Texts through the network, in batches under a budget of tokens.
+
+use std::{sync::mpsc::sync_channel, thread};
+
+use crate::{
+    error::Result,
+    formats::{records::Document, vectors::Row},
+    model::SparseEncoder,
+    sparse::{Prune, SparseVector},
+    text::{QueryEncoder, Tokenizer, Tokens},
+};
+
+/// How texts become rows.
+#[derive(Clone, Copy, Debug)]
+pub struct EncodeConfig {
+    /// Tokens that are encoded at a time; a longer document is a batch of its own.
+    pub batch_tokens: usize,
+    /// The rule for each vector.
+    pub prune: Prune,
+    /// Whether rows carry title and text.
+    pub keep_text: bool,
+}
+
+/// One text with its id.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Text {
+    /// The external id.
+    pub id: String,
+    /// The title, empty if there is none.
+    pub title: String,
+    /// The text.
+    pub text: String,
+}
+
+impl Text {
+    /// What is encoded: title, one space, text; trimmed.
+    pub fn content(&self) -> String {
+        format!("{} {}", self.title, self.text).trim().to_owned()
+    }
+
+    /// A row without a vector yet.
+    pub(super) fn into_row(self, keep_text: bool) -> Row {
+        let (title, text) = match keep_text {
+            true => (Some(self.title), Some(self.text)),
+            false => (None, None),
+        };
+        Row { id: self.id, title, text, ..Row::default() }
+    }
+}
+
+impl From<Document> for Text {
+    fn from(document: Document) -> Text {
+        let Document { id, title, text } = document;
+        Text { id, title, text }
+    }
+}
+
+/// Texts in the order of the input.
+pub trait Source: Iterator<Item = Result<Text>> + Send {}
+
+impl<T: Iterator<Item = Result<Text>> + Send> Source for T {}
+
+/// What happened to a corpus.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Rows written.
+    pub rows: u64,
+    /// Texts longer than the encoder reads.
+    pub truncated: u64,
+    /// Texts without a single token; their vectors are empty.
+    pub without_text: u64,
+    /// Rows without a single weight, the former included.
+    pub empty: u64,
+    /// Weights in all rows.
+    pub nnz: u64,
+}
+
+impl Summary {
+    /// Counts a row.
+    pub fn add(&mut self, row: &Row, has_text: bool) {
+        self.rows += 1;
+        self.truncated += u64::from(row.truncated == Some(true));
+        self.without_text += u64::from(!has_text);
+        self.empty += u64::from(row.vector.is_empty());
+        self.nnz += row.vector.nnz() as u64;
+    }
+
+    /// Mean weights a row, 0 without rows.
+    pub fn mean_nnz(&self) -> f64 {
+        if self.rows == 0 { 0.0 } else { self.nnz as f64 / self.rows as f64 }
+    }
+}
+
+/// A text that was tokenised.
+struct Read {
+    row: Row,
+    tokens: Tokens,
+}
+
+/// Encodes texts and hands each row to `each`, in the order of the input.
+///
+/// One thread reads and tokenises the next batch while the others compute this one.
+///
+/// # Errors
+/// The first error of the input, the model or `each`.
+pub fn encode(
+    texts: impl Source,
+    tokenizer: &Tokenizer,
+    encoder: &SparseEncoder,
+    config: &EncodeConfig,
+    mut each: impl FnMut(Row) -> Result<()>,
+) -> Result<Summary> {
+    let mut summary = Summary::default();
+    thread::scope(|scope| {
+        let (sender, batches) = sync_channel(1);
+        scope.spawn(move || {
+            let mut texts = texts;
+            // a closed channel means that the other side failed and tells so itself
+            while let Some(batch) = next_batch(&mut texts, tokenizer, encoder.max_tokens, config) {
+                let failed = batch.is_err();
+                if sender.send(batch).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        for batch in batches {
+            let batch = batch?;
+            let ids: Vec<&[u32]> = batch.iter().map(|read| encodable(&read.tokens)).collect();
+            for (read, vector) in batch.iter().zip(encoder.encode(&ids)?) {
+                let mut row = read.row.clone();
+                row.vector = config.prune.apply(&vector);
+                summary.add(&row, read.tokens.pieces > 0);
+                each(row)?;
+            }
+        }
+        Ok(summary)
+    })
+}
+
+/// A text without word pieces is not shown to the network, which would find words for it.
+fn encodable(tokens: &Tokens) -> &[u32] {
+    if tokens.pieces == 0 { &[] } else { &tokens.ids }
+}
+
+fn next_batch(
+    texts: &mut impl Source,
+    tokenizer: &Tokenizer,
+    max_tokens: usize,
+    config: &EncodeConfig,
+) -> Option<Result<Vec<Read>>> {
+    let mut batch = Vec::new();
+    let mut sum = 0;
+    while sum < config.batch_tokens {
+        let Some(text) = texts.next() else { break };
+        let read = text.and_then(|text| {
+            let tokens = tokenizer.tokens(&text.content(), max_tokens)?;
+            let mut row = text.into_row(config.keep_text);
+            row.n_tokens = Some(u32::try_from(tokens.whole).unwrap_or(u32::MAX));
+            row.truncated = Some(tokens.truncated());
+            Ok(Read { row, tokens })
+        });
+        match read {
+            Ok(read) => {
+                sum += read.tokens.ids.len();
+                batch.push(read);
+            }
+            Err(error) => return Some(Err(error)),
+        }
+    }
+    (!batch.is_empty()).then_some(Ok(batch))
+}
+
+/// Queries by table look-up, row by row.
+///
+/// # Errors
+/// The first error of the input, the tokenizer or `each`.
+pub fn encode_queries(
+    texts: impl Source,
+    encoder: &QueryEncoder,
+    config: &EncodeConfig,
+    mut each: impl FnMut(Row) -> Result<()>,
+) -> Result<Summary> {
+    let mut summary = Summary::default();
+    for text in texts {
+        let text = text?;
+        let content = text.content();
+        let mut row = text.into_row(config.keep_text);
+        let vector: SparseVector = encoder.encode(&content)?;
+        row.vector = config.prune.apply(&vector);
+        summary.add(&row, !content.is_empty());
+        each(row)?;
+    }
+    Ok(summary)
+}

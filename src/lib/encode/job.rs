@@ -1,0 +1,273 @@
+//! A whole run of the encoder: which model, from which records, into which output.
+
+use std::{path::Path, sync::mpsc::channel};
+
+use super::{
+    EncodeConfig, Shard, Source, Summary, Text,
+    bm25::{self, Bm25},
+    document,
+    resume::{Journal, skip_finished},
+};
+use crate::{
+    error::{Error, Result},
+    formats::{
+        records::{Query, QueryBody, Records},
+        rejects::Rejects,
+        vectors::{Form, Row, VectorMeta, Writer},
+    },
+    io::{Input, Output},
+    model::{Activation, ModelDirectory, SparseEncoder},
+    text::{QueryEncoder, QueryTable, Tokenizer},
+};
+
+/// What texts are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Documents, to be indexed.
+    Document,
+    /// Queries.
+    Query,
+}
+
+/// What turns a text into a vector.
+pub enum Model {
+    /// The network: documents, and queries of a Siamese model.
+    Network {
+        /// Its tokenizer.
+        tokenizer: Tokenizer,
+        /// The network.
+        encoder: Box<SparseEncoder>,
+        /// Its name.
+        name: String,
+    },
+    /// The query table of an inference-free model.
+    Table {
+        /// Tokenizer and table.
+        encoder: QueryEncoder,
+        /// The model's name.
+        name: String,
+    },
+    /// BM25 over word pieces.
+    Bm25 {
+        /// Whose word pieces.
+        tokenizer: Tokenizer,
+        /// The constants.
+        bm25: Bm25,
+        /// Where documents are cut, if anywhere.
+        max_tokens: Option<usize>,
+    },
+}
+
+impl Model {
+    /// A model directory, for documents or for queries; `activation` and `max_tokens` go before
+    /// what its files say. An inference-free model's queries load no network.
+    ///
+    /// # Errors
+    /// As the loaders of its parts; [`Error::Mismatch`] if tokenizer and network differ in vocabulary.
+    pub fn load(
+        folder: &Path,
+        role: Role,
+        activation: Option<Activation>,
+        max_tokens: Option<usize>,
+    ) -> Result<Model> {
+        let directory = ModelDirectory::open(folder)?;
+        let tokenizer = Tokenizer::load(&directory.encoder)?;
+        let name = directory.name();
+        if let (Role::Query, Some(file)) = (role, &directory.query_table) {
+            let table = QueryTable::read(file, tokenizer.vocabulary())?;
+            return Ok(Model::Table { encoder: QueryEncoder::new(tokenizer, &table)?, name });
+        }
+        let encoder = SparseEncoder::load(&directory, activation, max_tokens)?;
+        if tokenizer.vocabulary().len() > encoder.vocab_size {
+            return Err(Error::Mismatch {
+                what: format!("vocabulary of {}", folder.display()),
+                expected: format!("at most {} tokens, as the network has", encoder.vocab_size),
+                got: format!("{} in the tokenizer", tokenizer.vocabulary().len()),
+                remedy: "put the tokenizer.json that the model was trained with beside it".into(),
+            });
+        }
+        Ok(Model::Network { tokenizer, encoder: Box::new(encoder), name })
+    }
+
+    fn tokenizer(&self) -> &Tokenizer {
+        match self {
+            Model::Network { tokenizer, .. } | Model::Bm25 { tokenizer, .. } => tokenizer,
+            Model::Table { encoder, .. } => encoder.tokenizer(),
+        }
+    }
+
+    /// What the rows will say of where they come from.
+    pub fn meta(&self, role: Role, config: &EncodeConfig) -> VectorMeta {
+        let (model, model_sha256, activation, max_tokens) = match self {
+            Model::Network { encoder, name, .. } => (
+                name.clone(),
+                Some(encoder.sha256.clone()),
+                encoder.activation.to_string(),
+                Some(encoder.max_tokens),
+            ),
+            Model::Table { name, .. } => (name.clone(), None, "table".to_owned(), None),
+            Model::Bm25 { bm25: Bm25 { k1, b }, max_tokens, .. } => {
+                ("bm25".to_owned(), None, format!("bm25:k1={k1},b={b}"), *max_tokens)
+            }
+        };
+        let vocabulary = self.tokenizer().vocabulary();
+        VectorMeta {
+            role: match role {
+                Role::Document => "document".to_owned(),
+                Role::Query => "query".to_owned(),
+            },
+            model,
+            model_sha256,
+            vocabulary_sha256: vocabulary.fingerprint().to_owned(),
+            vocab_size: vocabulary.len(),
+            activation,
+            max_tokens,
+            prune: config.prune.to_string(),
+        }
+    }
+}
+
+/// A run of the encoder.
+pub struct Job<'a> {
+    /// What turns texts into vectors.
+    pub model: &'a Model,
+    /// What the texts are.
+    pub role: Role,
+    /// How rows are made.
+    pub config: EncodeConfig,
+    /// Which rows.
+    pub shard: Shard,
+}
+
+impl Job<'_> {
+    /// Encodes the records of `inputs` into `output`; `each` is called after every row.
+    ///
+    /// # Errors
+    /// The first error of input, model or output; no output is left then.
+    pub fn run(
+        &self,
+        inputs: Vec<Input>,
+        rejects: &mut Rejects,
+        output: Output,
+        form: Form,
+        mut each: impl FnMut(),
+    ) -> Result<Summary> {
+        let meta = self.model.meta(self.role, &self.config);
+        let mut writer = Writer::new(output, form, &meta, self.config.keep_text)?;
+        let summary = self.rows(texts(self.role, inputs, rejects), |row| {
+            writer.write(&row)?;
+            each();
+            Ok(())
+        })?;
+        rejects.check(summary.rows)?;
+        writer.finish()?;
+        Ok(summary)
+    }
+
+    /// As [`Job::run`], keeping finished parts beside `target` and going on from those that are there.
+    ///
+    /// # Errors
+    /// As [`Job::run`]; the finished parts stay. [`Error::Mismatch`] if they belong to other work.
+    pub fn resume(
+        &self,
+        inputs: Vec<Input>,
+        rejects: &mut Rejects,
+        target: &Path,
+        form: Form,
+        mut each: impl FnMut(),
+    ) -> Result<(Summary, u64)> {
+        if matches!(self.model, Model::Bm25 { .. }) {
+            let message = "--resume: BM25 needs the whole corpus each time; leave the flag out";
+            return Err(Error::Usage(message.into()));
+        }
+        if target == Path::new("-") {
+            return Err(Error::Usage(
+                "--resume: want -o FILE, to keep finished parts beside it".into(),
+            ));
+        }
+        let meta = self.model.meta(self.role, &self.config);
+        let keep_text = self.config.keep_text;
+        let settings = format!("{meta:?}, shard {}, keep_text {keep_text}", self.shard);
+        let writer = Writer::new(Output::create(target)?, form, &meta, keep_text)?;
+        let mut journal = Journal::open(target, settings, meta, keep_text)?;
+        let finished = journal.rows();
+        let mut texts = in_shard(texts(self.role, inputs, rejects), self.shard);
+        let mut hash = skip_finished(&journal, &mut texts)?;
+        let mut last = hash.clone();
+        let (sender, hashes) = channel();
+        let hashed = texts.inspect(move |text| {
+            if let Ok(text) = text {
+                hash.add(text);
+                // nobody receives only after a failure, which is told on the other side
+                let _ = sender.send(hash.clone());
+            }
+        });
+        let rest = Job { shard: Shard::WHOLE, ..*self };
+        let summary = rest.rows(hashed, |row| {
+            // a text is hashed before its row is made
+            last = hashes.recv().unwrap_or_default();
+            journal.push(&row, || last.hex())?;
+            each();
+            Ok(())
+        })?;
+        rejects.check(summary.rows + finished)?;
+        journal.finish(writer, last.hex())?;
+        Ok((summary, finished))
+    }
+
+    fn rows(&self, texts: impl Source, each: impl FnMut(Row) -> Result<()>) -> Result<Summary> {
+        let Job { model, role, ref config, shard } = *self;
+        match (model, role) {
+            (Model::Bm25 { tokenizer, bm25, max_tokens }, Role::Document) => {
+                bm25::encode(texts, tokenizer, *bm25, *max_tokens, shard, config, each)
+            }
+            (Model::Bm25 { tokenizer, .. }, Role::Query) => {
+                bm25::encode_queries(in_shard(texts, shard), tokenizer, config, each)
+            }
+            (Model::Network { tokenizer, encoder, .. }, _) => {
+                document::encode(in_shard(texts, shard), tokenizer, encoder, config, each)
+            }
+            (Model::Table { encoder, .. }, _) => {
+                document::encode_queries(in_shard(texts, shard), encoder, config, each)
+            }
+        }
+    }
+}
+
+/// The texts of one part; rows are counted after refused records were left out.
+fn in_shard(texts: impl Source, shard: Shard) -> impl Source {
+    let mut number = 0;
+    texts.filter(move |text| {
+        let here = text.is_err() || shard.has(number);
+        number += u64::from(text.is_ok());
+        here
+    })
+}
+
+/// The records of some inputs as texts; a query without an id is called by its number, from 1.
+pub fn texts<'a>(
+    role: Role,
+    inputs: Vec<Input>,
+    rejects: &'a mut Rejects,
+) -> Box<dyn Source<Item = Result<Text>> + 'a> {
+    match role {
+        Role::Document => {
+            Box::new(Records::documents(inputs, rejects).map(|document| Ok(document?.into())))
+        }
+        Role::Query => {
+            let queries = (1..).zip(Records::queries(inputs, rejects));
+            Box::new(queries.map(|(number, query)| query_text(number, query?)))
+        }
+    }
+}
+
+fn query_text(number: u64, query: Query) -> Result<Text> {
+    let id = query.id.unwrap_or_else(|| number.to_string());
+    match query.body {
+        QueryBody::Text(text) => Ok(Text { id, title: String::new(), text }),
+        QueryBody::Vector(_) | QueryBody::Tokens(_) => {
+            let reason = format!("query {number}: want a text to encode, got a vector");
+            Err(Error::format("queries", reason))
+        }
+    }
+}

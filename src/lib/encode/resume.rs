@@ -1,0 +1,207 @@
+//! Work that survives a kill: finished parts beside the output, and the proof that they belong to it.
+//!
+//! While `OUT` is being made with `--resume`, the folder `OUT.parts` holds parts of up to a few
+//! thousand rows, each put in place whole. A later run reads the input again from the beginning,
+//! checks that the documents behind the parts are the same, and encodes what is left. At the end all
+//! rows pass through one writer, so `OUT` has the bytes of an undisturbed run; then the folder goes.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{Source, Text};
+use crate::{
+    error::{Error, Result},
+    formats::vectors::{self, Form, Row, VectorMeta, Writer},
+    io::{Input, Output, read_text},
+};
+
+/// A part is closed after this many rows or this much time, whatever comes first.
+const PART_ROWS: u64 = 4096;
+const PART_EVERY: Duration = Duration::from_secs(5);
+
+/// What a part says of itself, in a small file beside its rows that is written after them.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Manifest {
+    /// What was asked for: model, options, shard.
+    settings: String,
+    /// Rows before this part.
+    first: u64,
+    /// Rows in it.
+    rows: u64,
+    /// SHA-256 over all texts up to the end of this part.
+    input_sha256: String,
+}
+
+/// The parts of one output.
+pub struct Journal {
+    folder: PathBuf,
+    settings: String,
+    meta: VectorMeta,
+    keep_text: bool,
+    parts: Vec<Manifest>,
+    open: Option<Open>,
+}
+
+/// The part being written.
+struct Open {
+    writer: Writer,
+    rows: u64,
+    since: Instant,
+}
+
+impl Journal {
+    /// Opens the parts beside `output`; `settings` is everything besides the input that decides what
+    /// the rows are.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if the parts were made with other settings; [`Error::Io`].
+    pub fn open(
+        output: &Path,
+        settings: String,
+        meta: VectorMeta,
+        keep_text: bool,
+    ) -> Result<Journal> {
+        let mut name = output.as_os_str().to_owned();
+        name.push(".parts");
+        let folder = PathBuf::from(name);
+        fs::create_dir_all(&folder).map_err(|source| Error::io(&folder, source))?;
+        let mut journal =
+            Journal { folder, settings, meta, keep_text, parts: Vec::new(), open: None };
+        loop {
+            let file = journal.file("json", journal.parts.len());
+            if !file.exists() {
+                return Ok(journal);
+            }
+            let manifest: Manifest = serde_json::from_str(&read_text(&file)?)
+                .map_err(|error| Error::format(&file, error.to_string()))?;
+            if manifest.settings != journal.settings || manifest.first != journal.rows() {
+                return Err(Error::Mismatch {
+                    what: format!("unfinished work in {}", journal.folder.display()),
+                    expected: journal.settings,
+                    got: manifest.settings,
+                    remedy: "finish it with the options it was begun with, or remove the folder"
+                        .into(),
+                });
+            }
+            journal.parts.push(manifest);
+        }
+    }
+
+    /// Rows in finished parts.
+    pub fn rows(&self) -> u64 {
+        self.parts.last().map_or(0, |part| part.first + part.rows)
+    }
+
+    fn file(&self, extension: &str, part: usize) -> PathBuf {
+        self.folder.join(format!("part-{part:06}.{extension}"))
+    }
+
+    /// The hash that the input must have after the finished rows.
+    fn input_sha256(&self) -> Option<&str> {
+        self.parts.last().map(|part| part.input_sha256.as_str())
+    }
+
+    /// Adds a row behind the text of which `input_sha256` is the hash so far.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn push(&mut self, row: &Row, input_sha256: impl FnOnce() -> String) -> Result<()> {
+        if self.open.is_none() {
+            let output = Output::create(&self.file("arrow", self.parts.len()))?;
+            let writer = Writer::new(output, Form::Arrow, &self.meta, self.keep_text)?;
+            self.open = Some(Open { writer, rows: 0, since: Instant::now() });
+        }
+        let Some(open) = &mut self.open else { return Ok(()) };
+        open.writer.write(row)?;
+        open.rows += 1;
+        if open.rows >= PART_ROWS || open.since.elapsed() >= PART_EVERY {
+            self.close(input_sha256())?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, input_sha256: String) -> Result<()> {
+        let Some(Open { writer, rows, .. }) = self.open.take() else { return Ok(()) };
+        writer.finish()?;
+        let manifest =
+            Manifest { settings: self.settings.clone(), first: self.rows(), rows, input_sha256 };
+        let file = self.file("json", self.parts.len());
+        let mut output = Output::create(&file)?;
+        serde_json::to_writer(&mut output, &manifest)
+            .map_err(|error| Error::io(&file, error.into()))?;
+        output.commit()?;
+        self.parts.push(manifest);
+        Ok(())
+    }
+
+    /// Hands all rows to the final writer, finishes it and removes the parts.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Format`] for a part that was damaged.
+    pub fn finish(mut self, mut output: Writer, input_sha256: String) -> Result<()> {
+        self.close(input_sha256)?;
+        for (part, manifest) in self.parts.iter().enumerate() {
+            let (_, rows) = vectors::read(Input::open(&self.file("arrow", part))?, None)?;
+            let mut count = 0;
+            for row in rows {
+                output.write(&row?)?;
+                count += 1;
+            }
+            if count != manifest.rows {
+                let reason = format!("want {} rows, got {count}", manifest.rows);
+                return Err(Error::format(self.file("arrow", part), reason));
+            }
+        }
+        output.finish()?;
+        fs::remove_dir_all(&self.folder).map_err(|source| Error::io(&self.folder, source))
+    }
+}
+
+/// A running hash over texts; cheap beside encoding them.
+#[derive(Clone, Default)]
+pub struct InputHash(Sha256);
+
+impl InputHash {
+    /// Adds a text.
+    pub fn add(&mut self, text: &Text) {
+        for part in [&text.id, &text.title, &text.text] {
+            self.0.update((part.len() as u64).to_le_bytes());
+            self.0.update(part.as_bytes());
+        }
+    }
+
+    /// The hash so far, in hex.
+    pub fn hex(&self) -> String {
+        self.0.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Reads past the texts whose rows are finished, and checks that they are the same.
+///
+/// # Errors
+/// [`Error::Mismatch`] if the input changed; the first error of the input.
+pub fn skip_finished(journal: &Journal, texts: &mut impl Source) -> Result<InputHash> {
+    let mut hash = InputHash::default();
+    let mut read = 0;
+    for text in texts.by_ref().take(journal.rows() as usize) {
+        hash.add(&text?);
+        read += 1;
+    }
+    match journal.input_sha256() {
+        Some(expected) if read != journal.rows() || hash.hex() != expected => {
+            Err(Error::Mismatch {
+                what: format!("input behind the unfinished work in {}", journal.folder.display()),
+                expected: format!("{} documents with SHA-256 {expected}", journal.rows()),
+                got: format!("{read} with {}", hash.hex()),
+                remedy: "resume with the same input, or remove the folder to begin anew".into(),
+            })
+        }
+        _ => Ok(hash),
+    }
+}

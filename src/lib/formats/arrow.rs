@@ -1,0 +1,113 @@
+//! Batches of columns out of Parquet files, Arrow files and Arrow streams.
+
+use std::collections::BTreeMap;
+
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchReader, cast::AsArray};
+use arrow_ipc::reader::{FileReader, StreamReader};
+use arrow_schema::{ArrowError, DataType, SchemaRef};
+use parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, errors::ParquetError};
+
+use crate::{
+    error::{Error, Result},
+    io::{Content, Input},
+};
+
+/// Rows of a Parquet file that are decoded at a time.
+const BATCH_ROWS: usize = 1024;
+
+/// An open table.
+pub(super) struct Table {
+    pub name: String,
+    pub schema: SchemaRef,
+    /// Key-value pairs of the file.
+    pub metadata: BTreeMap<String, String>,
+    pub batches: Box<dyn Iterator<Item = Result<RecordBatch>> + Send>,
+}
+
+impl Table {
+    /// Opens an input whose first bytes say that it is Parquet or Arrow.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Format`] if it is damaged.
+    pub fn open(input: Input) -> Result<Table> {
+        let name = input.name().to_owned();
+        match input.content() {
+            Content::Parquet => {
+                let fail = |error| parquet_error(&name, error);
+                let file = input.into_seekable()?;
+                let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(fail)?;
+                let pairs = builder.metadata().file_metadata().key_value_metadata().cloned();
+                let pairs = pairs.into_iter().flatten();
+                let metadata = pairs.filter_map(|pair| Some((pair.key, pair.value?))).collect();
+                let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(fail)?;
+                Ok(Table { metadata, ..Table::of(name.clone(), reader) })
+            }
+            Content::ArrowFile => {
+                let file = std::io::BufReader::new(input.into_seekable()?);
+                let reader = FileReader::try_new(file, None);
+                Ok(Table::of(name.clone(), reader.map_err(|error| arrow_error(&name, error))?))
+            }
+            Content::ArrowStream | Content::Text => {
+                let reader = StreamReader::try_new(input.into_reader(), None);
+                Ok(Table::of(name.clone(), reader.map_err(|error| arrow_error(&name, error))?))
+            }
+        }
+    }
+
+    fn of(name: String, reader: impl RecordBatchReader + Send + 'static) -> Table {
+        let schema = reader.schema();
+        let metadata = schema.metadata().iter();
+        let metadata = metadata.map(|(key, value)| (key.clone(), value.clone())).collect();
+        let file = name.clone();
+        let batches = reader.map(move |batch| batch.map_err(|error| arrow_error(&file, error)));
+        Table { name, schema, metadata, batches: Box::new(batches) }
+    }
+
+    /// What the columns are, for a message.
+    pub fn columns(&self) -> String {
+        let columns = self.schema.fields().iter();
+        let columns = columns.map(|field| format!("{} {}", field.name(), field.data_type()));
+        columns.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A string of any of Arrow's string types; none for a null or another type.
+pub(super) fn string_at(column: &ArrayRef, at: usize) -> Option<&str> {
+    if column.is_null(at) {
+        return None;
+    }
+    match column.data_type() {
+        DataType::Utf8 => Some(column.as_string::<i32>().value(at)),
+        DataType::LargeUtf8 => Some(column.as_string::<i64>().value(at)),
+        DataType::Utf8View => Some(column.as_string_view().value(at)),
+        _ => None,
+    }
+}
+
+pub(super) fn arrow_error(name: &str, error: ArrowError) -> Error {
+    let reason = |text: String| {
+        Error::format(name, format!("not readable as Arrow (cut short, or damaged): {text}"))
+    };
+    match error {
+        ArrowError::IoError(text, source) if source.kind() == std::io::ErrorKind::UnexpectedEof => {
+            reason(text)
+        }
+        ArrowError::IoError(_, source) => Error::io(name, source),
+        // what the Parquet reader says through Arrow's interface
+        ArrowError::ParquetError(text) => parquet_error(name, ParquetError::General(text)),
+        other => reason(other.to_string()),
+    }
+}
+
+pub(super) fn parquet_error(name: &str, error: ParquetError) -> Error {
+    let reason = |text: String| {
+        Error::format(name, format!("not readable as Parquet (cut short, or damaged): {text}"))
+    };
+    match error {
+        ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
+            Ok(source) => Error::io(name, *source),
+            Err(other) => reason(other.to_string()),
+        },
+        other => reason(other.to_string()),
+    }
+}
