@@ -1,7 +1,12 @@
 //! The one integration crate: what holds across modules, and what the programs do from outside.
 
+mod collection;
 mod eval_program;
 mod floors;
 mod formats;
 mod golden;
+mod index;
+mod index_broken;
+mod programs_search;
+mod search_equal;
 mod trec_eval;

@@ -1,5 +1,8 @@
 //! What the five bins share: arguments, exit statuses, progress. The only printing in the library.
 
+pub mod prompt;
+pub mod values;
+
 use std::{
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
