@@ -64,7 +64,11 @@ impl Engine {
         let (sender, receiver) = mpsc::sync_channel(BATCH);
         // reads on while answers are made; it ends with the input, or when nobody listens any more
         thread::spawn(move || {
-            questions.map(|question| sender.send(question)).all(|sent| sent.is_ok())
+            for question in questions {
+                if sender.send(question).is_err() {
+                    break;
+                }
+            }
         });
         let mut count = Count::default();
         loop {
