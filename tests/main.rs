@@ -1,6 +1,7 @@
 //! The one integration crate: what holds across modules, and what the programs do from outside.
 
 mod collection;
+mod eval_program;
 mod floors;
 mod formats;
 mod golden;
@@ -8,3 +9,4 @@ mod index;
 mod index_broken;
 mod programs_search;
 mod search_equal;
+mod trec_eval;

@@ -100,7 +100,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..), help_heading = "Running")]
     pub threads: Option<u16>,
     /// No progress and no closing summary on stderr
-    #[arg(long, short, help_heading = "Running")]
+    #[arg(long, help_heading = "Running")]
     pub quiet: bool,
 }
 

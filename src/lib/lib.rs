@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod encode;
 pub mod error;
+pub mod eval;
 pub mod formats;
 pub mod index;
 pub mod io;

@@ -56,20 +56,14 @@ impl Engine {
     /// [`Error::Io`] of the input or the output; whatever an answer says that is not about its query.
     pub fn reply_all(
         &self,
-        questions: Questions,
+        mut questions: Questions,
         config: &AnswerConfig,
         output: &mut Output,
         mut refused: impl FnMut(u64, &Error),
     ) -> Result<Count> {
         let (sender, receiver) = mpsc::sync_channel(BATCH);
         // reads on while answers are made; it ends with the input, or when nobody listens any more
-        thread::spawn(move || {
-            for question in questions {
-                if sender.send(question).is_err() {
-                    break;
-                }
-            }
-        });
+        thread::spawn(move || questions.all(|question| sender.send(question).is_ok()));
         let mut count = Count::default();
         loop {
             let first = match receiver.try_recv() {
