@@ -185,7 +185,7 @@ fn lies_under_right_checksums_are_found() {
     let lie = changed(6, |offsets| offsets[8..16].fill(0xff));
     check(&lie, &damaged("document ids", "no id for document 0"));
     let lie = changed(4, |offsets| offsets[8..16].fill(0xff));
-    check(&lie, &damaged("texts", "no text for document 0"));
+    check(&lie, &damaged("texts", "block 0 cannot be read"));
     let lie = changed(2, |table| table[4..8].copy_from_slice(&f32::NAN.to_le_bytes()));
     check(&lie, &damaged("query table", "term 1 has the weight NaN"));
     let lie = changed(9, |json| json[0] = b'[');

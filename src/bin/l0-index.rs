@@ -15,9 +15,8 @@ use l0::{
         self, Progress, RejectArgs, RunArgs,
         values::{self, ReportForm},
     },
-    index::{self, Index, Language, Plan, Weights},
+    index::{self, Index, Language, Metadata, Plan, TableSource, Weights},
     io::Output,
-    text::{QueryTable, Tokenizer},
 };
 
 /// Makes one index file of sparse vectors: Parquet, Arrow or JSON lines, from files or a pipe.
@@ -125,37 +124,44 @@ fn build(args: BuildArgs) -> Result<()> {
         return Err(Error::Usage("want -o INDEX, the file to write".into()));
     };
     let mut output = Output::create(path)?;
+    if output.is_terminal() {
+        return Err(Error::Usage("will not write an index to a terminal; say -o FILE".into()));
+    }
     let language = language(&args)?;
     let mut rejects = args.rejects.open()?;
     let inputs = cli::inputs(&args.vectors)?;
     let sources = inputs.iter().map(|input| input.consumed()).collect();
     let mut progress = Progress::new("l0-index", "docs", sources, &args.run);
     let plan = Plan { language: &language, weights: args.weights, memory: args.memory };
-    let built = index::build(inputs, &plan, &mut rejects, |more| progress.add(more), &mut output)
-        .and_then(|built| rejects.check(u64::from(built.docs)).map(|()| built));
-    rejects.finish()?; // what was refused is kept whatever came after
-    let built = built?;
-    output.commit()?;
+    let built = index::build(inputs, &plan, &mut rejects, |more| progress.add(more), &mut output);
     let (_, seconds) = progress.finish();
-    let (docs, postings) = (built.docs, built.postings);
-    args.run.say("l0-index", &format!("{docs} documents, {postings} postings, {seconds:.1} s"));
+    let built = built.and_then(|built| {
+        rejects.check(u64::from(built.docs))?;
+        output.commit()?;
+        Ok(built)
+    });
+    let refused = rejects.count();
+    rejects.finish()?; // also when all else failed: it says why
+    args.run.say("l0-index", &told(&built?, refused, seconds));
     Ok(())
 }
 
+fn told(built: &Metadata, refused: u64, seconds: f64) -> String {
+    let (docs, postings, time) = (built.docs, built.postings, cli::clock(seconds));
+    let refused = if refused > 0 { format!("; {refused} refused") } else { String::new() };
+    format!("{docs} documents, {postings} postings in {time}{refused}")
+}
+
 fn language(args: &BuildArgs) -> Result<Language> {
-    let Some(folder) = args.model.as_ref().or(args.tokenizer.as_ref()) else {
-        return Err(Error::Usage("want --model DIR or --tokenizer DIR".into()));
+    let (folder, own) = match (&args.model, &args.tokenizer) {
+        (Some(model), _) => (model, TableSource::Model),
+        (None, Some(tokenizer)) => (tokenizer, TableSource::Unit),
+        _ => return Err(Error::Usage("want --model DIR or --tokenizer DIR".into())),
     };
-    let tokenizer = Tokenizer::load(folder)?;
-    let vocabulary = tokenizer.vocabulary();
-    let table = match &args.query_weights {
-        Some(file) if file.as_os_str() == "unit" => None,
-        Some(file) => Some(QueryTable::read(file, vocabulary)?),
-        None if args.model.is_some() => QueryTable::of_model(folder, vocabulary)?,
-        None => None,
+    let table = match args.query_weights.as_deref() {
+        None => own,
+        Some(unit) if unit == Path::new("unit") => TableSource::Unit,
+        Some(file) => TableSource::File(file),
     };
-    let named = args.query_weights.as_ref().unwrap_or(folder).display().to_string();
-    let table_source = if table.is_some() { named } else { "unit".into() };
-    let table = table.unwrap_or_else(|| QueryTable::unit(vocabulary.len()));
-    Ok(Language { tokenizer, table, table_source })
+    Language::load(folder, table)
 }

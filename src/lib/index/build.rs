@@ -1,6 +1,6 @@
 //! Inputs to an index: reads rows of vectors, compares what they say of themselves, builds.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use super::{
     builder::{Artefacts, BuildConfig, Builder},
@@ -26,6 +26,36 @@ pub struct Language {
     pub table: QueryTable,
     /// Where the weights came from, for people.
     pub table_source: String,
+}
+
+/// Where query weights come from.
+#[derive(Clone, Copy, Debug)]
+pub enum TableSource<'a> {
+    /// The model's own table if its directory has one, else weight 1.
+    Model,
+    /// Weight 1 for every term.
+    Unit,
+    /// A file.
+    File(&'a Path),
+}
+
+impl Language {
+    /// The tokenizer of a directory (or a `tokenizer.json`), with a query table.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::load`], [`QueryTable::of_model`] and [`QueryTable::read`].
+    pub fn load(folder: &Path, source: TableSource) -> Result<Language> {
+        let tokenizer = Tokenizer::load(folder)?;
+        let vocabulary = tokenizer.vocabulary();
+        let (table, named) = match source {
+            TableSource::Unit => (None, folder),
+            TableSource::Model => (QueryTable::of_model(folder, vocabulary)?, folder),
+            TableSource::File(file) => (Some(QueryTable::read(file, vocabulary)?), file),
+        };
+        let table_source = table.as_ref().map_or("unit".into(), |_| named.display().to_string());
+        let table = table.unwrap_or_else(|| QueryTable::unit(vocabulary.len()));
+        Ok(Language { tokenizer, table, table_source })
+    }
 }
 
 /// How an index is built from inputs.

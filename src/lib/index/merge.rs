@@ -117,8 +117,10 @@ fn add_texts(writer: &mut TextWriter, index: &Index) -> Result<()> {
         return (0..index.len()).try_for_each(|_| writer.push(None));
     }
     for block in 0..texts::blocks(index.len()) {
-        let stored = texts::read_block(index.section(Section::Texts), offsets, block)
-            .ok_or_else(|| index.damaged(Section::Texts, &format!("block {block}")))?;
+        let stored =
+            texts::read_block(index.section(Section::Texts), offsets, block).ok_or_else(|| {
+                index.damaged(Section::Texts, &format!("block {block} cannot be read"))
+            })?;
         stored.iter().map(Some).try_for_each(|stored: Option<&StoredText>| writer.push(stored))?;
     }
     Ok(())

@@ -19,7 +19,7 @@ mod stats;
 mod texts;
 mod verify;
 
-pub use build::{Language, Plan, build};
+pub use build::{Language, Plan, TableSource, build};
 pub use builder::{Artefacts, BuildConfig, Builder};
 pub use file::Index;
 pub use merge::merge;

@@ -111,6 +111,11 @@ pub(super) fn blocks(docs: usize) -> usize {
     docs.div_ceil(BLOCK_DOCS)
 }
 
+/// Number of documents in one of the blocks of `docs` documents.
+pub(super) fn block_len(docs: usize, block: usize) -> usize {
+    (docs - block * BLOCK_DOCS).min(BLOCK_DOCS)
+}
+
 /// The texts of one block of documents, the first of which is a multiple of sixteen; none if the
 /// bytes of the two sections are damaged.
 pub(super) fn read_block(texts: &[u8], offsets: &[u8], block: usize) -> Option<Vec<StoredText>> {

@@ -4,6 +4,7 @@ use super::{
     file::Index,
     layout::Section,
     postings::{DocId, PostingList},
+    texts,
 };
 use crate::{error::Result, sparse::TermId};
 
@@ -53,7 +54,16 @@ impl Index {
     }
 
     fn verify_texts(&self) -> Result<()> {
-        (0..self.metadata().docs).step_by(16).try_for_each(|doc| self.text(DocId(doc)).map(drop))
+        let offsets = self.section(Section::TextOffsets);
+        let blocks = if offsets.is_empty() { 0 } else { texts::blocks(self.len()) };
+        for block in 0..blocks {
+            let stored = texts::read_block(self.section(Section::Texts), offsets, block);
+            if stored.map(|stored| stored.len()) != Some(texts::block_len(self.len(), block)) {
+                let reason = format!("block {block} cannot be read, or holds too few texts");
+                return Err(self.damaged(Section::Texts, &reason));
+            }
+        }
+        Ok(())
     }
 
     fn verify_postings(&self) -> Result<()> {

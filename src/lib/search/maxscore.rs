@@ -27,8 +27,6 @@ struct Lane<'a> {
     cursor: Cursor<'a>,
     /// The most that the list can add.
     bound: f32,
-    /// What it adds to the candidate.
-    part: f32,
 }
 
 /// The best hits of one index.
@@ -41,7 +39,7 @@ pub(super) fn search(index: &Index, query: &SparseVector, k: usize) -> Result<Ve
         let list = index.list(term)?;
         if !list.is_empty() {
             let bound = part(query_weight, list.max());
-            lanes.push(Lane { term, query_weight, cursor: list.cursor(), bound, part: 0.0 });
+            lanes.push(Lane { term, query_weight, cursor: list.cursor(), bound });
         }
     }
     let hits = Walk::new(lanes, k).run();
@@ -49,10 +47,14 @@ pub(super) fn search(index: &Index, query: &SparseVector, k: usize) -> Result<Ve
 }
 
 struct Walk<'a> {
-    /// In ascending order of terms: the order in which parts are summed.
+    /// In ascending order of terms.
     lanes: Vec<Lane<'a>>,
+    /// What each lane adds to the candidate: the order in which a score is summed.
+    parts: Vec<f32>,
     /// Lanes by ascending bound, then term.
     order: Vec<usize>,
+    /// Where each lane of the order stands, side by side so that the next document is found fast.
+    heads: Vec<u32>,
     /// `reach[i]`: the most that the first `i` lanes of the order can add together.
     reach: Vec<f64>,
     /// The lanes of the order from here on are walked, those before only looked up.
@@ -69,21 +71,32 @@ impl<'a> Walk<'a> {
         for &lane in &order {
             reach.push(reach[reach.len() - 1] + f64::from(lanes[lane].bound));
         }
-        let slack = 1.0 + (lanes.len() + 1) as f64 * f64::from(f32::EPSILON);
-        Walk { lanes, order, reach, walked: 0, slack, top: TopK::new(k) }
+        Walk {
+            parts: vec![0.0; lanes.len()],
+            heads: order.iter().map(|&lane| lanes[lane].cursor.doc().0).collect(),
+            slack: 1.0 + (lanes.len() + 1) as f64 * f64::from(f32::EPSILON),
+            lanes,
+            order,
+            reach,
+            walked: 0,
+            top: TopK::new(k),
+        }
     }
 
     /// The hits, or the term whose list is damaged.
     fn run(mut self) -> Result<Vec<Hit>, TermId> {
         loop {
             self.drop_weak_lanes();
-            let walked = &self.order[self.walked..];
-            let next = walked.iter().map(|&lane| self.lanes[lane].cursor.doc()).min();
-            let Some(doc) = next.filter(|&doc| doc != DocId::END) else { break };
+            let doc = self.heads[self.walked..].iter().copied().fold(DocId::END.0, u32::min);
+            let doc = DocId(doc);
+            if doc == DocId::END {
+                break;
+            }
+            // a part of 0 changes no sum, so that only lists that hold the document count
+            self.parts.fill(0.0);
             let sum = self.step(doc);
             if self.look_up(doc, sum) {
-                // a part of 0 changes no sum, so that only lists that hold the document count
-                let score = self.lanes.iter().fold(0.0, |sum, lane| sum + lane.part);
+                let score = self.parts.iter().fold(0.0, |sum, part| sum + part);
                 self.top.push(Hit { doc, score });
             }
         }
@@ -107,13 +120,12 @@ impl<'a> Walk<'a> {
     /// Takes the parts of `doc` from the walked lanes, moves them on, and returns their sum.
     fn step(&mut self, doc: DocId) -> f64 {
         let mut sum = 0.0;
-        for &lane in &self.order[self.walked..] {
-            let lane = &mut self.lanes[lane];
-            lane.part = 0.0;
-            if lane.cursor.doc() == doc {
-                lane.part = part(lane.query_weight, lane.cursor.weight());
-                sum += f64::from(lane.part);
-                lane.cursor.advance();
+        for place in self.walked..self.heads.len() {
+            if self.heads[place] == doc.0 {
+                sum += self.take(self.order[place]);
+                let cursor = &mut self.lanes[self.order[place]].cursor;
+                cursor.advance();
+                self.heads[place] = cursor.doc().0;
             }
         }
         sum
@@ -125,20 +137,24 @@ impl<'a> Walk<'a> {
             if !self.suffices(sum + self.reach[place + 1]) {
                 return false;
             }
-            let rest = self.reach[place];
             let lane = &mut self.lanes[self.order[place]];
             let most = part(lane.query_weight, lane.cursor.bound(doc));
-            if !self.suffices(sum + f64::from(most) + rest) {
+            if !self.suffices(sum + f64::from(most) + self.reach[place]) {
                 return false;
             }
-            let lane = &mut self.lanes[self.order[place]];
-            lane.cursor.seek(doc);
-            lane.part = 0.0;
-            if lane.cursor.doc() == doc {
-                lane.part = part(lane.query_weight, lane.cursor.weight());
-                sum += f64::from(lane.part);
+            let cursor = &mut self.lanes[self.order[place]].cursor;
+            cursor.seek(doc);
+            if cursor.doc() == doc {
+                sum += self.take(self.order[place]);
             }
         }
         self.suffices(sum)
+    }
+
+    /// The part of the document where a lane stands.
+    fn take(&mut self, lane: usize) -> f64 {
+        let Lane { query_weight, cursor, .. } = &self.lanes[lane];
+        self.parts[lane] = part(*query_weight, cursor.weight());
+        f64::from(self.parts[lane])
     }
 }

@@ -33,7 +33,7 @@ use crate::{
 /// How the best hits are found. All methods give the same hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// Passes over documents that cannot be among the best.
+    /// Passes over documents that cannot be among the best, for queries where that is quicker.
     Exact,
     /// Scores every posting: the truth that others are compared with.
     Exhaustive,
@@ -60,6 +60,12 @@ impl fmt::Display for Method {
     }
 }
 
+/// Queries of more terms are quicker answered by scoring everything.
+///
+/// Measured with `l0-query --bench` on 100,000 documents of 114 terms whose weights do not correlate,
+/// the worst case for skipping: MaxScore takes half the time at 6 terms, as long at 12, thrice at 32.
+const LONG_QUERY: usize = 16;
+
 /// The at most `k` best documents of one index, best first: score descending, then document
 /// ascending.
 ///
@@ -67,8 +73,8 @@ impl fmt::Display for Method {
 /// [`Error::Format`] if the index turns out to be damaged.
 pub fn search(index: &Index, query: &SparseVector, k: usize, method: Method) -> Result<Vec<Hit>> {
     match method {
-        Method::Exact => maxscore::search(index, query, k),
-        Method::Exhaustive => exhaustive::search(index, query, k),
+        Method::Exact if query.nnz() <= LONG_QUERY => maxscore::search(index, query, k),
+        Method::Exact | Method::Exhaustive => exhaustive::search(index, query, k),
     }
 }
 
