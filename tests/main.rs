@@ -8,5 +8,6 @@ mod golden;
 mod index;
 mod index_broken;
 mod programs_search;
+mod readme;
 mod search_equal;
 mod trec_eval;
