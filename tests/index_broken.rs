@@ -35,7 +35,8 @@ fn table(bytes: &[u8]) -> Vec<(usize, u32, Range<usize>)> {
     rows.map(section).collect()
 }
 
-fn section(bytes: &[u8], wanted: u32) -> Range<usize> {
+/// The bytes of the section of a kind.
+pub fn section(bytes: &[u8], wanted: u32) -> Range<usize> {
     table(bytes).into_iter().find(|(_, kind, _)| *kind == wanted).unwrap().2
 }
 

@@ -15,6 +15,8 @@ use l0::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::index_broken::section;
+
 const TOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/toy");
 const ROWS: &str = r#"{"_id":"d1","vector":{"water":1.5,"sea":1.0},"title":"Sea","text":"salt water"}
 {"_id":"d2","vector":{"water":1.5},"title":"","text":"a glass"}
@@ -179,6 +181,17 @@ fn stats_and_verify_tell_of_the_file() {
     fs::write(desk.path("a.l0x"), &bytes).unwrap();
     let message = "l0-index: a.l0x: section `tokenizer` is damaged";
     check(desk.run("l0-index", &["verify", "a.l0x"], ""), 1, message);
+}
+
+#[test]
+fn an_index_that_turns_out_damaged_ends_the_answers() {
+    let desk = Desk::indexed();
+    let mut bytes = fs::read(desk.path("a.l0x")).unwrap();
+    let postings = section(&bytes, 7);
+    bytes[postings].fill(0xff);
+    fs::write(desk.path("a.l0x"), &bytes).unwrap();
+    let output = desk.run("l0-query", &["a.l0x"], "zzz\nwater\n");
+    check(output, 1, "l0-query: a.l0x: section `postings` is damaged: the blocks of term");
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod build;
 mod builder;
 mod codec;
 mod docnos;
-mod file;
+pub mod file;
 mod kinship;
 mod layout;
 mod merge;

@@ -101,10 +101,10 @@ impl Runs {
         Ok(())
     }
 
-    /// All postings by term; reading spilled ones takes about `memory` bytes.
+    /// All postings by term; reading spilled ones takes about a quarter of `memory` bytes.
     pub(super) fn into_lists(mut self, memory: usize) -> Lists {
         self.sort();
-        let share = (memory / self.ends.len().max(1)).clamp(4 << 10, 1 << 20);
+        let share = (memory / 4 / self.ends.len().max(1)).clamp(4 << 10, 1 << 20);
         let capacity = share / POSTING_BYTES * POSTING_BYTES;
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         let files = starts

@@ -12,7 +12,7 @@ impl Index {
     /// Reads every byte and checks what [`Index::open`] believes.
     ///
     /// # Errors
-    /// [`Error::Format`] that names the section: a checksum that differs, documents that do not
+    /// [`crate::Error::Format`] that names the section: a checksum that differs, documents that do not
     /// ascend, a maximum that is not the largest weight, a weight that is not finite and above 0,
     /// an id that comes twice or is no UTF-8, a count that differs.
     pub fn verify(&self) -> Result<()> {

@@ -53,7 +53,8 @@ impl Engine {
     /// The output is flushed whenever no further question waits, and not committed.
     ///
     /// # Errors
-    /// [`Error::Io`] of the input or the output; whatever an answer says that is not about its query.
+    /// [`Error::Io`] of the input or the output; the first error of an answer that is not about its
+    /// query, such as a damaged index.
     pub fn reply_all(
         &self,
         mut questions: Questions,
@@ -84,9 +85,13 @@ impl Engine {
             for answer in answers {
                 let answer = answer?;
                 count.queries += 1;
-                if let Err(error) = &answer.hits {
-                    count.errors += 1;
-                    refused(answer.number, error);
+                match &answer.hits {
+                    Err(error) if concerns_query(error) => {
+                        count.errors += 1;
+                        refused(answer.number, error);
+                    }
+                    Err(_) => return answer.hits.map(|_| count),
+                    Ok(_) => {}
                 }
                 let written = answer.write(output, config.form, &config.tag);
                 written.map_err(|source| Error::io(output.name(), source))?;
@@ -95,6 +100,14 @@ impl Engine {
         flush(output)?;
         Ok(count)
     }
+}
+
+/// Whether the next query may fare better; a damaged index spoils all.
+fn concerns_query(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Line { .. } | Error::Usage(_) | Error::Weight { .. } | Error::Order { .. }
+    )
 }
 
 fn flush(output: &mut Output) -> Result<()> {

@@ -60,10 +60,11 @@ impl fmt::Display for Method {
     }
 }
 
-/// Queries of more terms are quicker answered by scoring everything.
+/// Queries of more terms are answered by scoring everything.
 ///
 /// Measured with `l0-query --bench` on 100,000 documents of 114 terms whose weights do not correlate,
-/// the worst case for skipping: MaxScore takes half the time at 6 terms, as long at 12, thrice at 32.
+/// the worst case for skipping: MaxScore takes half the time at 6 terms, as long at 12, four times as
+/// long at 32. The limit lies above 12 by judgement: real weights correlate.
 const LONG_QUERY: usize = 16;
 
 /// The at most `k` best documents of one index, best first: score descending, then document
