@@ -10,7 +10,7 @@ use l0::{
 use tempfile::TempDir;
 
 /// Terms in the vocabulary of every index here.
-pub const TERMS: usize = 12;
+pub const TERMS: usize = 24;
 
 pub fn vector(pairs: &[(u32, f32)]) -> SparseVector {
     SparseVector::new(pairs.iter().map(|&(term, weight)| (TermId(term), weight))).unwrap()

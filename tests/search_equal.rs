@@ -17,7 +17,8 @@ fn hits(index: &Index, query: &SparseVector, k: usize, method: Method) -> Vec<(u
 
 fn check(index: &Index, query: &SparseVector, k: usize) -> Result<(), TestCaseError> {
     let truth = hits(index, query, k, Method::Exhaustive);
-    prop_assert_eq!(hits(index, query, k, Method::Exact), truth);
+    prop_assert_eq!(&hits(index, query, k, Method::Exact), &truth);
+    prop_assert_eq!(&hits(index, query, k, Method::MaxScore), &truth);
     Ok(())
 }
 
@@ -32,8 +33,8 @@ fn weight() -> impl Strategy<Value = f32> {
     ]
 }
 
-fn sparse() -> impl Strategy<Value = SparseVector> {
-    prop::collection::btree_map(0..TERMS as u32, weight(), 0..8)
+fn sparse(most: usize) -> impl Strategy<Value = SparseVector> {
+    prop::collection::btree_map(0..TERMS as u32, weight(), 0..most)
         .prop_map(|pairs| vector(&pairs.into_iter().collect::<Vec<_>>()))
 }
 
@@ -46,9 +47,9 @@ proptest! {
 
     #[test]
     fn exact_is_exhaustive(
-        docs in prop::collection::vec(sparse(), 0..40),
+        docs in prop::collection::vec(sparse(8), 0..40),
         copies in 1usize..14,
-        queries in prop::collection::vec(sparse(), 1..4),
+        queries in prop::collection::vec(prop_oneof![sparse(8), sparse(TERMS)], 1..4),
         k in 1usize..60,
         weights in weights(),
     ) {
@@ -62,9 +63,9 @@ proptest! {
 
     #[test]
     fn several_indexes_answer_like_one(
-        docs in prop::collection::vec(sparse(), 1..60),
+        docs in prop::collection::vec(sparse(8), 1..60),
         cut in 0usize..60,
-        query in sparse(),
+        query in sparse(TERMS),
         k in 1usize..20,
     ) {
         let shelf = Shelf::new();
@@ -101,7 +102,7 @@ fn scores_are_sums_over_shared_terms_in_order() {
 fn terms_outside_the_vocabulary_and_empty_queries_find_nothing() {
     let index = Shelf::new().build("a.l0x", &vectors(), Weights::U8);
     for query in [SparseVector::default(), vector(&[(TERMS as u32 + 5, 1.0)])] {
-        for method in [Method::Exact, Method::Exhaustive] {
+        for method in [Method::Exact, Method::MaxScore, Method::Exhaustive] {
             assert_eq!(search(&index, &query, 10, method).unwrap(), []);
         }
     }

@@ -35,6 +35,8 @@ use crate::{
 pub enum Method {
     /// Passes over documents that cannot be among the best, for queries where that is quicker.
     Exact,
+    /// Passes over documents that cannot be among the best, whatever the query.
+    MaxScore,
     /// Scores every posting: the truth that others are compared with.
     Exhaustive,
 }
@@ -45,8 +47,9 @@ impl FromStr for Method {
     fn from_str(text: &str) -> Result<Method> {
         match text {
             "exact" => Ok(Method::Exact),
+            "maxscore" => Ok(Method::MaxScore),
             "exhaustive" => Ok(Method::Exhaustive),
-            _ => Err(Error::Usage(format!("want exact or exhaustive, got `{text}`"))),
+            _ => Err(Error::Usage(format!("want exact, maxscore or exhaustive, got `{text}`"))),
         }
     }
 }
@@ -55,6 +58,7 @@ impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Method::Exact => "exact",
+            Method::MaxScore => "maxscore",
             Method::Exhaustive => "exhaustive",
         })
     }
@@ -74,6 +78,7 @@ const LONG_QUERY: usize = 16;
 /// [`Error::Format`] if the index turns out to be damaged.
 pub fn search(index: &Index, query: &SparseVector, k: usize, method: Method) -> Result<Vec<Hit>> {
     match method {
+        Method::MaxScore => maxscore::search(index, query, k),
         Method::Exact if query.nnz() <= LONG_QUERY => maxscore::search(index, query, k),
         Method::Exact | Method::Exhaustive => exhaustive::search(index, query, k),
     }
