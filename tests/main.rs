@@ -4,4 +4,5 @@ mod eval_program;
 mod floors;
 mod formats;
 mod golden;
+mod train_ops;
 mod trec_eval;

@@ -73,8 +73,8 @@ pub struct Weights {
     pub words: Matrix,
     /// `[P, H]`
     pub positions: Matrix,
-    /// The row of token type 0, `[H]`; zeros where the architecture has none.
-    pub token_type: Vec<f32>,
+    /// `[types, H]`, of which row 0 is used; one row of zeros where the architecture has none.
+    pub token_types: Matrix,
     /// After the embeddings.
     pub embedding_norm: Norm,
     /// In order.
@@ -242,7 +242,7 @@ fn bert(config: &Config, named: &mut Named) -> Result<Weights> {
     }
     Ok(Weights {
         untied_decoder: named.decoder("cls.predictions.decoder.weight", &words, vocab_size)?,
-        token_type: types.data.get(..hidden).unwrap_or_default().to_vec(),
+        token_types: types,
         words,
         positions,
         embedding_norm: named.norm("bert.embeddings.LayerNorm", hidden)?,
@@ -280,7 +280,7 @@ fn distilbert(config: &Config, named: &mut Named) -> Result<Weights> {
     }
     Ok(Weights {
         untied_decoder: named.decoder("vocab_projector.weight", &words, vocab_size)?,
-        token_type: vec![0.0; hidden],
+        token_types: Matrix { data: vec![0.0; hidden], columns: hidden },
         words,
         positions,
         embedding_norm: named.norm("distilbert.embeddings.LayerNorm", hidden)?,

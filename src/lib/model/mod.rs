@@ -3,15 +3,15 @@
 //! `directory` knows what files mean, `checkpoint` what tensors are called, `cpu` the arithmetic on
 //! slices. Nothing here knows of corpora, batches or outputs.
 
-mod activation;
 mod checkpoint;
 mod config;
 pub mod cpu;
 mod directory;
 mod encoder;
 
-pub use activation::Activation;
 pub use checkpoint::{Checkpoint, Layer, Linear, Matrix, Norm, Weights};
 pub use config::{Architecture, Config};
 pub use directory::ModelDirectory;
 pub use encoder::SparseEncoder;
+
+pub use crate::ops::Activation;
