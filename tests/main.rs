@@ -5,4 +5,5 @@ mod floors;
 mod formats;
 mod golden;
 mod train_ops;
+mod train_step;
 mod trec_eval;
