@@ -10,4 +10,6 @@ mod index_broken;
 mod programs_search;
 mod readme;
 mod search_equal;
+mod train_ops;
+mod train_step;
 mod trec_eval;

@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::kernels::{Into, View, gelu, layer_norm, maxima, softmax, times, times_transposed};
 use crate::{
     error::Result,
     model::{Activation, Config, Layer, Linear, Norm, Weights},
+    ops::slices::{Into, View, gelu, layer_norm, maxima, softmax, times, times_transposed},
     sparse::{SparseVector, TermId},
 };
 
@@ -107,10 +107,11 @@ impl CpuEncoder {
 
     /// `[T, H]`: the last layer's hidden states.
     pub fn hidden_states(&self, ids: &[u32]) -> Vec<f32> {
-        let Weights { words, positions, token_type, embedding_norm, .. } = &self.weights;
+        let Weights { words, positions, token_types, embedding_norm, .. } = &self.weights;
         let mut x = Vec::with_capacity(ids.len() * self.config.hidden);
         for (at, &id) in ids.iter().enumerate() {
-            let parts = words.row(id as usize).iter().zip(token_type).zip(positions.row(at));
+            let parts =
+                words.row(id as usize).iter().zip(token_types.row(0)).zip(positions.row(at));
             x.extend(parts.map(|((word, kind), position)| word + kind + position));
         }
         self.norm(&mut x, embedding_norm);
