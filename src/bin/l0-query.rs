@@ -81,11 +81,13 @@ fn run(args: Args) -> Result<()> {
     let detail = if args.explain { Detail::Terms } else { Detail::Hit };
     let config = SearchConfig { k: args.k as usize, method: args.method, detail };
     let engine = Engine::new(indexes, config)?;
+    let columns = values::columns();
+    let answers = AnswerConfig { form, tag: args.run_name.clone(), columns };
     let reports = args.bench || args.check_exact;
     let to_stdout = args.output == Path::new("-");
     let terminal = stdin().is_terminal() && stdout().is_terminal();
     if queries.is_none() && to_stdout && terminal && !reports {
-        return prompt::converse(&engine, form, &args.run_name);
+        return prompt::converse(&engine, &answers);
     }
     let mut output = Output::create(&args.output)?;
     let input = Input::open(queries.unwrap_or(Path::new("-")))?;
@@ -99,7 +101,6 @@ fn run(args: Args) -> Result<()> {
             false => values::report(output, &engine.check_exact(&queries)?, report),
         };
     }
-    let answers = AnswerConfig { form, tag: args.run_name.clone() };
     let count = engine.reply_all(questions, &answers, &mut output, |number, error| {
         if form == AnswerForm::Trec {
             args.run.say("l0-query", &format!("query {number} has no hits: {error}"));

@@ -6,7 +6,7 @@ use rustyline::{Config, DefaultEditor, error::ReadlineError};
 
 use crate::{
     error::{Error, Result},
-    search::{Answer, AnswerForm, Engine, Question},
+    search::{Answer, AnswerConfig, Engine, Question},
 };
 
 /// Asks until the end of input (Ctrl-D); Ctrl-C gives up a line. What was typed is kept in
@@ -14,7 +14,7 @@ use crate::{
 ///
 /// # Errors
 /// [`Error::Io`] if the terminal fails, or an answer cannot be written.
-pub fn converse(engine: &Engine, form: AnswerForm, tag: &str) -> Result<()> {
+pub fn converse(engine: &Engine, answers: &AnswerConfig) -> Result<()> {
     let config = Config::builder().auto_add_history(true).build();
     let mut editor = DefaultEditor::with_config(config).map_err(terminal)?;
     let history = history_file();
@@ -30,7 +30,7 @@ pub fn converse(engine: &Engine, form: AnswerForm, tag: &str) -> Result<()> {
             Err(error) => return Err(terminal(error)),
         };
         let answer = Answer { id: None, ..engine.reply(Question::typed(number, line)) };
-        let written = answer.write(&mut io::stdout(), form, tag);
+        let written = answer.write(&mut io::stdout(), answers);
         written.map_err(|source| Error::io("<stdout>", source))?;
     }
     if let Some(file) = &history {

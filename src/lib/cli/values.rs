@@ -38,6 +38,11 @@ pub fn bytes(text: &str) -> Result<u64> {
     if bytes.is_finite() && bytes >= 1.0 { Ok(bytes as u64) } else { Err(wanted()) }
 }
 
+/// Characters in a line: the width of the terminal, or 100 where there is none.
+pub fn columns() -> usize {
+    terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0).max(20))
+}
+
 /// The form of an output of answers: `--format`, else the extension, else by who reads it.
 ///
 /// # Errors

@@ -37,6 +37,8 @@ pub struct AnswerConfig {
     pub form: AnswerForm,
     /// Last column of a TREC run.
     pub tag: String,
+    /// Characters in a line of the form for people.
+    pub columns: usize,
 }
 
 impl Engine {
@@ -93,7 +95,7 @@ impl Engine {
                     Err(_) => return answer.hits.map(|_| count),
                     Ok(_) => {}
                 }
-                let written = answer.write(output, config.form, &config.tag);
+                let written = answer.write(output, config);
                 written.map_err(|source| Error::io(output.name(), source))?;
             }
         }

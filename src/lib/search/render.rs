@@ -9,6 +9,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
+    batch::AnswerConfig,
     engine::{Part, Shown},
     questions::message,
 };
@@ -17,7 +18,7 @@ use crate::error::{Error, Result};
 /// How answers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerForm {
-    /// Rank, score, id and the beginning of the text.
+    /// Rank, score, id and title; the beginning of the text below.
     Text,
     /// `qid Q0 docno rank score tag`
     Trec,
@@ -71,23 +72,20 @@ pub struct Answer {
     pub hits: Result<Vec<Shown>>,
 }
 
-/// Characters of a text that a person is shown.
-const SHOWN_CHARS: usize = 160;
-
 impl Answer {
     /// Writes the answer. In a TREC run an error has no place: nothing is written for it.
     ///
     /// # Errors
     /// Of the writer; `InvalidData` for an id with white space in a TREC run.
-    pub fn write(&self, output: &mut dyn Write, form: AnswerForm, tag: &str) -> io::Result<()> {
-        match form {
-            AnswerForm::Text => self.write_text(output),
-            AnswerForm::Trec => self.write_trec(output, tag),
+    pub fn write(&self, output: &mut dyn Write, config: &AnswerConfig) -> io::Result<()> {
+        match config.form {
+            AnswerForm::Text => self.write_text(output, config.columns),
+            AnswerForm::Trec => self.write_trec(output, &config.tag),
             AnswerForm::JsonLines => self.write_json(output),
         }
     }
 
-    fn write_text(&self, output: &mut dyn Write) -> io::Result<()> {
+    fn write_text(&self, output: &mut dyn Write, columns: usize) -> io::Result<()> {
         if let Some(id) = &self.id {
             writeln!(output, "{id}")?;
         }
@@ -99,11 +97,16 @@ impl Answer {
             }
         };
         for (rank, hit) in (1..).zip(hits) {
-            write!(output, "{rank:4}  {:9.4}  {}", hit.score, hit.id)?;
-            if let Some(stored) = &hit.text {
-                write!(output, "  {}", beginning(&stored.title, &stored.text))?;
+            let title = hit.text.as_ref().map_or("", |stored| stored.title.as_str());
+            let head = format!("{rank:4}  {:9.4}  {}  {title}", hit.score, hit.id);
+            writeln!(output, "{}", within(&head, columns).trim_end())?;
+            if let Some(stored) = hit.text.as_ref().filter(|stored| !stored.text.is_empty()) {
+                writeln!(
+                    output,
+                    "{}",
+                    within(&format!("{INDENT}{}", one_line(&stored.text)), columns)
+                )?;
             }
-            writeln!(output)?;
             for Part { token, query, document, part } in &hit.terms {
                 writeln!(output, "      {part:9.4}  {token}  ({query} · {document})")?;
             }
@@ -157,12 +160,31 @@ struct Fault {
     message: String,
 }
 
-/// Title and the first words, on one line.
-fn beginning(title: &str, text: &str) -> String {
-    let words: Vec<&str> = title.split_whitespace().chain(text.split_whitespace()).collect();
-    let line = words.join(" ");
-    match line.char_indices().nth(SHOWN_CHARS) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
+/// Puts a text under the score of its hit.
+const INDENT: &str = "      ";
+
+/// Words with one space between them.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A line of at most `columns` characters; what is cut shows as `…`.
+fn within(line: &str, columns: usize) -> String {
+    if line.chars().count() <= columns {
+        return line.to_owned();
+    }
+    let kept: String = line.chars().take(columns.saturating_sub(1)).collect();
+    format!("{}…", kept.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_fits_its_columns() {
+        assert_eq!(within("as it is", 8), "as it is");
+        assert_eq!(within("bread dôugh", 9), "bread dô…");
+        assert_eq!(within("bread dough", 7), "bread…");
     }
 }
