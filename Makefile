@@ -15,7 +15,7 @@ test: ## run all tests
 check: ## format, lints, tests, documentation
 	cargo fmt --check
 	cargo clippy --all-targets --quiet -- -D warnings
-	cargo test --quiet && RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet
+	cargo test --quiet && RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib --quiet
 
 bench: ## measure queries and tokens on generated data
 	cargo bench
