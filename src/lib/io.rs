@@ -127,6 +127,8 @@ impl Input {
             [0xff, 0xff, 0xff, 0xff, ..] => Content::ArrowStream,
             _ => Content::Text,
         };
+        // a second descriptor is kept only where a table needs it: corpora come in hundreds of files
+        let plain = plain.filter(|_| matches!(content, Content::Parquet | Content::ArrowFile));
         Ok(Input { name, content, reader, plain, consumed: Consumed::default() })
     }
 
