@@ -188,7 +188,8 @@ impl Job<'_> {
         let meta = self.model.meta(self.role, &self.config);
         let keep_text = self.config.keep_text;
         let settings = format!("{meta:?}, shard {}, keep_text {keep_text}", self.shard);
-        let writer = Writer::new(Output::create(target)?, form, &meta, keep_text)?;
+        // fails before the long work if it cannot be written; leaves nothing
+        drop(Output::create(target)?);
         let mut journal = Journal::open(target, settings, meta, keep_text)?;
         let finished = journal.rows();
         let mut texts = in_shard(texts(self.role, inputs, rejects), self.shard);
@@ -211,7 +212,7 @@ impl Job<'_> {
             Ok(())
         })?;
         rejects.check(summary.rows + finished)?;
-        journal.finish(writer, last.hex())?;
+        journal.finish(target, form, last.hex())?;
         Ok((summary, finished))
     }
 
