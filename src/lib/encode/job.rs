@@ -11,7 +11,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     formats::{
-        records::{Query, QueryBody, Records},
+        records::{Records, TextQuery},
         rejects::Rejects,
         vectors::{Form, Row, VectorMeta, Writer},
     },
@@ -256,19 +256,12 @@ pub fn texts<'a>(
             Box::new(Records::documents(inputs, rejects).map(|document| Ok(document?.into())))
         }
         Role::Query => {
-            let queries = (1..).zip(Records::queries(inputs, rejects));
-            Box::new(queries.map(|(number, query)| query_text(number, query?)))
-        }
-    }
-}
-
-fn query_text(number: u64, query: Query) -> Result<Text> {
-    let id = query.id.unwrap_or_else(|| number.to_string());
-    match query.body {
-        QueryBody::Text(text) => Ok(Text { id, title: String::new(), text }),
-        QueryBody::Vector(_) | QueryBody::Tokens(_) => {
-            let reason = format!("query {number}: want a text to encode, got a vector");
-            Err(Error::format("queries", reason))
+            let queries = (1..).zip(Records::text_queries(inputs, rejects));
+            Box::new(queries.map(|(number, query): (u64, Result<TextQuery>)| {
+                let TextQuery { id, text } = query?;
+                let id = id.unwrap_or_else(|| number.to_string());
+                Ok(Text { id, title: String::new(), text })
+            }))
         }
     }
 }
