@@ -1,6 +1,7 @@
 //! What the five bins share: arguments, exit statuses, progress. The only printing in the library.
 
 use std::{
+    fmt,
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -64,8 +65,15 @@ pub fn parse<A: Parser>() -> A {
 }
 
 fn print_and_leave(bytes: &[u8]) -> ! {
-    let done = io::stdout().write_all(bytes);
-    std::process::exit(if done.is_ok() { 0 } else { 1 })
+    let mut stdout = io::stdout();
+    let done = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    let reader_left = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    std::process::exit(if done.as_ref().err().is_none_or(reader_left) { 0 } else { 1 })
+}
+
+/// A line on stderr; lost if nobody takes it, since `eprintln!` would panic then.
+fn talk(line: fmt::Arguments) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// The exit status of a bin; a failure is told on stderr under the program's name.
@@ -77,7 +85,7 @@ pub fn exit(program: &str, result: Result<()>) -> ExitCode {
     if error.is_broken_pipe() {
         return ExitCode::SUCCESS;
     }
-    eprintln!("{program}: {error}");
+    talk(format_args!("{program}: {error}"));
     ExitCode::from(status(&error))
 }
 
@@ -113,7 +121,7 @@ impl RunArgs {
     /// A line on stderr, unless `--quiet`.
     pub fn say(&self, program: &str, text: &str) {
         if !self.quiet {
-            eprintln!("{program}: {text}");
+            talk(format_args!("{program}: {text}"));
         }
     }
 }
@@ -156,7 +164,9 @@ impl RejectArgs {
 pub fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>> {
     if paths.is_empty() {
         if io::stdin().is_terminal() {
-            eprintln!("reading from the terminal; Ctrl-D ends the input, --help tells more");
+            talk(format_args!(
+                "reading from the terminal; Ctrl-D ends the input, --help tells more"
+            ));
         }
         return Ok(vec![Input::open(Path::new("-"))?]);
     }
@@ -242,7 +252,7 @@ impl Progress {
             Shown::Lines { next } if Instant::now() >= *next => {
                 *next = Instant::now() + LINE_EVERY;
                 let message = message(self.count, self.unit, self.started, &self.sources);
-                eprintln!("{}: {message}", self.program);
+                talk(format_args!("{}: {message}", self.program));
             }
             Shown::Lines { .. } => {}
         }
