@@ -5,12 +5,17 @@ use std::{
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    thread,
     time::{Duration, Instant},
 };
 
 use clap::{Arg, ArgAction, Parser, value_parser};
 use clap_complete::Shell;
 use indicatif::{ProgressBar, ProgressStyle};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
 
 use crate::{
     encode::Summary,
@@ -56,12 +61,30 @@ pub fn parse<A: Parser>() -> A {
         rendered.expect("writing into memory cannot fail");
         print_and_leave(&bytes);
     }
-    // a second handler is refused only if one is set already, which then does the same
-    let _ = ctrlc::set_handler(|| {
-        files::remove_temporaries();
-        std::process::exit(130);
-    });
+    clean_up_when_interrupted();
     A::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// A hang-up counts as an interrupt, unless whoever started us asked for it to be ignored, as `nohup`
+/// does: long work then goes on without its terminal.
+fn clean_up_when_interrupted() {
+    let hangup = (!ignores_hangup()).then_some(SIGHUP);
+    // nothing here can be refused: the signals are valid, and without a handler they still end us
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup)) else { return };
+    thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            files::remove_temporaries();
+            std::process::exit(130);
+        }
+    });
+}
+
+/// Read off Linux's table of processes; elsewhere nothing is known of it.
+fn ignores_hangup() -> bool {
+    let status = files::read_text(Path::new("/proc/self/status")).unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask >> (SIGHUP - 1) & 1 == 1)
 }
 
 fn print_and_leave(bytes: &[u8]) -> ! {
