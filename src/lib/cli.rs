@@ -1,5 +1,8 @@
 //! What the five bins share: arguments, exit statuses, progress. The only printing in the library.
 
+pub mod prompt;
+pub mod values;
+
 use std::{
     fmt,
     io::{self, IsTerminal, Write},
@@ -128,7 +131,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..), help_heading = "Running")]
     pub threads: Option<u16>,
     /// No progress and no closing summary on stderr
-    #[arg(long, short, help_heading = "Running")]
+    #[arg(long, help_heading = "Running")]
     pub quiet: bool,
 }
 

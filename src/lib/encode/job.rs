@@ -9,6 +9,7 @@ use super::{
     resume::{Journal, skip_finished},
 };
 use crate::{
+    device::{Compute, Precision},
     error::{Error, Result},
     formats::{
         records::{Records, TextQuery},
@@ -16,7 +17,7 @@ use crate::{
         vectors::{Form, Row, VectorMeta, Writer},
     },
     io::{Input, Output},
-    model::{Activation, ModelDirectory, SparseEncoder},
+    model::{ModelDirectory, Overrides, SparseEncoder},
     text::{QueryEncoder, QueryTable, Tokenizer},
 };
 
@@ -59,16 +60,17 @@ pub enum Model {
 }
 
 impl Model {
-    /// A model directory, for documents or for queries; `activation` and `max_tokens` go before
-    /// what its files say. An inference-free model's queries load no network.
+    /// A model directory, for documents or for queries; an inference-free model's queries load no
+    /// network.
     ///
     /// # Errors
     /// As the loaders of its parts; [`Error::Mismatch`] if tokenizer and network differ in vocabulary.
     pub fn load(
         folder: &Path,
         role: Role,
-        activation: Option<Activation>,
-        max_tokens: Option<usize>,
+        overrides: Overrides,
+        compute: Compute,
+        precision: Precision,
     ) -> Result<Model> {
         let directory = ModelDirectory::open(folder)?;
         let tokenizer = Tokenizer::load(&directory.encoder)?;
@@ -77,7 +79,7 @@ impl Model {
             let table = QueryTable::read(file, tokenizer.vocabulary())?;
             return Ok(Model::Table { encoder: QueryEncoder::new(tokenizer, &table)?, name });
         }
-        let encoder = SparseEncoder::load(&directory, activation, max_tokens)?;
+        let encoder = SparseEncoder::load(&directory, overrides, compute, precision)?;
         if tokenizer.vocabulary().len() > encoder.vocab_size {
             return Err(Error::Mismatch {
                 what: format!("vocabulary of {}", folder.display()),

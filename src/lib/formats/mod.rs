@@ -5,6 +5,7 @@
 //! | corpus, queries | JSON lines, BEIR's field names; tables with the same columns | `records` |
 //! | sparse vectors | Parquet, Arrow IPC, JSON lines | `vectors`, `rows` |
 //! | refused records | JSON lines | `rejects` |
+//! | judgements, runs | TREC text; BEIR's table of judgements | `trec` |
 //!
 //! Nothing here knows of tokenizers, tensors or indexes.
 
@@ -12,4 +13,5 @@ mod arrow;
 pub mod records;
 pub mod rejects;
 mod rows;
+pub mod trec;
 pub mod vectors;

@@ -142,6 +142,22 @@ impl VectorMeta {
     }
 }
 
+/// Whether two files of vectors speak of the same terms.
+///
+/// # Errors
+/// [`Error::Mismatch`] if their vocabularies differ.
+pub fn same_vocabulary(documents: &VectorMeta, queries: &VectorMeta) -> Result<()> {
+    if documents.vocabulary_sha256 == queries.vocabulary_sha256 {
+        return Ok(());
+    }
+    Err(Error::Mismatch {
+        what: "vocabulary of the queries".into(),
+        expected: format!("that of the documents ({})", documents.vocabulary_sha256),
+        got: queries.vocabulary_sha256.clone(),
+        remedy: "encode both with the same tokenizer".into(),
+    })
+}
+
 /// Finds a token's term; for rows that are keyed by tokens.
 pub type Lookup = Box<dyn Fn(&str) -> Option<TermId> + Send>;
 

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::Path};
 use candle_core::{DType, Device, Tensor};
 use sha2::{Digest, Sha256};
 
-use super::{Architecture, Config};
+use super::Config;
 use crate::{
     error::{Error, Result},
     io,
@@ -73,8 +73,8 @@ pub struct Weights {
     pub words: Matrix,
     /// `[P, H]`
     pub positions: Matrix,
-    /// The row of token type 0, `[H]`; zeros where the architecture has none.
-    pub token_type: Vec<f32>,
+    /// `[types, H]`, of which row 0 is used; one row of zeros where the architecture has none.
+    pub token_types: Matrix,
     /// After the embeddings.
     pub embedding_norm: Norm,
     /// In order.
@@ -135,10 +135,7 @@ impl Checkpoint {
         };
         let tensors = tensors.into_iter().map(|(name, tensor)| (modern(&name), tensor)).collect();
         let mut named = Named { file: &file, tensors, missing: Vec::new() };
-        let weights = match config.architecture {
-            Architecture::Bert => bert(&config, &mut named)?,
-            Architecture::DistilBert => distilbert(&config, &mut named)?,
-        };
+        let weights = read(&config, &mut named)?;
         named.finish()?;
         Ok(Checkpoint { config, weights, sha256 })
     }
@@ -216,77 +213,40 @@ impl Named<'_> {
     }
 }
 
-fn bert(config: &Config, named: &mut Named) -> Result<Weights> {
-    let &Config { vocab_size, hidden, intermediate, .. } = config;
-    let words = named.matrix("bert.embeddings.word_embeddings.weight", vocab_size, hidden)?;
-    let positions =
-        named.matrix("bert.embeddings.position_embeddings.weight", config.max_positions, hidden)?;
-    let types = "bert.embeddings.token_type_embeddings.weight";
-    let types = named.matrix(types, config.token_types, hidden)?;
+fn read(config: &Config, named: &mut Named) -> Result<Weights> {
+    let &Config { vocab_size, hidden, intermediate, architecture, .. } = config;
+    let names = architecture.outer();
+    let words = named.matrix(names.words, vocab_size, hidden)?;
+    let token_types = match names.token_types {
+        Some(name) => named.matrix(name, config.token_types, hidden)?,
+        None => Matrix { data: vec![0.0; hidden], columns: hidden },
+    };
     let mut layers = Vec::with_capacity(config.layers);
     for at in 0..config.layers {
-        let layer = format!("bert.encoder.layer.{at}");
-        let part = |name: &str| format!("{layer}.{name}");
+        let names = architecture.layer(at);
+        let [query, key, value] = &names.query_key_value;
         layers.push(Layer {
             query_key_value: [
-                named.linear(&part("attention.self.query"), hidden, hidden)?,
-                named.linear(&part("attention.self.key"), hidden, hidden)?,
-                named.linear(&part("attention.self.value"), hidden, hidden)?,
+                named.linear(query, hidden, hidden)?,
+                named.linear(key, hidden, hidden)?,
+                named.linear(value, hidden, hidden)?,
             ],
-            attention_out: named.linear(&part("attention.output.dense"), hidden, hidden)?,
-            attention_norm: named.norm(&part("attention.output.LayerNorm"), hidden)?,
-            up: named.linear(&part("intermediate.dense"), intermediate, hidden)?,
-            down: named.linear(&part("output.dense"), hidden, intermediate)?,
-            out_norm: named.norm(&part("output.LayerNorm"), hidden)?,
+            attention_out: named.linear(&names.attention_out, hidden, hidden)?,
+            attention_norm: named.norm(&names.attention_norm, hidden)?,
+            up: named.linear(&names.up, intermediate, hidden)?,
+            down: named.linear(&names.down, hidden, intermediate)?,
+            out_norm: named.norm(&names.out_norm, hidden)?,
         });
     }
     Ok(Weights {
-        untied_decoder: named.decoder("cls.predictions.decoder.weight", &words, vocab_size)?,
-        token_type: types.data.get(..hidden).unwrap_or_default().to_vec(),
+        untied_decoder: named.decoder(names.decoder, &words, vocab_size)?,
+        positions: named.matrix(names.positions, config.max_positions, hidden)?,
         words,
-        positions,
-        embedding_norm: named.norm("bert.embeddings.LayerNorm", hidden)?,
+        token_types,
+        embedding_norm: named.norm(names.embedding_norm, hidden)?,
         layers,
-        head: named.linear("cls.predictions.transform.dense", hidden, hidden)?,
-        head_norm: named.norm("cls.predictions.transform.LayerNorm", hidden)?,
-        decoder_bias: named.take("cls.predictions.bias", &[vocab_size])?,
-    })
-}
-
-fn distilbert(config: &Config, named: &mut Named) -> Result<Weights> {
-    let &Config { vocab_size, hidden, intermediate, .. } = config;
-    let words = named.matrix("distilbert.embeddings.word_embeddings.weight", vocab_size, hidden)?;
-    let positions = named.matrix(
-        "distilbert.embeddings.position_embeddings.weight",
-        config.max_positions,
-        hidden,
-    )?;
-    let mut layers = Vec::with_capacity(config.layers);
-    for at in 0..config.layers {
-        let layer = format!("distilbert.transformer.layer.{at}");
-        let part = |name: &str| format!("{layer}.{name}");
-        layers.push(Layer {
-            query_key_value: [
-                named.linear(&part("attention.q_lin"), hidden, hidden)?,
-                named.linear(&part("attention.k_lin"), hidden, hidden)?,
-                named.linear(&part("attention.v_lin"), hidden, hidden)?,
-            ],
-            attention_out: named.linear(&part("attention.out_lin"), hidden, hidden)?,
-            attention_norm: named.norm(&part("sa_layer_norm"), hidden)?,
-            up: named.linear(&part("ffn.lin1"), intermediate, hidden)?,
-            down: named.linear(&part("ffn.lin2"), hidden, intermediate)?,
-            out_norm: named.norm(&part("output_layer_norm"), hidden)?,
-        });
-    }
-    Ok(Weights {
-        untied_decoder: named.decoder("vocab_projector.weight", &words, vocab_size)?,
-        token_type: vec![0.0; hidden],
-        words,
-        positions,
-        embedding_norm: named.norm("distilbert.embeddings.LayerNorm", hidden)?,
-        layers,
-        head: named.linear("vocab_transform", hidden, hidden)?,
-        head_norm: named.norm("vocab_layer_norm", hidden)?,
-        decoder_bias: named.take("vocab_projector.bias", &[vocab_size])?,
+        head: named.linear(names.head, hidden, hidden)?,
+        head_norm: named.norm(names.head_norm, hidden)?,
+        decoder_bias: named.take(names.decoder_bias, &[vocab_size])?,
     })
 }

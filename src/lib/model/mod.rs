@@ -1,17 +1,21 @@
 //! The document encoder: a masked-language model read off a directory, run to sparse vectors.
 //!
 //! `directory` knows what files mean, `checkpoint` what tensors are called, `cpu` the arithmetic on
-//! slices. Nothing here knows of corpora, batches or outputs.
+//! slices, `tensor` the same arithmetic with gradients and on devices. Nothing here knows of corpora
+//! or outputs.
 
-mod activation;
 mod checkpoint;
 mod config;
 pub mod cpu;
 mod directory;
 mod encoder;
+mod names;
+mod tensor;
 
-pub use activation::Activation;
 pub use checkpoint::{Checkpoint, Layer, Linear, Matrix, Norm, Weights};
 pub use config::{Architecture, Config};
 pub use directory::ModelDirectory;
-pub use encoder::SparseEncoder;
+pub use encoder::{Overrides, SparseEncoder};
+pub use tensor::{Batch, TensorEncoder};
+
+pub use crate::ops::Activation;

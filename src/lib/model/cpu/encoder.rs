@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::kernels::{Into, View, gelu, layer_norm, maxima, softmax, times, times_transposed};
 use crate::{
     error::Result,
     model::{Activation, Config, Layer, Linear, Norm, Weights},
+    ops::slices::{Into, View, gelu, layer_norm, maxima, softmax, times, times_transposed},
     sparse::{SparseVector, TermId},
 };
 
@@ -58,14 +58,9 @@ impl CpuEncoder {
         let vector = |document: usize| {
             let logits = (0..).step_by(TILE).zip(&tiles).flat_map(|(from, tile)| {
                 let width = TILE.min(terms - from);
-                (from as u32..).zip(&tile[document * width..][..width])
+                (from as u32..).map(TermId).zip(tile[document * width..][..width].iter().copied())
             });
-            let pairs = logits.filter(|&(_, &logit)| logit > 0.0 || logit.is_nan());
-            SparseVector::new(pairs.map(|(term, &logit)| {
-                // NaN stays NaN, to be refused as a weight
-                let weight = if logit.is_nan() { logit } else { activation.weight(logit) };
-                (TermId(term), weight)
-            }))
+            activation.vector(logits)
         };
         (0..documents.len()).into_par_iter().map(vector).collect()
     }
@@ -107,10 +102,11 @@ impl CpuEncoder {
 
     /// `[T, H]`: the last layer's hidden states.
     pub fn hidden_states(&self, ids: &[u32]) -> Vec<f32> {
-        let Weights { words, positions, token_type, embedding_norm, .. } = &self.weights;
+        let Weights { words, positions, token_types, embedding_norm, .. } = &self.weights;
         let mut x = Vec::with_capacity(ids.len() * self.config.hidden);
         for (at, &id) in ids.iter().enumerate() {
-            let parts = words.row(id as usize).iter().zip(token_type).zip(positions.row(at));
+            let parts =
+                words.row(id as usize).iter().zip(token_types.row(0)).zip(positions.row(at));
             x.extend(parts.map(|((word, kind), position)| word + kind + position));
         }
         self.norm(&mut x, embedding_norm);

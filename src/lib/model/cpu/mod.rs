@@ -4,6 +4,5 @@
 //! bytes whatever stands beside it in a batch and however many threads there are.
 
 mod encoder;
-mod kernels;
 
 pub use encoder::CpuEncoder;

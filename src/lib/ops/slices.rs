@@ -5,7 +5,7 @@ use pulp::Arch;
 
 /// A row-major view: `rows × columns`, `stride` numbers from one row to the next.
 #[derive(Clone, Copy)]
-pub(super) struct View<'a> {
+pub(crate) struct View<'a> {
     pub data: &'a [f32],
     pub rows: usize,
     pub columns: usize,
@@ -30,26 +30,46 @@ impl<'a> View<'a> {
 
 /// What a product does with what stands in its target.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Into {
+pub(crate) enum Into {
     Overwrite,
     Add,
 }
 
 /// C = A Bᵀ (or C += A Bᵀ): A `[m, k]`, B `[n, k]`, C `[m, n]` in rows of `stride`.
-pub(super) fn times_transposed(a: View, b: View, c: &mut [f32], stride: usize, into: Into) {
+pub(crate) fn times_transposed(a: View, b: View, c: &mut [f32], stride: usize, into: Into) {
     assert_eq!(a.columns, b.columns, "inner sizes of a product");
-    product(a, b.rows, (1, b.stride), b, c, stride, into);
+    product(rows_of(a), a.columns, b.rows, (1, b.stride), b, c, stride, into);
 }
 
 /// C = A B: A `[m, k]`, B `[k, n]`, C `[m, n]` in rows of `stride`.
-pub(super) fn times(a: View, b: View, c: &mut [f32], stride: usize, into: Into) {
+pub(crate) fn times(a: View, b: View, c: &mut [f32], stride: usize, into: Into) {
     assert_eq!(a.columns, b.rows, "inner sizes of a product");
-    product(a, b.columns, (b.stride, 1), b, c, stride, into);
+    product(rows_of(a), a.columns, b.columns, (b.stride, 1), b, c, stride, into);
+}
+
+/// C = Aᵀ B (or C += Aᵀ B): A `[k, m]`, B `[k, n]`, C `[m, n]` in rows of `stride`.
+pub(crate) fn transposed_times(a: View, b: View, c: &mut [f32], stride: usize, into: Into) {
+    assert_eq!(a.rows, b.rows, "inner sizes of a product");
+    let left = Side { view: a, step: (1, a.stride as isize), outer: a.columns };
+    product(left, a.rows, b.columns, (b.stride, 1), b, c, stride, into);
+}
+
+/// The left side of a product: how far it is from one row, and from one column.
+struct Side<'a> {
+    view: View<'a>,
+    step: (isize, isize),
+    outer: usize,
+}
+
+fn rows_of(a: View) -> Side {
+    Side { view: a, step: (a.stride as isize, 1), outer: a.rows }
 }
 
 /// `step` = how far it is from one row, and from one column, of the `[k, n]` right side.
+#[expect(clippy::too_many_arguments, reason = "one call, whose names are those of the product")]
 fn product(
-    a: View,
+    left: Side,
+    k: usize,
     n: usize,
     step: (usize, usize),
     b: View,
@@ -57,7 +77,7 @@ fn product(
     stride: usize,
     into: Into,
 ) {
-    let (m, k) = (a.rows, a.columns);
+    let (a, m) = (left.view, left.outer);
     if m == 0 || n == 0 {
         return;
     }
@@ -76,8 +96,8 @@ fn product(
             stride as isize,
             into == Into::Add,
             a.data.as_ptr(),
-            1,
-            a.stride as isize,
+            left.step.1,
+            left.step.0,
             b.data.as_ptr(),
             step.1,
             step.0,
@@ -92,7 +112,7 @@ fn product(
 }
 
 /// Layer norm of every row in place: (x − mean) / √(variance + ε) · scale + shift.
-pub(super) fn layer_norm(x: &mut [f32], scale: &[f32], shift: &[f32], epsilon: f32) {
+pub(crate) fn layer_norm(x: &mut [f32], scale: &[f32], shift: &[f32], epsilon: f32) {
     Arch::new().dispatch(
         #[inline(always)]
         || {
@@ -110,7 +130,7 @@ pub(super) fn layer_norm(x: &mut [f32], scale: &[f32], shift: &[f32], epsilon: f
 }
 
 /// Softmax of every row of `columns` in place, after a multiplication by `scale`.
-pub(super) fn softmax(x: &mut [f32], columns: usize, scale: f32) {
+pub(crate) fn softmax(x: &mut [f32], columns: usize, scale: f32) {
     Arch::new().dispatch(
         #[inline(always)]
         || {
@@ -126,7 +146,7 @@ pub(super) fn softmax(x: &mut [f32], columns: usize, scale: f32) {
 }
 
 /// gelu(x) = x/2 · (1 + erf(x/√2)) in place.
-pub(super) fn gelu(x: &mut [f32]) {
+pub(crate) fn gelu(x: &mut [f32]) {
     Arch::new().dispatch(
         #[inline(always)]
         || {
@@ -137,8 +157,73 @@ pub(super) fn gelu(x: &mut [f32]) {
     );
 }
 
+/// The gradient through gelu: `x` becomes g · (Φ(x) + x φ(x)).
+pub(crate) fn gelu_backward(x: &mut [f32], g: &[f32]) {
+    const DENSITY: f32 = 0.398_942_3; // 1/√(2π)
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (x, g) in x.iter_mut().zip(g) {
+                let below = 0.5 * (1.0 + erf(*x * std::f32::consts::FRAC_1_SQRT_2));
+                *x = g * (below + *x * DENSITY * exp(-0.5 * *x * *x));
+            }
+        },
+    );
+}
+
+/// The gradient through layer norm: `x` becomes dx; the gradients of scale and shift are added to
+/// `sums`. With n = (x − mean)/σ and d = g · scale: dx = (d − mean(d) − n · mean(d · n))/σ.
+pub(crate) fn layer_norm_backward(
+    x: &mut [f32],
+    scale: &[f32],
+    g: &[f32],
+    epsilon: f32,
+    sums: (&mut [f32], &mut [f32]),
+) {
+    let (dscale, dshift) = sums;
+    let h = scale.len() as f32;
+    let mut d = vec![0.0; scale.len()];
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (x, g) in x.chunks_exact_mut(scale.len()).zip(g.chunks_exact(scale.len())) {
+                let mean = sum(x) / h;
+                x.iter_mut().for_each(|value| *value -= mean);
+                let factor = 1.0 / (sum_of_squares(x) / h + epsilon).sqrt();
+                for at in 0..scale.len() {
+                    x[at] *= factor;
+                    dscale[at] += g[at] * x[at];
+                    dshift[at] += g[at];
+                    d[at] = g[at] * scale[at];
+                }
+                let mean = sum(&d) / h;
+                let along = dot(&d, x) / h;
+                for (x, d) in x.iter_mut().zip(&d) {
+                    *x = (d - mean - *x * along) * factor;
+                }
+            }
+        },
+    );
+}
+
+/// The gradient through softmax: with p the probabilities and g the gradient of each row, `g`
+/// becomes p · (g − Σ p g) · scale.
+pub(crate) fn softmax_backward(g: &mut [f32], p: &[f32], columns: usize, scale: f32) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (g, p) in g.chunks_exact_mut(columns).zip(p.chunks_exact(columns)) {
+                let along = dot(g, p);
+                for (g, p) in g.iter_mut().zip(p) {
+                    *g = p * (*g - along) * scale;
+                }
+            }
+        },
+    );
+}
+
 /// Puts the larger of each pair into `best`, for every row of `rows`.
-pub(super) fn maxima(best: &mut [f32], rows: &[f32]) {
+pub(crate) fn maxima(best: &mut [f32], rows: &[f32]) {
     Arch::new().dispatch(
         #[inline(always)]
         || {
@@ -148,6 +233,32 @@ pub(super) fn maxima(best: &mut [f32], rows: &[f32]) {
                 }
             }
         },
+    );
+}
+
+/// As [`maxima`], and keeps the number of the row that gave each maximum, counted from `first`; of
+/// equal values the first row stays.
+pub(crate) fn maxima_and_rows(best: &mut [f32], at: &mut [u32], rows: &[f32], first: u32) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (number, row) in (first..).zip(rows.chunks_exact(best.len())) {
+                for ((best, at), &value) in best.iter_mut().zip(at.iter_mut()).zip(row) {
+                    // the first row counts whatever it is, so that −∞ and NaN have a row too
+                    let larger = value > *best || number == first;
+                    *best = if larger { value } else { *best };
+                    *at = if larger { number } else { *at };
+                }
+            }
+        },
+    );
+}
+
+/// sum += factor · x
+pub(crate) fn add_scaled(sum: &mut [f32], factor: f32, x: &[f32]) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += factor * x),
     );
 }
 
@@ -182,6 +293,19 @@ fn sum(row: &[f32]) -> f32 {
 #[inline(always)]
 fn sum_of_squares(row: &[f32]) -> f32 {
     folded(row, 0.0, |sum, value| sum + value * value, |a, b| a + b)
+}
+
+#[inline(always)]
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let (mut left, mut right) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    for (a, b) in (&mut left).zip(&mut right) {
+        for at in 0..LANES {
+            lanes[at] += a[at] * b[at];
+        }
+    }
+    let rest = left.remainder().iter().zip(right.remainder());
+    lanes.iter().sum::<f32>() + rest.map(|(a, b)| a * b).sum::<f32>()
 }
 
 #[inline(always)]
@@ -263,6 +387,11 @@ mod tests {
 
     #[test]
     fn products_follow_their_strides() {
+        let (a, b) = ([1.0, 2.0, 3.0, 4.0], [5.0, 6.0]); // [2, 2] and [2, 1]
+        let mut c = [0.0; 2];
+        let (left, right) = (View::whole(&a, 2), View::whole(&b, 1));
+        transposed_times(left, right, &mut c, 1, Into::Overwrite);
+        assert_eq!(c, [23.0, 34.0]);
         let a = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]; // [2, 3]
         let b = [1.0, 0.0, 1.0, 2.0, 1.0, 0.0]; // [2, 3]
         let mut c = [10.0; 5]; // rows of 3, two columns used

@@ -1,0 +1,207 @@
+//! l0-eval: runs and judgements in, measures out.
+//!
+//!     l0-eval qrels/test.tsv bm25.run -m nDCG@10 -m R@100
+//!     l0-query corpus.l0x queries.jsonl --format trec | l0-eval qrels/test.tsv - --min nDCG@10=0.35
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand, value_parser};
+use l0::{
+    Error, Result, cli,
+    eval::{self, Detail, Floor, Format, IdenticalIds, Measure, Outcome, Scores, Tally},
+    formats::{
+        rejects::Rejects,
+        trec::{Qrels, Run},
+        vectors,
+    },
+    io::{Input, Output},
+};
+
+const PROGRAM: &str = "l0-eval";
+
+const EXAMPLES: &str = "\
+Examples:
+  BM25 over the demonstration corpus, a gate on its quality
+    l0-encode --model bm25 testdata/demo/corpus.jsonl | l0-index - -o demo.l0x
+    l0-query demo.l0x testdata/demo/queries.jsonl --format trec -o demo.run
+    l0-eval testdata/demo/qrels/test.tsv demo.run --min nDCG@10=0.3
+
+  Query by query, and what the judgements make of a second run
+    l0-eval testdata/trec/qrels testdata/trec/run -m nDCG@10 -m 'P(rel=2)@5' -q
+    l0-eval testdata/trec/qrels testdata/trec/run --compare testdata/trec/baseline
+
+Measures: nDCG RR AP P R Success Judged Bpref Rprec NumQ NumRet NumRel NumRelRet, with @CUTOFF
+and (rel=GRADE) as in ir_measures, computed as trec_eval 10 computes them: hits by score, equal
+scores by document id descending, the rank column passed over; a judged query without hits
+counts 0.";
+
+/// Measures runs against judgements, and compares runs.
+#[derive(Parser)]
+#[command(name = "l0-eval", version, after_long_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Args {
+    #[command(subcommand)]
+    task: Option<Task>,
+    /// Judgements, TREC or BEIR; `-` for stdin
+    #[arg(required = true)]
+    qrels: Option<PathBuf>,
+    /// Runs in TREC format; `-` for stdin
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// What to measure, as ir_measures names it; may be repeated
+    /// [default: nDCG@10, RR@10, R@100, AP]
+    #[arg(short, long = "measure", value_name = "MEASURE")]
+    measures: Vec<Measure>,
+    /// A value for each query first, then `all`
+    #[arg(short = 'q', long)]
+    per_query: bool,
+    /// text, jsonl or markdown
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    format: Format,
+    /// Where the results go
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
+    /// The least value a measure may have, else exit status 4; may be repeated
+    #[arg(long, value_name = "MEASURE=VALUE")]
+    min: Vec<Floor>,
+    /// Take out the hit whose document id is the query's
+    #[arg(long)]
+    ignore_identical_ids: bool,
+    /// Compare each run with this one: paired t and randomisation tests
+    #[arg(long, value_name = "BASELINE", conflicts_with = "per_query", help_heading = "Comparing")]
+    compare: Option<PathBuf>,
+    /// Random exchanges in the randomisation test
+    #[arg(long, value_name = "N", default_value_t = eval::PERMUTATIONS, help_heading = "Comparing",
+          value_parser = value_parser!(u32).range(1..))]
+    permutations: u32,
+    /// What the random exchanges start from
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Comparing")]
+    seed: u64,
+    #[command(flatten)]
+    rejects: cli::RejectArgs,
+    #[command(flatten)]
+    run: cli::RunArgs,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Tell what vectors cost: mean terms, count-based FLOPS, use of the vocabulary
+    Sparsity {
+        /// The documents' vectors; `-` for stdin
+        vectors: PathBuf,
+        /// The queries' vectors, for FLOPS
+        #[arg(long, value_name = "VECTORS")]
+        queries: Option<PathBuf>,
+        /// text, jsonl or markdown
+        #[arg(long, value_name = "FORM", default_value = "text")]
+        format: Format,
+    },
+    /// Tell and draw effectiveness against FLOPS, the Pareto front marked
+    Tradeoff {
+        /// JSON lines, or an array, of {"name", "method", "ndcg", "flops"}, one a seed
+        #[arg(value_name = "RESULTS")]
+        results: Vec<PathBuf>,
+        /// Where the drawing goes
+        #[arg(long, value_name = "OUT")]
+        svg: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let args: Args = cli::parse();
+    let done = match &args.task {
+        None => run(&args),
+        Some(Task::Sparsity { vectors, queries, format }) => {
+            sparsity(vectors, queries.as_deref(), *format)
+        }
+        Some(Task::Tradeoff { results, svg }) => tradeoff(results, svg.as_deref()),
+    };
+    cli::exit(PROGRAM, done)
+}
+
+fn sparsity(documents: &Path, queries: Option<&Path>, format: Format) -> Result<()> {
+    let tally = |path: &Path| {
+        let (meta, rows) = vectors::read(Input::open(path)?, None)?;
+        Ok::<_, Error>((meta, Tally::of(rows.map(|row| row.map(|row| row.vector)))?))
+    };
+    let (meta, documents) = tally(documents)?;
+    let queries = queries.map(tally).transpose()?;
+    if let (Some(documents), Some((Some(queries), _))) = (&meta, &queries) {
+        vectors::same_vocabulary(documents, queries)?;
+    }
+    let mut output = Output::create(Path::new("-"))?;
+    let queries = queries.map(|(_, tally)| tally);
+    let vocabulary = meta.map(|meta| meta.vocab_size);
+    eval::render_sparsity(&mut output, &documents, queries.as_ref(), vocabulary, format)
+        .map_err(|source| Error::io(output.name(), source))?;
+    output.commit()
+}
+
+fn tradeoff(results: &[PathBuf], svg: Option<&Path>) -> Result<()> {
+    let stdout = Path::new("-");
+    let mut table = Output::create(stdout)?;
+    let drawing = svg.map(Output::create).transpose()?;
+    let outcomes = cli::inputs(results)?.into_iter().map(Outcome::read);
+    let points = eval::points(&outcomes.collect::<Result<Vec<_>>>()?.concat());
+    if svg != Some(stdout) {
+        eval::render_points(&mut table, &points).map_err(|e| Error::io(table.name(), e))?;
+        table.commit()?;
+    }
+    let Some(mut drawing) = drawing else { return Ok(()) };
+    eval::plot(&mut drawing, &points).map_err(|source| Error::io(drawing.name(), source))?;
+    drawing.commit()
+}
+
+fn run(args: &Args) -> Result<()> {
+    let notes = args.run;
+    notes.start_threads();
+    let mut rejects = args.rejects.open()?;
+    let done = measure(args, &notes, &mut rejects);
+    if rejects.count() > 0 {
+        notes.say(PROGRAM, &format!("lines that were refused: {}", rejects.count()));
+    }
+    rejects.finish()?; // what was refused is kept whatever came after
+    done
+}
+
+fn measure(args: &Args, notes: &cli::RunArgs, rejects: &mut Rejects) -> Result<()> {
+    let qrels = args.qrels.as_ref().expect("clap wants it where no subcommand is given");
+    let paths = || args.runs.iter().chain(&args.compare).chain([qrels]);
+    if paths().filter(|path| *path == Path::new("-")).count() > 1 {
+        return Err(Error::Usage("want `-` (stdin) once at most".into()));
+    }
+    let mut output = Output::create(&args.output)?;
+    let mut runs = cli::inputs(&args.runs)?;
+    runs.extend(args.compare.as_deref().map(Input::open).transpose()?);
+    let qrels = Qrels::read(Input::open(qrels)?, rejects)?;
+    if qrels.repeated() > 0 {
+        let text = format!("judgements that come again, the last one holds: {}", qrels.repeated());
+        notes.say(PROGRAM, &text);
+    }
+    let measures = eval::measures_to_take(&args.measures, &args.min);
+    let identical =
+        if args.ignore_identical_ids { IdenticalIds::Ignore } else { IdenticalIds::Keep };
+    let scores = runs.into_iter().map(|input| {
+        let run = Run::read(input, rejects)?;
+        let scores = eval::evaluate(&qrels, &run, &measures, identical)?;
+        scores.notes().iter().for_each(|note| notes.say(PROGRAM, note));
+        Ok(scores)
+    });
+    let mut scores: Vec<Scores> = scores.collect::<Result<_>>()?;
+    let baseline = args.compare.as_ref().and_then(|_| scores.pop());
+    let detail = if args.per_query { Detail::PerQuery } else { Detail::Overall };
+    let written = match &baseline {
+        None => eval::render(&mut output, &scores, args.format, detail),
+        Some(baseline) => scores.iter().try_for_each(|run| {
+            let comparisons = eval::compare(run, baseline, args.seed, args.permutations);
+            let names = (run.run.as_str(), baseline.run.as_str());
+            eval::render_comparisons(&mut output, names, &comparisons, args.format)
+        }),
+    };
+    written.map_err(|source| Error::io(output.name(), source))?;
+    output.commit()?;
+    Floor::check(&args.min, &scores)
+}

@@ -1,0 +1,175 @@
+//! Where tensors live and how wide their numbers are: chosen here and nowhere else.
+//!
+//! Nothing falls back in silence: a device that is asked for is opened or refused, and `auto` says
+//! what it found.
+
+use std::{fmt, str::FromStr};
+
+use candle_core::{DType, Device};
+
+use crate::error::{Error, Result};
+
+/// A place for tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compute {
+    /// The processor.
+    Cpu,
+    /// A CUDA device by its number.
+    Cuda(usize),
+}
+
+/// What a user may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Exactly this.
+    Fixed(Compute),
+    /// The first CUDA device if this build knows CUDA and one answers, else the processor.
+    Auto,
+}
+
+/// The width of numbers on a device; weights and optimizer stay f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits, 8 of them exponent.
+    Bf16,
+    /// 16 bits, 5 of them exponent.
+    F16,
+}
+
+impl Choice {
+    /// Opens what was asked for; the place is returned too, so that the caller can tell.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if a CUDA device was named that this build or this machine has not got.
+    pub fn open(self) -> Result<(Compute, Device)> {
+        match self {
+            Choice::Fixed(compute) => Ok((compute, compute.open()?)),
+            Choice::Auto => match Compute::Cuda(0).open() {
+                Ok(device) => Ok((Compute::Cuda(0), device)),
+                Err(_) => Ok((Compute::Cpu, Device::Cpu)),
+            },
+        }
+    }
+}
+
+impl Compute {
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming what is missing.
+    pub fn open(self) -> Result<Device> {
+        match self {
+            Compute::Cpu => Ok(Device::Cpu),
+            Compute::Cuda(_) if !cfg!(feature = "cuda") => Err(Error::Usage(format!(
+                "--device {self}: this build knows only cpu; build with --features cuda"
+            ))),
+            Compute::Cuda(at) => Device::new_cuda(at)
+                .map_err(|error| Error::Usage(format!("--device {self}: {error}"))),
+        }
+    }
+
+    /// The candle type for a precision here.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for half numbers on a processor: they are slower there, and sums lose digits.
+    pub fn dtype(self, precision: Precision) -> Result<DType> {
+        match (self, precision) {
+            (_, Precision::F32) => Ok(DType::F32),
+            (Compute::Cuda(_), Precision::Bf16) => Ok(DType::BF16),
+            (Compute::Cuda(_), Precision::F16) => Ok(DType::F16),
+            (Compute::Cpu, half) => Err(Error::Usage(format!(
+                "--dtype {half}: want f32 on a processor, where half numbers are slower and inexact"
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for Compute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Compute::Cpu => f.write_str("cpu"),
+            Compute::Cuda(at) => write!(f, "cuda:{at}"),
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+            Precision::F16 => "f16",
+        })
+    }
+}
+
+impl FromStr for Choice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Choice> {
+        let number = match text {
+            "auto" => return Ok(Choice::Auto),
+            "cpu" => return Ok(Choice::Fixed(Compute::Cpu)),
+            "cuda" => Some(0),
+            other => other.strip_prefix("cuda:").and_then(|number| number.parse().ok()),
+        };
+        number.map(|at| Choice::Fixed(Compute::Cuda(at))).ok_or_else(|| {
+            Error::Usage(format!("device: want cpu, cuda, cuda:I or auto, got `{text}`"))
+        })
+    }
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Precision> {
+        let all = [Precision::F32, Precision::Bf16, Precision::F16];
+        all.into_iter()
+            .find(|known| known.to_string() == text)
+            .ok_or_else(|| Error::Usage(format!("dtype: want f32, bf16 or f16, got `{text}`")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_named_or_refused() {
+        for (text, expected) in [
+            ("cpu", Choice::Fixed(Compute::Cpu)),
+            ("cuda", Choice::Fixed(Compute::Cuda(0))),
+            ("cuda:3", Choice::Fixed(Compute::Cuda(3))),
+            ("auto", Choice::Auto),
+        ] {
+            assert_eq!(text.parse::<Choice>().unwrap(), expected);
+        }
+        for text in ["gpu", "cuda:", "cuda:x", ""] {
+            assert!(text.parse::<Choice>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn half_numbers_are_refused_on_a_processor() {
+        assert_eq!(Compute::Cpu.dtype(Precision::F32).unwrap(), DType::F32);
+        for half in ["bf16", "f16"] {
+            let error = Compute::Cpu.dtype(half.parse().unwrap()).unwrap_err().to_string();
+            assert!(error.contains(half) && error.contains("f32"), "{error}");
+        }
+        assert!("f64".parse::<Precision>().is_err());
+    }
+
+    #[test]
+    fn a_device_that_is_missing_is_refused_but_auto_finds_the_processor() {
+        if cfg!(feature = "cuda") {
+            eprintln!("skipped: this build may find a device");
+            return;
+        }
+        let error = Choice::Fixed(Compute::Cuda(0)).open().unwrap_err().to_string();
+        assert!(error.contains("--features cuda"), "{error}");
+        assert_eq!(Choice::Auto.open().unwrap().0, Compute::Cpu);
+    }
+}

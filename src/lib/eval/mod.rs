@@ -1,0 +1,21 @@
+//! Runs and judgements to measures, and what sparse vectors cost.
+//!
+//! Measures are named as in ir_measures and computed as by trec_eval 10. Nothing here reads files,
+//! prints, or knows how a run was made.
+
+mod compare;
+mod measures;
+mod names;
+mod plot;
+mod render;
+mod report;
+mod sparsity;
+mod tradeoff;
+
+pub use compare::{Chance, Comparison, PERMUTATIONS, compare};
+pub use measures::{Gain, JudgedRanking, Measure};
+pub use plot::plot;
+pub use render::{Detail, Format, render, render_comparisons};
+pub use report::{Floor, IdenticalIds, Scores, evaluate, measures_to_take};
+pub use sparsity::{Tally, flops, render_sparsity};
+pub use tradeoff::{Outcome, Point, Spread, points, render_points};

@@ -1,0 +1,208 @@
+//! The plane of cost and effectiveness as an SVG that reads well on light and dark pages.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+    ops::RangeInclusive,
+};
+
+use super::tradeoff::Point;
+
+const WIDTH: f64 = 760.0;
+const HEIGHT: f64 = 460.0;
+const LEFT: f64 = 70.0;
+const RIGHT: f64 = 580.0;
+const TOP: f64 = 24.0;
+const BOTTOM: f64 = 400.0;
+/// Room that a label wants.
+const LABEL: f64 = 100.0;
+/// About how many steps an axis has.
+const STEPS: f64 = 6.0;
+/// Okabe and Ito's colours that stand out on white and on black alike.
+const COLOURS: [&str; 6] = ["#d55e00", "#0088cc", "#009e73", "#cc79a7", "#b8860b", "#7a6fd0"];
+
+const STYLE: &str = "\
+svg{background:#fff;color:#222;font:13px system-ui,sans-serif}
+text{fill:currentColor}.grid{stroke:currentColor;opacity:.15}.front{stroke:currentColor;opacity:.6;
+fill:none;stroke-dasharray:5 4}.label{font-size:11px;opacity:.85}
+@media(prefers-color-scheme:dark){svg{background:#15171a;color:#e4e4e4}}";
+
+/// Writes the points, coloured by method, with the spread over seeds as bars and the front as a
+/// dashed line.
+///
+/// # Errors
+/// Those of `output`.
+pub fn plot(output: &mut impl Write, points: &[Point]) -> io::Result<()> {
+    let x = Axis::over(points.iter().map(|p| (p.flops.least, p.flops.most)), LEFT..=RIGHT);
+    let y = Axis::over(points.iter().map(|p| (p.ndcg.least, p.ndcg.most)), BOTTOM..=TOP);
+    let mut svg = String::new();
+    draw(&mut svg, points, &x, &y).expect("writing into memory cannot fail");
+    output.write_all(svg.as_bytes())
+}
+
+/// A range of values and the pixels it covers.
+struct Axis {
+    from: f64,
+    to: f64,
+    step: f64,
+    pixels: RangeInclusive<f64>,
+}
+
+impl Axis {
+    /// From round number to round number around all values.
+    fn over(values: impl Iterator<Item = (f64, f64)>, pixels: RangeInclusive<f64>) -> Axis {
+        let ends = (f64::INFINITY, f64::NEG_INFINITY);
+        let (from, to) = values.fold(ends, |(from, to), (a, b)| (from.min(a), to.max(b)));
+        let range = if to > from { to - from } else { to.abs().max(1.0) };
+        let magnitude = 10f64.powf((range / STEPS).log10().floor());
+        let fits = |&step: &f64| range / step <= STEPS;
+        let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * magnitude).into_iter().find(fits);
+        let step = step.unwrap_or(range);
+        let (from, to) = ((from / step).floor() * step, (to / step).ceil() * step);
+        Axis { from, to: to.max(from + step), step, pixels }
+    }
+
+    fn pixel(&self, value: f64) -> f64 {
+        let share = (value - self.from) / (self.to - self.from);
+        self.pixels.start() + share * (self.pixels.end() - self.pixels.start())
+    }
+
+    fn ticks(&self) -> impl Iterator<Item = f64> {
+        let count = ((self.to - self.from) / self.step).round() as u32;
+        (0..=count).map(|n| self.from + f64::from(n) * self.step)
+    }
+
+    /// With as many decimals as the steps need.
+    fn tick(&self, value: f64) -> String {
+        let decimals = (-self.step.log10().floor()).max(0.0) as usize;
+        format!("{value:.decimals$}")
+    }
+}
+
+fn draw(svg: &mut String, points: &[Point], x: &Axis, y: &Axis) -> std::fmt::Result {
+    let size = format!("viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\"");
+    writeln!(svg, "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" {size}>")?;
+    writeln!(svg, "<title>nDCG@10 against FLOPS</title>\n<style>{STYLE}</style>")?;
+    axes(svg, x, y)?;
+    let mut front: Vec<&Point> = points.iter().filter(|point| point.on_front).collect();
+    front.sort_by(|a, b| a.flops.mean.total_cmp(&b.flops.mean));
+    let corner = |p: &&Point| format!("{:.1},{:.1}", x.pixel(p.flops.mean), y.pixel(p.ndcg.mean));
+    let line: Vec<String> = front.iter().map(corner).collect();
+    writeln!(svg, "<polyline class=\"front\" points=\"{}\"/>", line.join(" "))?;
+    let mut methods: Vec<&str> = points.iter().map(|point| point.method.as_str()).collect();
+    methods.dedup(); // points ascend by method
+    for (number, method) in methods.iter().enumerate() {
+        for point in points.iter().filter(|point| point.method == *method) {
+            draw_point(svg, point, number, x, y)?;
+        }
+        let height = TOP + 14.0 + 22.0 * number as f64;
+        mark(svg, number, RIGHT + 24.0, height)?;
+        let name = if method.is_empty() { "results" } else { method };
+        text(svg, RIGHT + 38.0, height + 4.0, "", name)?;
+    }
+    let height = TOP + 14.0 + 22.0 * methods.len() as f64;
+    let (from, to) = (RIGHT + 12.0, RIGHT + 34.0);
+    writeln!(svg, "<path class=\"front\" d=\"M{from} {height}H{to}\"/>")?;
+    text(svg, RIGHT + 38.0, height + 4.0, "", "Pareto front")?;
+    writeln!(svg, "</svg>")
+}
+
+fn axes(svg: &mut String, x: &Axis, y: &Axis) -> std::fmt::Result {
+    for tick in x.ticks() {
+        let at = x.pixel(tick);
+        writeln!(svg, "<path class=\"grid\" d=\"M{at:.1} {TOP}V{BOTTOM}\"/>")?;
+        text(svg, at, BOTTOM + 18.0, " text-anchor=\"middle\"", &x.tick(tick))?;
+    }
+    for tick in y.ticks() {
+        let at = y.pixel(tick);
+        writeln!(svg, "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{RIGHT}\"/>")?;
+        text(svg, LEFT - 8.0, at + 4.0, " text-anchor=\"end\"", &y.tick(tick))?;
+    }
+    let middle = " text-anchor=\"middle\"";
+    let name = "FLOPS: expected terms a query and a document share";
+    text(svg, (LEFT + RIGHT) / 2.0, BOTTOM + 42.0, middle, name)?;
+    let height = (TOP + BOTTOM) / 2.0;
+    let turned = format!("{middle} transform=\"rotate(-90 18 {height})\"");
+    text(svg, 18.0, height, &turned, "nDCG@10")
+}
+
+fn draw_point(
+    svg: &mut String,
+    point: &Point,
+    method: usize,
+    x: &Axis,
+    y: &Axis,
+) -> std::fmt::Result {
+    let Point { flops, ndcg, .. } = point;
+    let (at_x, at_y) = (x.pixel(flops.mean), y.pixel(ndcg.mean));
+    if point.seeds > 1 {
+        let (left, right) = (x.pixel(flops.least), x.pixel(flops.most));
+        let (low, high) = (y.pixel(ndcg.least), y.pixel(ndcg.most));
+        let colour = COLOURS[method % COLOURS.len()];
+        let bars = format!("M{left:.1} {at_y:.1}H{right:.1}M{at_x:.1} {low:.1}V{high:.1}");
+        writeln!(svg, "<path stroke=\"{colour}\" opacity=\".7\" d=\"{bars}\"/>")?;
+    }
+    mark(svg, method, at_x, at_y)?;
+    // below its mark, off the front, which rises to the right; at the right edge to the left
+    let (aside, anchor) = if at_x < RIGHT - LABEL { (6.0, "start") } else { (-6.0, "end") };
+    let attributes = format!(" class=\"label\" text-anchor=\"{anchor}\"");
+    text(svg, at_x + aside, at_y + 15.0, &attributes, &point.name)
+}
+
+/// Methods differ by shape too, for those who cannot tell the colours.
+fn mark(svg: &mut String, method: usize, x: f64, y: f64) -> std::fmt::Result {
+    let colour = COLOURS[method % COLOURS.len()];
+    let shape = match method % 4 {
+        0 => "m-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0",
+        1 => "m-4.5 -4.5h9v9h-9z",
+        2 => "m0 -6l5.5 9.5h-11z",
+        _ => "m0 -6l6 6l-6 6l-6 -6z",
+    };
+    writeln!(svg, "<path fill=\"{colour}\" d=\"M{x:.1} {y:.1}{shape}\"/>")
+}
+
+fn text(svg: &mut String, x: f64, y: f64, attributes: &str, text: &str) -> std::fmt::Result {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\"{attributes}>{text}</text>")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tradeoff::Spread, *};
+
+    #[test]
+    fn axes_go_from_round_number_to_round_number() {
+        #[track_caller]
+        fn check(from: f64, to: f64, ticks: &[&str]) {
+            let axis = Axis::over([(from, to)].into_iter(), 0.0..=100.0);
+            let written: Vec<String> = axis.ticks().map(|tick| axis.tick(tick)).collect();
+            assert_eq!(written, ticks);
+            assert!(axis.pixel(from) >= 0.0 && axis.pixel(to) <= 100.0);
+        }
+        check(0.31, 0.352, &["0.31", "0.32", "0.33", "0.34", "0.35", "0.36"]);
+        check(0.0, 12.0, &["0", "2", "4", "6", "8", "10", "12"]);
+        check(3.0, 3.0, &["3.0", "3.5"]);
+        check(0.0, 0.0, &["0.0", "0.2"]);
+    }
+
+    #[test]
+    fn every_point_and_method_is_drawn_and_names_cannot_break_the_drawing() {
+        let at = |value| Spread { least: value, mean: value, most: value };
+        let point = |method: &str, name: &str, flops, ndcg| Point {
+            method: method.into(),
+            name: name.into(),
+            seeds: 2,
+            flops: at(flops),
+            ndcg: at(ndcg),
+            on_front: true,
+        };
+        let points = [point("l0", "a<b", 1.0, 0.3), point("splade & co", "c", 2.0, 0.4)];
+        let mut bytes = Vec::new();
+        plot(&mut bytes, &points).unwrap();
+        let svg = String::from_utf8(bytes).unwrap();
+        for text in [">a&lt;b<", ">c<", ">l0<", ">splade &amp; co<", ">Pareto front<", "</svg>"] {
+            assert!(svg.contains(text), "{text}");
+        }
+        assert!(!svg.contains("NaN") && !svg.contains("inf"));
+    }
+}

@@ -1,0 +1,235 @@
+//! Attention over packed documents: every document sees itself, and no padding is computed.
+
+use candle_core::{D, DType, Result as Candle, Tensor};
+use rayon::prelude::*;
+
+use super::{
+    Dropout, Packing,
+    graft::{Value, graft, on_slices, with_numbers},
+    slices::{self, Into, View},
+};
+use crate::error::Result;
+
+/// softmax(Q Kᵀ / √d) V for each of `heads` heads and each document; Q, K, V `[rows, H]` packed,
+/// d = H / heads → `[rows, H]`. Probabilities are dropped out after the softmax, as in BERT.
+///
+/// # Errors
+/// [`crate::Error::Tensor`].
+pub fn attention(
+    [query, key, value]: [&Tensor; 3],
+    packing: &Packing,
+    heads: usize,
+    dropout: Option<Dropout>,
+) -> Result<Tensor> {
+    let dropout = dropout.filter(|dropout| !dropout.is_off());
+    if !on_slices(query) {
+        return plain([query, key, value], packing, heads, dropout);
+    }
+    let shape = Shape { width: query.dim(1)?, heads };
+    let parts = with_numbers([query, key, value], |all| {
+        let documents: Vec<_> = packing.documents().collect();
+        let document = |(number, rows): (usize, std::ops::Range<usize>)| {
+            let [query, key, value] =
+                all.map(|x| &x[rows.start * shape.width..][..rows.len() * shape.width]);
+            shape.forward(query, key, value, number, dropout)
+        };
+        documents.into_par_iter().map(document).collect::<Vec<_>>()
+    })?;
+    let (contexts, probabilities): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+    let packing = packing.clone();
+    let backward = move |inputs: [&Tensor; 3], gradient: &Tensor| {
+        shape.backward(inputs, gradient, &packing, &probabilities, dropout)
+    };
+    let inputs = [query, key, value];
+    let context = Value::Host(contexts.concat());
+    Ok(graft("attention", inputs, context, query.shape(), Box::new(backward))?)
+}
+
+#[derive(Clone, Copy)]
+struct Shape {
+    width: usize,
+    heads: usize,
+}
+
+impl Shape {
+    fn head(self) -> usize {
+        self.width / self.heads
+    }
+
+    fn scale(self) -> f32 {
+        1.0 / (self.head() as f32).sqrt()
+    }
+
+    /// Columns of one head.
+    fn part(self, x: &[f32], head: usize) -> View<'_> {
+        View::part(x, self.width, head * self.head(), self.head())
+    }
+
+    /// The context of one document `[T, H]`, and its probabilities `[heads, T, T]` before dropout.
+    fn forward(
+        self,
+        query: &[f32],
+        key: &[f32],
+        value: &[f32],
+        document: usize,
+        dropout: Option<Dropout>,
+    ) -> (Vec<f32>, Vec<f32>) {
+        let length = query.len() / self.width;
+        let mut probabilities = vec![0.0; self.heads * length * length];
+        for (head, square) in probabilities.chunks_exact_mut(length * length).enumerate() {
+            let (query, key) = (self.part(query, head), self.part(key, head));
+            slices::times_transposed(query, key, square, length, Into::Overwrite);
+            slices::softmax(square, length, self.scale());
+        }
+        let kept = thinned(&probabilities, document, dropout);
+        let used = kept.as_deref().unwrap_or(&probabilities);
+        let mut context = vec![0.0; query.len()];
+        for (head, square) in used.chunks_exact(length * length).enumerate() {
+            let target = &mut context[head * self.head()..];
+            let square = View::whole(square, length);
+            slices::times(square, self.part(value, head), target, self.width, Into::Overwrite);
+        }
+        (context, probabilities)
+    }
+
+    fn backward(
+        self,
+        inputs: [&Tensor; 3],
+        gradient: &Tensor,
+        packing: &Packing,
+        probabilities: &[Vec<f32>],
+        dropout: Option<Dropout>,
+    ) -> Candle<[Tensor; 3]> {
+        let [query, key, value] = inputs;
+        let parts = with_numbers([query, key, value, gradient], |all| {
+            let documents: Vec<_> = packing.documents().zip(probabilities).collect();
+            let document =
+                |((number, rows), probabilities): ((usize, std::ops::Range<usize>), &Vec<f32>)| {
+                    let all = all.map(|x| &x[rows.start * self.width..][..rows.len() * self.width]);
+                    self.backward_of(all, probabilities, number, dropout)
+                };
+            documents.into_par_iter().map(document).collect::<Vec<_>>()
+        })?;
+        let whole = |which: usize| {
+            let numbers: Vec<f32> = parts.iter().flat_map(|part| &part[which]).copied().collect();
+            Tensor::from_vec(numbers, query.shape(), query.device())
+        };
+        Ok([whole(0)?, whole(1)?, whole(2)?])
+    }
+
+    /// With P the probabilities, P' after dropout and G the gradient of the context: dV = P'ᵀ G,
+    /// dP' = G Vᵀ, dS = softmax's gradient, dQ = dS K, dK = dSᵀ Q.
+    fn backward_of(
+        self,
+        [query, key, value, gradient]: [&[f32]; 4],
+        probabilities: &[f32],
+        document: usize,
+        dropout: Option<Dropout>,
+    ) -> [Vec<f32>; 3] {
+        let length = query.len() / self.width;
+        let square = length * length;
+        let kept = thinned(probabilities, document, dropout);
+        let used = kept.as_deref().unwrap_or(probabilities);
+        let mut dscores = vec![0.0; probabilities.len()];
+        let [mut dq, mut dk, mut dv] = [(); 3].map(|()| vec![0.0; query.len()]);
+        for head in 0..self.heads {
+            let of_head = head * square..(head + 1) * square;
+            let from = head * self.head();
+            let g = self.part(gradient, head);
+            let kept = View::whole(&used[of_head.clone()], length);
+            slices::transposed_times(kept, g, &mut dv[from..], self.width, Into::Overwrite);
+            let target = &mut dscores[of_head];
+            slices::times_transposed(g, self.part(value, head), target, length, Into::Overwrite);
+        }
+        if let Some(dropout) = dropout {
+            dropout.apply(document, &mut dscores);
+        }
+        if length > 0 {
+            slices::softmax_backward(&mut dscores, probabilities, length, self.scale());
+        }
+        for head in 0..self.heads {
+            let from = head * self.head();
+            let ds = View::whole(&dscores[head * square..(head + 1) * square], length);
+            let (q, k) = (self.part(query, head), self.part(key, head));
+            slices::times(ds, k, &mut dq[from..], self.width, Into::Overwrite);
+            slices::transposed_times(ds, q, &mut dk[from..], self.width, Into::Overwrite);
+        }
+        [dq, dk, dv]
+    }
+}
+
+fn thinned(numbers: &[f32], document: usize, dropout: Option<Dropout>) -> Option<Vec<f32>> {
+    dropout.map(|dropout| {
+        let mut kept = numbers.to_vec();
+        dropout.apply(document, &mut kept);
+        kept
+    })
+}
+
+/// The same by candle's operators on a padded `[B, heads, T, d]`; the softmax in f32.
+fn plain(
+    inputs: [&Tensor; 3],
+    packing: &Packing,
+    heads: usize,
+    dropout: Option<Dropout>,
+) -> Result<Tensor> {
+    let (dtype, device) = (inputs[0].dtype(), inputs[0].device());
+    let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+    let (documents, length) = (packing.lengths().len(), packing.widest());
+    let (width, cells) = (inputs[0].dim(1)?, packing.padded(device)?);
+    let split = |x: &Tensor| -> Candle<Tensor> {
+        let padded =
+            x.index_select(&cells, 0)?.reshape((documents, length, heads, width / heads))?;
+        padded.transpose(1, 2)?.contiguous()
+    };
+    let [query, key, value] = [split(inputs[0])?, split(inputs[1])?, split(inputs[2])?];
+    let scale = 1.0 / ((width / heads) as f64).sqrt();
+    let scores = (query.matmul(&key.t()?.contiguous()?)? * scale)?.to_dtype(wide)?;
+    let padding = packing.padding(device)?.to_dtype(wide)?.reshape((documents, 1, 1, length))?;
+    let scores = scores.broadcast_add(&padding)?;
+    let mut probabilities = candle_nn::ops::softmax(&scores, D::Minus1)?;
+    if let Some(dropout) = dropout {
+        probabilities = (probabilities * factors(packing, heads, dropout, device, wide)?)?;
+    }
+    let context = probabilities.to_dtype(dtype)?.matmul(&value)?;
+    let context = context.transpose(1, 2)?.reshape((documents * length, width))?;
+    Ok(context.index_select(&packing.packed(device)?, 0)?)
+}
+
+/// `[B, heads, T, T]`: what dropout multiplies the probabilities with.
+fn factors(
+    packing: &Packing,
+    heads: usize,
+    dropout: Dropout,
+    device: &candle_core::Device,
+    dtype: DType,
+) -> Candle<Tensor> {
+    let width = packing.widest();
+    let mut all = vec![0.0f32; packing.lengths().len() * heads * width * width];
+    for (cells, (document, rows)) in
+        all.chunks_exact_mut((heads * width * width).max(1)).zip(packing.documents())
+    {
+        let mut own = vec![1.0; heads * rows.len() * rows.len()];
+        dropout.apply(document, &mut own);
+        for (at, row) in own.chunks_exact(rows.len().max(1)).enumerate() {
+            let (head, line) = (at / rows.len(), at % rows.len());
+            cells[(head * width + line) * width..][..row.len()].copy_from_slice(row);
+        }
+    }
+    Tensor::from_vec(all, (packing.lengths().len(), heads, width, width), device)?.to_dtype(dtype)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::graft::tests::{check_same, random};
+
+    #[test]
+    fn attention_on_slices_is_the_plain_formula() {
+        let packing = Packing::new(vec![3, 7, 1], 0);
+        let inputs = [random(&[11, 8], 1), random(&[11, 8], 2), random(&[11, 8], 3)];
+        for dropout in [None, Some(Dropout::new(0.4, 3))] {
+            check_same(&inputs, |all| attention(all, &packing, 2, dropout));
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! A value that was computed outside candle's graph, put into it with a gradient of its own.
+
+use std::sync::{Arc, Mutex};
+
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape,
+    Storage, Tensor, backend::BackendStorage,
+};
+
+/// From the inputs and the gradient of the value to the gradients of the inputs, in their order.
+pub(super) type Backward<const N: usize> =
+    Box<dyn Fn([&Tensor; N], &Tensor) -> Result<[Tensor; N]> + Send + Sync>;
+
+/// What an operator yields.
+pub(super) enum Value {
+    /// Numbers on the processor.
+    Host(Vec<f32>),
+    /// A tensor without a graph.
+    Tensor(Tensor),
+}
+
+pub(super) struct Graft<const N: usize> {
+    name: &'static str,
+    value: Mutex<Option<Value>>,
+    shape: Shape,
+    backward: Backward<N>,
+}
+
+/// The value as a function of `inputs`, with the gradient that `backward` gives.
+pub(super) fn graft<const N: usize>(
+    name: &'static str,
+    inputs: [&Tensor; N],
+    value: Value,
+    shape: impl Into<Shape>,
+    backward: Backward<N>,
+) -> Result<Tensor>
+where
+    Graft<N>: Apply<N>,
+{
+    let value = Mutex::new(Some(value));
+    Graft { name, value, shape: shape.into(), backward }.apply(inputs)
+}
+
+/// Candle has one trait for each number of inputs.
+pub(super) trait Apply<const N: usize> {
+    fn apply(self, inputs: [&Tensor; N]) -> Result<Tensor>;
+}
+
+impl<const N: usize> Graft<N> {
+    fn take(&self) -> Result<Value> {
+        let value = self.value.lock().ok().and_then(|mut value| value.take());
+        value.ok_or_else(|| candle_core::Error::Msg(format!("{}: computed twice", self.name)))
+    }
+
+    fn host(&self) -> Result<(CpuStorage, Shape)> {
+        let storage = match self.take()? {
+            Value::Host(numbers) => CpuStorage::F32(numbers),
+            Value::Tensor(tensor) => match &*tensor.storage_and_layout().0 {
+                Storage::Cpu(storage) => storage.try_clone(tensor.layout())?,
+                _ => candle_core::bail!("{}: a value of another device", self.name),
+            },
+        };
+        Ok((storage, self.shape.clone()))
+    }
+
+    fn device(&self) -> Result<(CudaStorage, Shape)> {
+        let Value::Tensor(tensor) = self.take()? else {
+            candle_core::bail!("{}: a value of another device", self.name)
+        };
+        let storage = match &*tensor.storage_and_layout().0 {
+            Storage::Cuda(storage) => storage.try_clone(tensor.layout())?,
+            _ => candle_core::bail!("{}: a value of another device", self.name),
+        };
+        Ok((storage, self.shape.clone()))
+    }
+}
+
+impl Apply<1> for Graft<1> {
+    fn apply(self, [a]: [&Tensor; 1]) -> Result<Tensor> {
+        a.apply_op1_arc(Arc::new(Box::new(self)))
+    }
+}
+
+impl Apply<2> for Graft<2> {
+    fn apply(self, [a, b]: [&Tensor; 2]) -> Result<Tensor> {
+        a.apply_op2_arc(b, Arc::new(Box::new(self)))
+    }
+}
+
+impl Apply<3> for Graft<3> {
+    fn apply(self, [a, b, c]: [&Tensor; 3]) -> Result<Tensor> {
+        a.apply_op3_arc(b, c, Arc::new(Box::new(self)))
+    }
+}
+
+impl CustomOp1 for Graft<1> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.host()
+    }
+
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.device()
+    }
+
+    fn bwd(&self, a: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let [a] = (self.backward)([a], gradient)?;
+        Ok(Some(a))
+    }
+}
+
+impl CustomOp2 for Graft<2> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.host()
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.device()
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let [a, b] = (self.backward)([a, b], gradient)?;
+        Ok((Some(a), Some(b)))
+    }
+}
+
+impl CustomOp3 for Graft<3> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.host()
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.device()
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        c: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [a, b, c] = (self.backward)([a, b, c], gradient)?;
+        Ok((Some(a), Some(b), Some(c)))
+    }
+}
+
+/// Whether the roads on slices may be taken.
+pub(super) fn on_slices(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && tensor.dtype() == DType::F32
+}
+
+/// The numbers of a contiguous f32 tensor on the processor.
+pub(super) fn numbers<'a>(storage: &'a Storage, layout: &Layout) -> Result<&'a [f32]> {
+    let Storage::Cpu(storage) = storage else {
+        candle_core::bail!("want a tensor on the processor")
+    };
+    match layout.contiguous_offsets() {
+        Some((from, to)) => Ok(&storage.as_slice::<f32>()?[from..to]),
+        None => candle_core::bail!("want a contiguous tensor"),
+    }
+}
+
+/// Calls `f` with the numbers of contiguous f32 tensors on the processor.
+pub(super) fn with_numbers<const N: usize, R>(
+    tensors: [&Tensor; N],
+    f: impl FnOnce([&[f32]; N]) -> R,
+) -> Result<R> {
+    let whole = tensors.map(Tensor::contiguous);
+    let mut kept = Vec::with_capacity(N);
+    for tensor in whole {
+        kept.push(tensor?);
+    }
+    let guards: Vec<_> = kept.iter().map(Tensor::storage_and_layout).collect();
+    let mut slices: [&[f32]; N] = [&[]; N];
+    for (slice, (storage, layout)) in slices.iter_mut().zip(&guards) {
+        *slice = numbers(storage, layout)?;
+    }
+    Ok(f(slices))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+
+    /// Numbers in −1 … 1 that look random.
+    pub fn random(shape: &[usize], seed: u64) -> Tensor {
+        let count = shape.iter().product::<usize>() as u64;
+        let numbers = (0..count).map(|at| {
+            let mixed = crate::ops::dropout::mixed(seed << 32 | at);
+            (mixed >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+        });
+        Tensor::from_iter(numbers, &Device::Cpu).unwrap().reshape(shape).unwrap()
+    }
+
+    /// In f32 an operator runs on slices, in f64 by the plain formula: both must give the same
+    /// value, and the same gradient for every input, to f32's rounding.
+    #[track_caller]
+    pub fn check_same<const N: usize>(
+        inputs: &[Tensor; N],
+        operator: impl Fn([&Tensor; N]) -> crate::Result<Tensor>,
+    ) {
+        let run = |dtype: DType| {
+            let inputs: Vec<Var> = inputs
+                .iter()
+                .map(|input| Var::from_tensor(&input.to_dtype(dtype).unwrap()).unwrap())
+                .collect();
+            let refs: [&Tensor; N] = std::array::from_fn(|at| inputs[at].as_tensor());
+            let value = operator(refs).unwrap();
+            let upstream = random(value.dims(), 77).to_dtype(dtype).unwrap();
+            let loss = (&value * upstream).unwrap().sum_all().unwrap();
+            let gradients = loss.backward().unwrap();
+            let mut all = vec![value];
+            all.extend(inputs.iter().map(|input| gradients.get(input).unwrap().clone()));
+            all
+        };
+        for (at, (got, truth)) in run(DType::F32).iter().zip(run(DType::F64)).enumerate() {
+            let error = (got.to_dtype(DType::F64).unwrap() - &truth).unwrap();
+            let norm = |tensor: &Tensor| {
+                tensor.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap().sqrt()
+            };
+            assert!(
+                norm(&error) <= 2e-6 * norm(&truth),
+                "{at}: {} of {}",
+                norm(&error),
+                norm(&truth)
+            );
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The vocabulary head and the maximum over tokens as one operator: `[rows, V]` is never stored.
+
+use candle_core::{Result as Candle, Tensor};
+use rayon::prelude::*;
+
+use super::{
+    Packing,
+    graft::{Value, graft, on_slices, with_numbers},
+    slices::{self, Into, View},
+};
+use crate::error::Result;
+
+/// Terms scored at a time on a processor, and on another device.
+const TILE: usize = 512;
+const DEVICE_TILE: usize = 4096;
+
+/// max over tokens of h Wᵀ + b: h `[rows, H]` packed, W `[V, H]`, b `[V]` → `[B, V]` pooled logits.
+///
+/// Forward in tiles of the vocabulary with the winning token kept for each term; backward through
+/// the winners alone: 2·B·V·H products instead of 4·rows·V·H, and terms without a gradient cost
+/// nothing. Of equal logits the first token wins.
+///
+/// # Errors
+/// [`crate::Error::Tensor`]; a document without tokens is refused.
+pub fn max_pool_head(
+    hidden: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    packing: &Packing,
+) -> Result<Tensor> {
+    if packing.lengths().contains(&0) {
+        return Err(candle_core::Error::Msg("head: a document without tokens".into()).into());
+    }
+    let shape = (packing.lengths().len(), weight.dim(0)?);
+    let (value, winners) = if on_slices(hidden) {
+        let (best, winners) = with_numbers([hidden, weight, bias], |[hidden, weight, bias]| {
+            Tiles { hidden, weight, bias, packing }.forward()
+        })?;
+        (Value::Host(best), Winners::Host(winners))
+    } else {
+        let (best, winners) = on_device(hidden, weight, bias, packing)?;
+        (Value::Tensor(best), Winners::Device(winners))
+    };
+    let backward = move |[hidden, weight, _]: [&Tensor; 3], gradient: &Tensor| match &winners {
+        Winners::Host(winners) => backward(hidden, weight, gradient, winners),
+        Winners::Device(winners) => device_backward(hidden, weight, gradient, winners),
+    };
+    Ok(graft("max_pool_head", [hidden, weight, bias], value, shape, Box::new(backward))?)
+}
+
+/// `[B, V]`: the packed row that gave each pooled logit.
+enum Winners {
+    Host(Vec<u32>),
+    Device(Tensor),
+}
+
+struct Tiles<'a> {
+    hidden: &'a [f32],
+    weight: &'a [f32],
+    bias: &'a [f32],
+    packing: &'a Packing,
+}
+
+impl Tiles<'_> {
+    fn forward(&self) -> (Vec<f32>, Vec<u32>) {
+        let (terms, documents) = (self.bias.len(), self.packing.lengths().len());
+        let tiles: Vec<(Vec<f32>, Vec<u32>)> = (0..terms.div_ceil(TILE))
+            .into_par_iter()
+            .map_init(Vec::new, |scratch, tile| {
+                let from = tile * TILE;
+                self.tile(from, TILE.min(terms - from), scratch)
+            })
+            .collect();
+        let (mut best, mut winners) = (vec![0.0; documents * terms], vec![0; documents * terms]);
+        let rows = best.par_chunks_exact_mut(terms).zip(winners.par_chunks_exact_mut(terms));
+        rows.enumerate().for_each(|(document, (best, winners))| {
+            for (from, (logits, rows)) in (0..).step_by(TILE).zip(&tiles) {
+                let width = TILE.min(terms - from);
+                let part = document * width..(document + 1) * width;
+                best[from..from + width].copy_from_slice(&logits[part.clone()]);
+                winners[from..from + width].copy_from_slice(&rows[part]);
+            }
+        });
+        (best, winners)
+    }
+
+    /// `[B, width]` of logits and of winning rows for the terms `from .. from + width`. The bias
+    /// does not depend on the token, so it is added afterwards.
+    fn tile(&self, from: usize, width: usize, scratch: &mut Vec<f32>) -> (Vec<f32>, Vec<u32>) {
+        let h = self.weight.len() / self.bias.len();
+        let weight = View::whole(&self.weight[from * h..][..width * h], h);
+        let documents = self.packing.lengths().len();
+        let (mut best, mut winners) =
+            (vec![f32::NEG_INFINITY; documents * width], vec![0; documents * width]);
+        let targets = best.chunks_exact_mut(width).zip(winners.chunks_exact_mut(width));
+        for ((_, rows), (best, winners)) in self.packing.documents().zip(targets) {
+            scratch.resize(rows.len() * width, 0.0);
+            let states = View::whole(&self.hidden[rows.start * h..][..rows.len() * h], h);
+            slices::times_transposed(states, weight, scratch, width, Into::Overwrite);
+            slices::maxima_and_rows(best, winners, scratch, rows.start as u32);
+            let bias = &self.bias[from..];
+            best.iter_mut().zip(bias).for_each(|(best, bias)| *best += bias);
+        }
+        (best, winners)
+    }
+}
+
+/// dh = Σ over terms g W at the winner, dW = Σ over documents g h of the winner, db = Σ g.
+fn backward(
+    hidden: &Tensor,
+    weight: &Tensor,
+    gradient: &Tensor,
+    winners: &[u32],
+) -> Candle<[Tensor; 3]> {
+    let (terms, h) = weight.dims2()?;
+    let (dh, dw, db) = with_numbers([hidden, weight, gradient], |[hidden, weight, g]| {
+        // the rows of different documents are different, so each document writes its own
+        let parts: Vec<Vec<(u32, Vec<f32>)>> = g
+            .par_chunks_exact(terms)
+            .zip(winners.par_chunks_exact(terms))
+            .map(|(g, winners)| of_document(g, winners, weight, h))
+            .collect();
+        let mut dh = vec![0.0; hidden.len()];
+        for (row, sum) in parts.into_iter().flatten() {
+            dh[row as usize * h..][..h].copy_from_slice(&sum);
+        }
+        let mut dw = vec![0.0; weight.len()];
+        let mut db = vec![0.0; terms];
+        dw.par_chunks_mut(h).zip(&mut db).enumerate().for_each(|(term, (dw, db))| {
+            for (g, winners) in g.chunks_exact(terms).zip(winners.chunks_exact(terms)) {
+                if g[term] != 0.0 {
+                    *db += g[term];
+                    slices::add_scaled(dw, g[term], &hidden[winners[term] as usize * h..][..h]);
+                }
+            }
+        });
+        (dh, dw, db)
+    })?;
+    let device = hidden.device();
+    Ok([
+        Tensor::from_vec(dh, hidden.shape(), device)?,
+        Tensor::from_vec(dw, weight.shape(), device)?,
+        Tensor::from_vec(db, terms, device)?,
+    ])
+}
+
+/// The gradients of the rows of one document that won a term.
+fn of_document(g: &[f32], winners: &[u32], weight: &[f32], h: usize) -> Vec<(u32, Vec<f32>)> {
+    let mut sums = std::collections::BTreeMap::new();
+    for ((term, &g), &row) in g.iter().enumerate().zip(winners).filter(|((_, g), _)| **g != 0.0) {
+        let sum = sums.entry(row).or_insert_with(|| vec![0.0; h]);
+        slices::add_scaled(sum, g, &weight[term * h..][..h]);
+    }
+    sums.into_iter().collect()
+}
+
+/// The same with a tile's logits on any device, outside the graph.
+fn on_device(
+    hidden: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    packing: &Packing,
+) -> Candle<(Tensor, Tensor)> {
+    let (hidden, device) = (hidden.detach(), hidden.device());
+    let (documents, width) = (packing.lengths().len(), packing.widest());
+    let cells = packing.padded(device).map_err(message)?;
+    let padding = packing.padding(device).map_err(message)?.unsqueeze(2)?;
+    let padded = hidden.index_select(&cells, 0)?;
+    let (mut best, mut winners) = (Vec::new(), Vec::new());
+    let terms = weight.dim(0)?;
+    for from in (0..terms).step_by(DEVICE_TILE) {
+        let size = DEVICE_TILE.min(terms - from);
+        let tile = weight.detach().narrow(0, from, size)?.to_dtype(hidden.dtype())?;
+        let logits = padded.matmul(&tile.t()?)?.reshape((documents, width, size))?;
+        let wide = if logits.dtype() == candle_core::DType::F64 {
+            logits
+        } else {
+            logits.to_dtype(candle_core::DType::F32)?
+        };
+        let logits = wide.broadcast_add(&padding.to_dtype(wide.dtype())?)?;
+        let winner = logits.argmax_keepdim(1)?;
+        let bias = bias.detach().narrow(0, from, size)?.to_dtype(logits.dtype())?;
+        best.push(logits.gather(&winner, 1)?.squeeze(1)?.broadcast_add(&bias)?);
+        winners.push(winner.squeeze(1)?);
+    }
+    let best = Tensor::cat(&best, 1)?.to_dtype(hidden.dtype())?;
+    let first = packing.documents().map(|(_, rows)| rows.start as u32);
+    let first = Tensor::from_iter(first, device)?.unsqueeze(1)?;
+    Ok((best, Tensor::cat(&winners, 1)?.broadcast_add(&first)?))
+}
+
+fn device_backward(
+    hidden: &Tensor,
+    weight: &Tensor,
+    gradient: &Tensor,
+    winners: &Tensor,
+) -> Candle<[Tensor; 3]> {
+    let (terms, h) = weight.dims2()?;
+    let narrow = gradient.to_dtype(weight.dtype())?;
+    let mut dh = hidden.zeros_like()?.to_dtype(weight.dtype())?;
+    let mut dw = Vec::new();
+    for from in (0..terms).step_by(DEVICE_TILE) {
+        let size = DEVICE_TILE.min(terms - from);
+        let tile = weight.narrow(0, from, size)?;
+        let mut sum = tile.zeros_like()?;
+        for document in 0..gradient.dim(0)? {
+            let rows = winners.get(document)?.narrow(0, from, size)?;
+            let g = narrow.get(document)?.narrow(0, from, size)?.unsqueeze(1)?;
+            dh = dh.index_add(&rows, &tile.broadcast_mul(&g)?, 0)?;
+            let states = hidden.index_select(&rows, 0)?.to_dtype(weight.dtype())?;
+            sum = (sum + states.broadcast_mul(&g)?)?;
+        }
+        dw.push(sum);
+    }
+    let dw = Tensor::cat(&dw, 0)?.reshape((terms, h))?;
+    Ok([dh.to_dtype(hidden.dtype())?, dw, narrow.sum(0)?])
+}
+
+fn message(error: crate::Error) -> candle_core::Error {
+    candle_core::Error::Msg(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{
+        graft::tests::{check_same, random},
+        linear, max_over_tokens,
+    };
+
+    #[test]
+    fn the_head_in_tiles_is_the_head_by_its_parts() {
+        let packing = Packing::new(vec![4, 1, 6], 0);
+        let inputs = [random(&[11, 5], 1), random(&[700, 5], 2), random(&[700], 3)];
+        check_same(&inputs, |[h, w, b]| max_pool_head(h, w, b, &packing));
+        check_same(&inputs, |[h, w, b]| match on_slices(h) {
+            true => max_pool_head(h, w, b, &packing),
+            false => max_over_tokens(&linear(h, w, b)?, &packing),
+        });
+    }
+
+    #[test]
+    fn a_document_without_tokens_is_refused() {
+        let [h, w, b] = [random(&[2, 5], 1), random(&[7, 5], 2), random(&[7], 3)];
+        let error = max_pool_head(&h, &w, &b, &Packing::new(vec![2, 0], 0)).unwrap_err();
+        assert!(error.to_string().contains("without tokens"));
+    }
+}

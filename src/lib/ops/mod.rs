@@ -1,0 +1,28 @@
+//! Operators of the method on tensors: each a formula with a value and a gradient.
+//!
+//! On a processor in f32 the heavy ones run on slices with a backward pass of their own (`graft`
+//! puts them into candle's graph); anywhere else, and in f64, the plain formula beside them runs,
+//! which is also what they are tested against. candle's fused layer norm and softmax are not used:
+//! they have no gradient and do not say so. Nothing here knows of files, texts or models.
+
+mod activation;
+mod attention;
+mod dense;
+mod dropout;
+mod graft;
+mod head;
+mod packing;
+mod pool;
+mod regularizer;
+pub(crate) mod slices;
+mod threshold;
+
+pub use activation::Activation;
+pub use attention::attention;
+pub use dense::{gelu, layer_norm, linear};
+pub use dropout::{Dropout, dropout};
+pub use head::max_pool_head;
+pub use packing::Packing;
+pub use pool::max_over_tokens;
+pub use regularizer::{Denominator, Groups, Regularizer, RegularizerKind, count_terms};
+pub use threshold::{HardThreshold, Kernel, Share};

@@ -1,0 +1,3 @@
+//! Examples and a base model in, a trained model out.
+
+pub mod loss;
