@@ -1,6 +1,8 @@
 //! The one integration crate: what holds across modules, and what the programs do from outside.
 
 mod collection;
+mod encode;
+mod encode_broken;
 mod eval_program;
 mod floors;
 mod formats;
@@ -9,6 +11,7 @@ mod index;
 mod index_broken;
 mod programs_search;
 mod readme;
+mod run;
 mod search_equal;
 mod train_ops;
 mod train_step;
