@@ -84,17 +84,19 @@ fn stdout_carries_rows_and_stderr_talk() {
         let piped = encode(&work, &format!("{TOY} {DEMO} --format {form}"), b"").exits(0);
         assert_eq!(piped.stdout(), work.read(&format!("out.{form}")), "{form}");
         assert_eq!(piped.stderr().lines().count(), 1, "{piped}");
-        let quiet = encode(&work, &format!("{TOY} {DEMO} -q --format {form}"), b"").exits(0);
+        let quiet = encode(&work, &format!("{TOY} {DEMO} --quiet --format {form}"), b"").exits(0);
         assert!(quiet.stderr().is_empty(), "{quiet}");
     }
-    let unnamed = encode(&work, &format!("{TOY} -q"), corpus(1).as_bytes()).exits(0);
+    let unnamed = encode(&work, &format!("{TOY} --quiet"), corpus(1).as_bytes()).exits(0);
     assert!(unnamed.stdout().starts_with(&[0xff; 4]), "an Arrow stream into a pipe");
 }
 
 #[test]
 fn an_error_is_told_even_with_quiet() {
     let work = Work::new();
-    encode(&work, &format!("{TOY} none.jsonl -q"), b"").exits(1).says("none.jsonl: No such file");
+    encode(&work, &format!("{TOY} none.jsonl --quiet"), b"")
+        .exits(1)
+        .says("none.jsonl: No such file");
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// A table of documents, as the program itself writes it.
 fn table(form: &str, keep: &str) -> Vec<u8> {
-    let arguments = format!("{TOY} -q testdata/demo/corpus.jsonl {keep} --format {form}");
+    let arguments = format!("{TOY} --quiet testdata/demo/corpus.jsonl {keep} --format {form}");
     encode(&Work::new(), &arguments, b"").exits(0).stdout().to_vec()
 }
 
