@@ -5,6 +5,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "the one module that opens files")]
 
+pub mod folder;
+
 use std::{
     fs::{self, File, Permissions},
     io::{self, BufRead, BufReader, BufWriter, IsTerminal, Read, Seek, Write},

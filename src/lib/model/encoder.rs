@@ -1,6 +1,6 @@
 //! The document encoder as the stages above drive it: token ids in, sparse vectors out.
 
-use super::{Activation, Checkpoint, Config, ModelDirectory, cpu::CpuEncoder};
+use super::{Activation, Checkpoint, Config, Cutoff, ModelDirectory, cpu::CpuEncoder};
 use crate::{
     error::{Error, Result},
     sparse::SparseVector,
@@ -9,6 +9,7 @@ use crate::{
 /// A model ready to encode documents.
 pub struct SparseEncoder {
     engine: CpuEncoder,
+    cutoff: Option<Cutoff>,
     /// The activation in force.
     pub activation: Activation,
     /// The longest document in tokens.
@@ -40,6 +41,7 @@ impl SparseEncoder {
         }
         Ok(SparseEncoder {
             engine: CpuEncoder::new(config, weights),
+            cutoff: directory.cutoff.clone(),
             activation: activation.or(directory.activation).unwrap_or(Activation::SPLADE),
             max_tokens,
             vocab_size,
@@ -47,11 +49,16 @@ impl SparseEncoder {
         })
     }
 
-    /// The weights of each document, in order; see [`CpuEncoder::encode`].
+    /// The weights of each document, in order, those that pass the model's threshold if it has one;
+    /// see [`CpuEncoder::encode`].
     ///
     /// # Errors
     /// [`Error::Weight`] if the model yields a weight that is not finite.
     pub fn encode(&self, documents: &[&[u32]]) -> Result<Vec<SparseVector>> {
-        self.engine.encode(documents, self.activation)
+        let vectors = self.engine.encode(documents, self.activation)?;
+        match &self.cutoff {
+            Some(cutoff) => vectors.iter().map(|vector| cutoff.apply(vector)).collect(),
+            None => Ok(vectors),
+        }
     }
 }
