@@ -5,5 +5,6 @@ mod floors;
 mod formats;
 mod golden;
 mod train_ops;
+mod train_run;
 mod train_step;
 mod trec_eval;

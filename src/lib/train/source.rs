@@ -181,26 +181,15 @@ impl Source {
                 Ok(Raw::Pair(query, document))
             }
             Rows::Lines { path, open, buffer, size } => {
-                while buffer.len() < *size {
-                    let Some(lines) = open else { break };
-                    match lines.next() {
-                        Some(line) => {
-                            let line = line?;
-                            if !line.text.trim().is_empty() {
-                                buffer.push(line);
-                            }
-                        }
-                        None => *open = None,
-                    }
+                fill(open, buffer, *size)?;
+                if buffer.is_empty() {
+                    *open = Some(Input::open(path)?.lines());
+                    fill(open, buffer, *size)?;
                 }
                 if buffer.is_empty() {
                     return Err(Error::format(path, "want examples, found none"));
                 }
-                let line = buffer.swap_remove(self.random.below(buffer.len()));
-                if buffer.is_empty() {
-                    *open = Some(Input::open(path)?.lines());
-                }
-                Ok(Raw::Line(line))
+                Ok(Raw::Line(buffer.swap_remove(self.random.below(buffer.len()))))
             }
         }
     }
@@ -242,6 +231,17 @@ impl Source {
         }
         Ok(())
     }
+}
+
+/// Reads on until `size` lines wait, or the end.
+fn fill(open: &mut Option<Lines>, buffer: &mut Vec<Line>, size: usize) -> Result<()> {
+    while let (true, Some(lines)) = (buffer.len() < size, open.as_mut()) {
+        match lines.next() {
+            Some(line) => buffer.extend(Some(line?).filter(|line| !line.text.trim().is_empty())),
+            None => *open = None,
+        }
+    }
+    Ok(())
 }
 
 /// Several sources, drawn from by weight.
