@@ -5,6 +5,7 @@ mod floors;
 mod formats;
 mod golden;
 mod train_ops;
+mod train_program;
 mod train_run;
 mod train_step;
 mod trec_eval;
