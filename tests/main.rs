@@ -14,5 +14,7 @@ mod readme;
 mod run;
 mod search_equal;
 mod train_ops;
+mod train_program;
+mod train_run;
 mod train_step;
 mod trec_eval;

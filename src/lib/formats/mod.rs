@@ -3,6 +3,7 @@
 //! | artefact | form | file |
 //! |---|---|---|
 //! | corpus, queries | JSON lines, BEIR's field names; tables with the same columns | `records` |
+//! | training examples | JSON lines in five forms | `examples` |
 //! | sparse vectors | Parquet, Arrow IPC, JSON lines | `vectors`, `rows` |
 //! | refused records | JSON lines | `rejects` |
 //! | judgements, runs | TREC text; BEIR's table of judgements | `trec` |
@@ -10,6 +11,7 @@
 //! Nothing here knows of tokenizers, tensors or indexes.
 
 mod arrow;
+pub mod examples;
 pub mod records;
 pub mod rejects;
 mod rows;

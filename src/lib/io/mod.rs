@@ -5,6 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the one module that opens files")]
 
+pub mod folder;
 mod input;
 mod lines;
 mod output;

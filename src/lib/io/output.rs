@@ -158,7 +158,7 @@ fn unfinished(
 }
 
 /// Makes a rename survive a power cut; not every file system can, and none needs to for us.
-fn sync_folder(target: &Path) {
+pub(super) fn sync_folder(target: &Path) {
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Ok(folder) = File::open(folder.unwrap_or(Path::new("."))) {
         let _ = folder.sync_all();

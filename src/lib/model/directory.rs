@@ -6,12 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::Activation;
 use crate::{
     error::{Error, Result},
     io,
+    sparse::{SparseVector, TermId},
 };
 
 /// Where a model's parts are, and the conventions it was trained under.
@@ -27,6 +28,45 @@ pub struct ModelDirectory {
     pub max_tokens: Option<usize>,
     /// Where the query table is, for an inference-free model.
     pub query_table: Option<PathBuf>,
+    /// The threshold that document weights must pass, if one was trained.
+    pub cutoff: Option<Cutoff>,
+}
+
+/// A trained threshold: weights at or below it are left out.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cutoff {
+    /// One for all weights.
+    All(f32),
+    /// A share of the document's largest weight.
+    Largest(f32),
+    /// One for each term.
+    Term(Vec<f32>),
+}
+
+impl Cutoff {
+    /// The vector without the weights that do not pass.
+    ///
+    /// # Errors
+    /// None for a vector that is one.
+    pub fn apply(&self, vector: &SparseVector) -> Result<SparseVector> {
+        let largest = vector.weights().iter().copied().fold(0.0, f32::max);
+        let passes = |term: TermId, weight: f32| match self {
+            Cutoff::All(level) => weight > *level,
+            Cutoff::Largest(share) => weight > share * largest,
+            Cutoff::Term(levels) => levels.get(term.index()).is_none_or(|level| weight > *level),
+        };
+        SparseVector::new(vector.iter().filter(|&(term, weight)| passes(term, weight)))
+    }
+
+    /// The pruning rule that does the same, in the words of OpenSearch and of `--prune`.
+    pub fn as_pruning(&self) -> String {
+        match self {
+            Cutoff::All(level) => format!("abs_value:{level}"),
+            Cutoff::Largest(share) => format!("max_ratio:{share}"),
+            Cutoff::Term(_) => "of one level a term, which no plain rule can express".into(),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -56,6 +96,7 @@ struct Transformer {
 #[derive(Deserialize)]
 struct Own {
     activation: Option<u8>,
+    threshold: Option<Cutoff>,
 }
 
 impl ModelDirectory {
@@ -74,6 +115,7 @@ impl ModelDirectory {
             activation: None,
             max_tokens: None,
             query_table: None,
+            cutoff: None,
         };
         let modules = path.join("modules.json");
         if modules.exists() {
@@ -169,7 +211,9 @@ impl ModelDirectory {
         if !file.exists() {
             return Ok(());
         }
-        let Some(depth) = parse::<Own>(file)?.activation else { return Ok(()) };
+        let own: Own = parse(file)?;
+        self.cutoff = own.threshold;
+        let Some(depth) = own.activation else { return Ok(()) };
         let own = Activation::new(depth)?;
         // Sentence Transformers has no word for depths 3 and 4, so only 1 and 2 can disagree
         if let Some(other) = self.activation.filter(|&other| other != own && depth <= 2) {
@@ -188,4 +232,25 @@ impl ModelDirectory {
 fn parse<T: DeserializeOwned>(file: &Path) -> Result<T> {
     serde_json::from_str(&io::read_text(file)?)
         .map_err(|error| Error::format(file, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cutoffs_leave_out_what_does_not_pass() {
+        let vector = SparseVector::new([(1, 0.2), (4, 0.5), (7, 1.0)].map(|(t, w)| (TermId(t), w)));
+        let vector = vector.unwrap();
+        for (text, expected) in [
+            (r#"{"all":0.2}"#, &[4u32, 7][..]),
+            (r#"{"largest":0.5}"#, &[7]),
+            (r#"{"term":[0,0,0,0,0.9,0,0,0]}"#, &[1, 7]),
+        ] {
+            let cutoff: Cutoff = serde_json::from_str(text).unwrap();
+            let kept = cutoff.apply(&vector).unwrap();
+            assert_eq!(kept.terms().iter().map(|term| term.0).collect::<Vec<_>>(), expected);
+        }
+        assert_eq!(Cutoff::Largest(0.1).as_pruning(), "max_ratio:0.1");
+    }
 }

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device};
 
 use super::{
-    Activation, Batch, Checkpoint, Config, ModelDirectory, TensorEncoder, cpu::CpuEncoder,
+    Activation, Batch, Checkpoint, Config, Cutoff, ModelDirectory, TensorEncoder, cpu::CpuEncoder,
 };
 use crate::{
     device::{Compute, Precision},
@@ -17,6 +17,7 @@ const DEVICE_DOCS: usize = 64;
 /// A model ready to encode documents.
 pub struct SparseEncoder {
     engine: Engine,
+    cutoff: Option<Cutoff>,
     /// The activation in force.
     pub activation: Activation,
     /// The longest document in tokens.
@@ -97,6 +98,7 @@ impl SparseEncoder {
         }
         let activation = overrides.activation.or(directory.activation);
         Ok(SparseEncoder {
+            cutoff: directory.cutoff.clone(),
             activation: activation.unwrap_or(Activation::SPLADE),
             max_tokens,
             vocab_size,
@@ -109,14 +111,19 @@ impl SparseEncoder {
     /// each at most `max_tokens` long. One without tokens has no weights.
     ///
     /// The largest logit over the tokens, then the activation (paper.md 1.1). Special tokens take
-    /// part in the maximum, as in the released code.
+    /// part in the maximum, as in the released code. Weights that do not pass the model's threshold,
+    /// if it has one, are left out.
     ///
     /// # Errors
     /// [`Error::Weight`] if the model yields a weight that is not finite; [`Error::Tensor`].
     pub fn encode(&self, documents: &[&[u32]]) -> Result<Vec<SparseVector>> {
-        match &self.engine {
-            Engine::Slices(encoder) => encoder.encode(documents, self.activation),
-            Engine::Tensors(encoder) => self.encode_on_tensors(encoder, documents),
+        let vectors = match &self.engine {
+            Engine::Slices(encoder) => encoder.encode(documents, self.activation)?,
+            Engine::Tensors(encoder) => self.encode_on_tensors(encoder, documents)?,
+        };
+        match &self.cutoff {
+            Some(cutoff) => vectors.iter().map(|vector| cutoff.apply(vector)).collect(),
+            None => Ok(vectors),
         }
     }
 

@@ -6,8 +6,7 @@ use serde::Deserialize;
 use crate::error::Result;
 
 /// The formula.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind")]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RegularizerKind {
     /// Σ_j (mean_i w_ij)²: every document pays (Paria et al. 2020).
     Flops,
@@ -17,7 +16,6 @@ pub enum RegularizerKind {
         /// Terms a document has for nothing.
         threshold: u32,
         /// By how many documents the sum is divided.
-        #[serde(default)]
         denominator: Denominator,
     },
     /// FLOPS of every document times its terms over `threshold` (branch L0mask of the released

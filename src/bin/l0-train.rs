@@ -1,0 +1,159 @@
+//! l0-train: a recipe and examples in, a model directory out.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+use l0::{
+    Error, Result, cli,
+    device::{Choice, Precision},
+    io,
+    text::Tokenizer,
+    train::{
+        check::check,
+        recipe::{Recipe, SourceRecipe},
+        trainer::Trainer,
+    },
+};
+
+const PROGRAM: &str = "l0-train";
+
+/// Trains a sparse retrieval model as a recipe says
+///
+/// The directory that comes out loads in Sentence Transformers, transformers and l0-encode. It holds
+/// train.jsonl, one record for each logged step, and checkpoints/ to go on from with --resume.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(after_long_help = "Examples:
+  Train on the processor, for fewer steps than the recipe says:
+    l0-train pipelines/recipes/tiny-cpu.toml -o out --set stage.0.steps=100
+
+  Look at data before an hour is spent on them:
+    l0-train check examples.jsonl --tokenizer testdata/toy")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    train: TrainArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say what is wrong with training data
+    Check(CheckArgs),
+}
+
+#[derive(Args)]
+struct TrainArgs {
+    /// What to do, as TOML
+    #[arg(required = true)]
+    recipe: Option<PathBuf>,
+    /// Where the model, the log and the checkpoints go
+    #[arg(long, short, required = true, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Change the recipe: stage.0.lr=1e-5; may be given again
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Go on from the last checkpoint in DIR
+    #[arg(long)]
+    resume: bool,
+    /// Read everything, do one step, write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// cpu, cuda, cuda:I or auto
+    #[arg(long, default_value = "cpu", value_name = "DEVICE", help_heading = "Running")]
+    device: Choice,
+    /// f32, bf16 or f16: the width of products and states; weights stay f32
+    #[arg(long, default_value = "f32", value_name = "WIDTH", help_heading = "Running")]
+    dtype: Precision,
+    #[command(flatten)]
+    run: cli::RunArgs,
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    /// Files of examples, or BEIR folders
+    #[arg(required = true)]
+    data: Vec<PathBuf>,
+    /// A BEIR folder that has the texts, if the files have ids
+    #[arg(long, value_name = "DIR")]
+    texts: Option<PathBuf>,
+    /// Which judgements of a BEIR folder
+    #[arg(long, default_value = "train")]
+    split: String,
+    /// Whose word pieces: a model directory or a tokenizer.json
+    #[arg(long, value_name = "DIR")]
+    tokenizer: Option<PathBuf>,
+    /// Tokens of a document that are read
+    #[arg(long, default_value_t = 256, value_name = "N")]
+    max_tokens: usize,
+    #[command(flatten)]
+    run: cli::RunArgs,
+}
+
+fn main() -> ExitCode {
+    let arguments: Arguments = cli::parse();
+    cli::exit(
+        PROGRAM,
+        match arguments.command {
+            Some(Command::Check(args)) => run_check(args),
+            None => run(arguments.train),
+        },
+    )
+}
+
+fn run(args: TrainArgs) -> Result<()> {
+    args.run.start_threads();
+    let (Some(file), Some(output)) = (&args.recipe, &args.output) else {
+        return Err(Error::Usage("want a recipe and --output DIR".into()));
+    };
+    let recipe = Recipe::load(file, &args.set)?;
+    let (compute, device) = args.device.open()?;
+    let dtype = compute.dtype(args.dtype)?;
+    args.run.say(PROGRAM, &format!("{} steps on {compute} in {}", recipe.steps(), args.dtype));
+    let text = with_changes(file, &args.set)?;
+    let mut trainer = Trainer::new(recipe, &text, output.clone(), &device, dtype)?;
+    if args.dry_run {
+        let record = trainer.step()?;
+        args.run.say(PROGRAM, &format!("dry run: {record}"));
+        return Ok(());
+    }
+    if args.resume {
+        trainer.resume()?;
+        args.run.say(PROGRAM, &format!("goes on after step {}", trainer.steps_done()));
+    }
+    trainer.run(|record| args.run.say(PROGRAM, &record.to_string()))?;
+    args.run.say(PROGRAM, &format!("wrote {}", output.display()));
+    Ok(())
+}
+
+/// The recipe as it was run: the file, and the changes as comments.
+fn with_changes(file: &Path, changes: &[String]) -> Result<String> {
+    let mut text = io::read_text(file)?;
+    for change in changes {
+        text.push_str(&format!("\n# --set {change}"));
+    }
+    Ok(text)
+}
+
+fn run_check(args: CheckArgs) -> Result<()> {
+    args.run.start_threads();
+    let tokenizer = args.tokenizer.as_deref().map(Tokenizer::load).transpose()?;
+    let mut fatal = Vec::new();
+    for path in args.data {
+        let name = path.display().to_string();
+        let (texts, split) = (args.texts.clone(), args.split.clone());
+        let source = SourceRecipe { path, texts, split, weight: 1.0, buffer: 1 };
+        let found = check(&source, tokenizer.as_ref(), args.max_tokens)?;
+        args.run.say(PROGRAM, &format!("{name}\n{found}"));
+        if found.is_fatal() {
+            fatal.push(name);
+        }
+    }
+    match fatal.first() {
+        Some(name) => Err(Error::format(name, "want data that can be trained on; see above")),
+        None => Ok(()),
+    }
+}

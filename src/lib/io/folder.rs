@@ -1,0 +1,160 @@
+//! Folders that appear whole or not at all, and logs that grow.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use tempfile::TempDir;
+
+use super::Output;
+use crate::error::{Error, Result};
+
+/// A folder that is written beside its place and takes its name in [`Staged::commit`]. Dropped
+/// without a commit it leaves nothing.
+pub struct Staged {
+    folder: TempDir,
+    target: PathBuf,
+}
+
+impl Staged {
+    /// Begins a folder that will be called `target`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the folder above is missing or not writable.
+    pub fn create(target: &Path) -> Result<Staged> {
+        let above = target.parent().filter(|above| !above.as_os_str().is_empty());
+        let folder = tempfile::Builder::new()
+            .prefix(".unfinished.")
+            .tempdir_in(above.unwrap_or(Path::new(".")))
+            .map_err(|source| Error::io(target, source))?;
+        Ok(Staged { folder, target: target.to_owned() })
+    }
+
+    /// Writes and syncs one file in it.
+    ///
+    /// # Errors
+    /// [`Error::Io`], for instance when the disk is full.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let fail = |source| Error::io(self.target.join(name), source);
+        let mut file = File::create(self.folder.path().join(name)).map_err(fail)?;
+        file.write_all(bytes).map_err(fail)?;
+        file.sync_all().map_err(fail)
+    }
+
+    /// Gives the folder its name; a folder of that name must not be there.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn commit(self) -> Result<()> {
+        let fail = |source| Error::io(&self.target, source);
+        fs::rename(self.folder.path(), &self.target).map_err(fail)?;
+        super::output::sync_folder(&self.target);
+        // the folder has another name now: there is nothing left to remove
+        let _ = self.folder.keep();
+        Ok(())
+    }
+}
+
+/// Makes a folder and those above it, unless it is there.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn make(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).map_err(|source| Error::io(folder, source))
+}
+
+/// The names in a folder, in byte order; none if there is no such folder.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn names(folder: &Path) -> Result<Vec<String>> {
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let fail = |source| Error::io(folder, source);
+    let entries = fs::read_dir(folder).map_err(fail)?;
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let mut names = names.collect::<std::io::Result<Vec<_>>>().map_err(fail)?;
+    names.sort();
+    Ok(names)
+}
+
+/// Removes a folder with all that is in it.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn remove(folder: &Path) -> Result<()> {
+    fs::remove_dir_all(folder).map_err(|source| Error::io(folder, source))
+}
+
+/// Writes a whole file in place of what was there, or nothing of it.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut output = Output::create(path)?;
+    output.write_all(bytes).map_err(|source| Error::io(path, source))?;
+    output.commit()
+}
+
+/// A file that grows by whole lines.
+pub struct Log {
+    path: PathBuf,
+    file: File,
+}
+
+impl Log {
+    /// Opens a log with `lines` in it and nothing else.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn open(path: &Path, lines: &[&str]) -> Result<Log> {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        write(path, text.as_bytes())?;
+        let file = File::options().append(true).open(path);
+        Ok(Log { path: path.to_owned(), file: file.map_err(|source| Error::io(path, source))? })
+    }
+
+    /// Adds a line.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn add(&mut self, line: &str) -> Result<()> {
+        let bytes = format!("{line}\n");
+        self.file.write_all(bytes.as_bytes()).map_err(|source| Error::io(&self.path, source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_appears_whole_or_not_at_all() {
+        let above = tempfile::tempdir().unwrap();
+        let target = above.path().join("step-1");
+        let staged = Staged::create(&target).unwrap();
+        staged.write("a", b"1").unwrap();
+        assert!(!target.exists());
+        drop(staged);
+        assert!(names(above.path()).unwrap().is_empty());
+
+        let staged = Staged::create(&target).unwrap();
+        staged.write("a", b"1").unwrap();
+        staged.commit().unwrap();
+        assert_eq!(names(&target).unwrap(), ["a"]);
+        remove(&target).unwrap();
+        assert!(names(&target).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_log_begins_with_what_is_kept() {
+        let above = tempfile::tempdir().unwrap();
+        let path = above.path().join("log");
+        Log::open(&path, &["old"]).unwrap().add("new").unwrap();
+        Log::open(&path, &["old"]).unwrap().add("other").unwrap();
+        assert_eq!(super::super::read_text(&path).unwrap(), "old\nother\n");
+    }
+}

@@ -1,0 +1,201 @@
+//! Examples to token ids: which documents of each example take part, and which columns are twins.
+
+use std::collections::BTreeSet;
+
+use super::source::{Mixture, Random};
+use crate::{
+    error::{Error, Result},
+    formats::examples::Example,
+    sparse::TermId,
+    text::Tokenizer,
+};
+
+/// The examples of one step; Q queries with N documents each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainBatch {
+    /// Q · N documents as the encoder reads them, by query, then rank.
+    pub documents: Vec<Vec<u32>>,
+    /// The distinct word pieces of each query, special ones out, ascending.
+    pub query_terms: Vec<Vec<u32>>,
+    /// The queries as the encoder reads them.
+    pub query_tokens: Vec<Vec<u32>>,
+    /// Teacher scores of `documents`, if a loss asks for them.
+    pub teacher: Option<Vec<f32>>,
+    /// Pairs (query, row of `documents`) that repeat the text of the query's first document: no
+    /// negatives when a query is held against the whole batch.
+    pub twins: Vec<(usize, usize)>,
+}
+
+/// How examples become a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Q.
+    pub queries: usize,
+    /// N.
+    pub documents: usize,
+    /// Whether every document needs a teacher's score.
+    pub teacher: bool,
+    /// Tokens of a document that are read.
+    pub max_tokens: usize,
+}
+
+/// One example's chosen documents.
+struct Chosen {
+    query: String,
+    docs: Vec<String>,
+    scores: Vec<f32>,
+    known: BTreeSet<String>,
+    random: Random,
+}
+
+impl Shape {
+    /// Draws the next batch.
+    ///
+    /// # Errors
+    /// As [`Mixture::draw`]; [`Error::Usage`] for an example without scores or with too few
+    /// documents where a loss needs them.
+    pub fn draw(&self, mixture: &mut Mixture, tokenizer: &Tokenizer) -> Result<TrainBatch> {
+        let mut chosen = Vec::with_capacity(self.queries);
+        for _ in 0..self.queries {
+            let (example, random) = mixture.draw()?;
+            chosen.push(self.choose(example, random)?);
+        }
+        self.fill(&mut chosen)?;
+        let twins = (0..chosen.len()).flat_map(|query| {
+            let first = &chosen[query].docs[0];
+            let texts = chosen.iter().flat_map(|other| &other.docs).enumerate();
+            let own = query * self.documents;
+            texts
+                .filter(move |&(row, text)| row != own && text == first)
+                .map(move |(row, _)| (query, row))
+                .collect::<Vec<_>>()
+        });
+        let mut batch = TrainBatch {
+            twins: twins.collect(),
+            documents: Vec::new(),
+            query_terms: Vec::new(),
+            query_tokens: Vec::new(),
+            teacher: self.teacher.then(Vec::new),
+        };
+        for example in chosen {
+            for doc in &example.docs {
+                batch.documents.push(tokenizer.tokens(doc, self.max_tokens)?.ids);
+            }
+            let mut terms = tokenizer.pieces(&example.query)?;
+            terms.sort_unstable();
+            terms.dedup();
+            terms.retain(|&term| !tokenizer.is_special(TermId(term)));
+            batch.query_terms.push(terms);
+            batch.query_tokens.push(tokenizer.tokens(&example.query, self.max_tokens)?.ids);
+            if let Some(teacher) = &mut batch.teacher {
+                teacher.extend(example.scores);
+            }
+        }
+        Ok(batch)
+    }
+
+    /// A positive first and others behind it, up to N; where nothing is known to be good, N drawn
+    /// ones with the teacher's best first.
+    fn choose(&self, example: Example, mut random: Random) -> Result<Chosen> {
+        let Example { query, docs, positives, scores } = example;
+        if self.teacher && (scores.is_none() || docs.len() < self.documents) {
+            return Err(Error::Usage(format!(
+                "want {} documents with a teacher's scores in every example, got {} {} scores for \
+                 the query `{query}`; use info_nce or in_batch, or other data",
+                self.documents,
+                docs.len(),
+                if scores.is_some() { "with" } else { "without" },
+            )));
+        }
+        let known = docs[..positives].iter().cloned().collect();
+        let mut order: Vec<usize> = (positives..docs.len()).collect();
+        random.shuffle(&mut order);
+        if positives > 0 {
+            order.insert(0, random.below(positives));
+        }
+        order.truncate(self.documents);
+        let scores = scores.unwrap_or_else(|| vec![0.0; docs.len()]);
+        if positives == 0 {
+            order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+        }
+        let scores = order.iter().map(|&at| scores[at]).collect();
+        let docs = order.into_iter().map(|at| docs[at].clone()).collect();
+        Ok(Chosen { query, docs, scores, known, random })
+    }
+
+    /// Fills short lists with the first documents of other queries.
+    fn fill(&self, chosen: &mut [Chosen]) -> Result<()> {
+        let firsts: Vec<String> = chosen.iter().map(|example| example.docs[0].clone()).collect();
+        for example in chosen.iter_mut().filter(|example| example.docs.len() < self.documents) {
+            let own = &example.docs;
+            let usable = |text: &&String| !example.known.contains(*text) && !own.contains(text);
+            let mut others: Vec<String> = firsts.iter().filter(usable).cloned().collect();
+            others.sort();
+            others.dedup();
+            example.random.shuffle(&mut others);
+            let missing = self.documents - example.docs.len();
+            if others.len() < missing {
+                return Err(Error::Usage(format!(
+                    "want {} documents a query, got {} for `{}` and too few others in the batch; \
+                     raise batch, lower documents, or add negatives",
+                    self.documents,
+                    example.docs.len(),
+                    example.query
+                )));
+            }
+            example.docs.extend(others.into_iter().take(missing));
+            example.scores.resize(self.documents, 0.0);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::train::recipe::SourceRecipe;
+
+    fn batch(lines: &str, shape: Shape) -> Result<TrainBatch> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.jsonl");
+        std::fs::write(&path, lines).unwrap();
+        let source =
+            SourceRecipe { path, texts: None, split: "train".into(), weight: 1.0, buffer: 1 };
+        let tokenizer = Tokenizer::load(Path::new("testdata/toy")).unwrap();
+        shape.draw(&mut Mixture::open(&[source], 0)?, &tokenizer)
+    }
+
+    const SHAPE: Shape = Shape { queries: 2, documents: 2, teacher: false, max_tokens: 16 };
+
+    #[test]
+    fn short_lists_are_filled_and_twins_are_known() {
+        let lines = "{\"query\":\"water water sea\",\"pos\":\"rain\",\"negs\":[\"sun\"]}\n\
+                     {\"query\":\"wind\",\"pos\":\"house\"}\n";
+        let drawn = batch(lines, SHAPE).unwrap();
+        assert_eq!(drawn.query_terms[0].len(), 2);
+        assert_eq!(drawn.documents.len(), 4);
+        assert_eq!(drawn.documents[3], drawn.documents[0], "filled with the other's first");
+        assert_eq!(drawn.twins, [(0, 3)]);
+    }
+
+    #[test]
+    fn scores_stay_with_their_documents_and_the_best_comes_first() {
+        let lines = "{\"query\":\"a\",\"docs\":[\"sun\",\"rain\"],\"scores\":[1,5]}\n\
+                     {\"query\":\"b\",\"docs\":[\"sun\",\"wind\"],\"scores\":[3,2]}\n";
+        let drawn = batch(lines, Shape { teacher: true, ..SHAPE }).unwrap();
+        assert_eq!(drawn.teacher.unwrap(), [5.0, 1.0, 3.0, 2.0]);
+        assert_eq!(drawn.documents[1], drawn.documents[2]);
+    }
+
+    #[test]
+    fn what_a_loss_needs_and_an_example_lacks_is_said() {
+        let lines = "{\"query\":\"a\",\"pos\":\"sun\",\"negs\":[\"rain\"]}\n";
+        let error = batch(lines, Shape { teacher: true, ..SHAPE }).unwrap_err().to_string();
+        assert!(error.contains("got 2 without scores for the query `a`"), "{error}");
+        let lines = "{\"query\":\"a\",\"pos\":\"sun\"}\n";
+        let error = batch(lines, SHAPE).unwrap_err().to_string();
+        assert!(error.contains("too few others in the batch"), "{error}");
+    }
+}

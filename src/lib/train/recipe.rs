@@ -1,0 +1,535 @@
+//! A training run as a TOML file: what to start from, what to read, and a list of stages.
+//!
+//! Unknown keys are refused with the nearest known one. `--set a.b=c` changes the file before it is
+//! read; a number in the path counts list items from 0: `--set stage.1.lr=1e-5`.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use super::{
+    change::{set, with_nearest},
+    loss::LossKind,
+};
+use crate::{
+    error::{Error, Result},
+    io,
+    ops::{
+        Activation, Denominator, Groups, HardThreshold, Kernel, Regularizer, RegularizerKind, Share,
+    },
+};
+
+/// A whole run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Where every random choice comes from.
+    #[serde(default)]
+    pub seed: u64,
+    /// What is trained.
+    pub model: ModelRecipe,
+    /// How queries are weighted.
+    #[serde(default)]
+    pub query: QueryRecipe,
+    /// AdamW.
+    #[serde(default)]
+    pub optimizer: OptimizerRecipe,
+    /// Sources of examples.
+    pub data: Vec<SourceRecipe>,
+    /// One after the other.
+    pub stage: Vec<StageRecipe>,
+    /// Steps between two records of the log.
+    #[serde(default = "ten")]
+    pub log_every: u64,
+    /// Steps between two checkpoints.
+    #[serde(default = "thousand")]
+    pub checkpoint_every: u64,
+}
+
+/// What is trained.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelRecipe {
+    /// The directory to start from.
+    pub base: PathBuf,
+    /// Tokens of a document that are read.
+    #[serde(default = "two_hundred_fifty_six")]
+    pub max_tokens: usize,
+    /// Logarithms of the activation, 1 to 4.
+    #[serde(default = "two")]
+    pub activation: u8,
+    /// Share of numbers dropped out.
+    #[serde(default)]
+    pub dropout: f32,
+}
+
+/// How queries become weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueryKind {
+    /// A table that stays as it is.
+    #[default]
+    Idf,
+    /// A table that is learned, with a learning rate of its own.
+    Learned,
+    /// The document encoder: the Siamese baseline.
+    Encoder,
+}
+
+/// The query side.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueryRecipe {
+    /// How queries become weights.
+    #[serde(default)]
+    pub kind: QueryKind,
+    /// The table's file, or `unit`; default: the base's own.
+    pub table: Option<PathBuf>,
+    /// Learning rate of a learned table.
+    pub lr: Option<f64>,
+}
+
+/// AdamW.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimizerRecipe {
+    /// The largest learning rate; a stage may have its own.
+    pub lr: f64,
+    /// Decay of weights; biases, norms, tables and thresholds have none.
+    pub weight_decay: f64,
+    /// Decay of the first and second moments.
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// The longest gradient; longer ones are shortened to it.
+    pub clip: Option<f64>,
+}
+
+impl Default for OptimizerRecipe {
+    fn default() -> OptimizerRecipe {
+        let betas = [0.9, 0.999];
+        OptimizerRecipe { lr: 2e-5, weight_decay: 0.01, betas, epsilon: 1e-8, clip: None }
+    }
+}
+
+/// A source of examples.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceRecipe {
+    /// A file of examples, or a BEIR folder with `qrels/SPLIT.tsv`.
+    pub path: PathBuf,
+    /// A BEIR folder that has the texts, if the file has ids.
+    pub texts: Option<PathBuf>,
+    /// Which judgements of a folder.
+    #[serde(default = "train")]
+    pub split: String,
+    /// How often it is drawn from, against the other sources.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// Lines of a file that are shuffled together.
+    #[serde(default = "ten_thousand")]
+    pub buffer: usize,
+}
+
+/// How a learning rate falls after its warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// To 0 at the end of the stage.
+    #[default]
+    Linear,
+    /// To 0 at the end of the stage, along half a cosine.
+    Cosine,
+    /// Not at all.
+    Constant,
+}
+
+/// One stage.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageRecipe {
+    /// For the log.
+    #[serde(default)]
+    pub name: String,
+    /// Steps.
+    pub steps: u64,
+    /// Queries a step.
+    pub batch: usize,
+    /// Documents a query.
+    #[serde(default = "two_documents")]
+    pub documents: usize,
+    /// Documents that go through the encoder together; default: all of a step.
+    pub micro_batch: Option<usize>,
+    /// The largest learning rate; default: the optimizer's.
+    pub lr: Option<f64>,
+    /// Steps in which the learning rate rises from 0.
+    #[serde(default)]
+    pub warmup: u64,
+    /// How it falls.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Ranking losses, added up.
+    pub loss: Vec<LossRecipe>,
+    /// What documents pay.
+    pub regularizer: Option<RegularizerRecipe>,
+    /// What queries pay; for the Siamese encoder.
+    pub query_regularizer: Option<RegularizerRecipe>,
+    /// The hard threshold, in force from this stage on.
+    pub threshold: Option<ThresholdRecipe>,
+}
+
+/// One ranking loss.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LossRecipe {
+    /// Which.
+    pub kind: LossKind,
+    /// Its share in the sum.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// Student scores are divided by it.
+    #[serde(default = "one")]
+    pub temperature: f64,
+    /// Teacher scores are multiplied with it.
+    #[serde(default = "one")]
+    pub teacher_scale: f64,
+}
+
+/// Which formula of [`RegularizerKind`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RegularizerName {
+    /// [`RegularizerKind::Flops`]
+    Flops,
+    /// [`RegularizerKind::L0Mask`]
+    L0Mask,
+    /// [`RegularizerKind::Ratio`]
+    Ratio,
+    /// [`RegularizerKind::L1`]
+    L1,
+}
+
+/// What documents pay.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegularizerRecipe {
+    /// The formula.
+    pub kind: RegularizerName,
+    /// λ once it has risen.
+    pub lambda: f64,
+    /// T: λ rises as (step/T)² over so many steps of the stage.
+    #[serde(default)]
+    pub ramp: u64,
+    /// Terms a document has for nothing; for `l0_mask` and `ratio`.
+    pub threshold: Option<u32>,
+    /// For `l0_mask`.
+    #[serde(default)]
+    pub denominator: Denominator,
+    /// Over what means are taken.
+    #[serde(default)]
+    pub groups: Groups,
+    /// Multiply the mean of each term by its query weight.
+    #[serde(default)]
+    pub idf: bool,
+    /// Regularize on one logarithm more than ranks.
+    #[serde(default)]
+    pub decouple: bool,
+}
+
+/// The hard threshold.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ThresholdRecipe {
+    /// What shares a θ.
+    #[serde(default)]
+    pub share: Share,
+    /// The smoothed step of the backward pass.
+    #[serde(default)]
+    pub kernel: Kernel,
+    /// ε.
+    pub width: f64,
+    /// θ at the start.
+    pub init: f64,
+    /// θ's learning rate.
+    pub lr: f64,
+    /// λ of the mean count of weights above θ.
+    #[serde(default)]
+    pub count: f64,
+    /// λ of (count / terms − 1)², with `terms`.
+    #[serde(default)]
+    pub target: f64,
+    /// The length that `target` aims at.
+    pub terms: Option<f64>,
+}
+
+fn train() -> String {
+    "train".into()
+}
+fn one() -> f64 {
+    1.0
+}
+fn two() -> u8 {
+    2
+}
+fn two_documents() -> usize {
+    2
+}
+fn ten() -> u64 {
+    10
+}
+fn thousand() -> u64 {
+    1000
+}
+fn ten_thousand() -> usize {
+    10_000
+}
+fn two_hundred_fifty_six() -> usize {
+    256
+}
+
+impl Recipe {
+    /// Reads a file and applies `--set` changes, each `path=value`.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Format`] for what is no TOML, no recipe or no sense;
+    /// [`Error::Usage`] for a change that cannot be made.
+    pub fn load(file: &Path, changes: &[String]) -> Result<Recipe> {
+        Recipe::parse(&io::read_text(file)?, changes).map_err(|error| match error {
+            Error::Usage(_) => error,
+            other => Error::format(file, other.to_string()),
+        })
+    }
+
+    fn parse(text: &str, changes: &[String]) -> Result<Recipe> {
+        let bad = |reason: String| Error::format("recipe", reason);
+        let mut table: Table =
+            text.parse().map_err(|error: toml::de::Error| bad(error.to_string()))?;
+        for change in changes {
+            set(&mut table, change)?;
+        }
+        let recipe: Recipe = Value::Table(table)
+            .try_into()
+            .map_err(|error: toml::de::Error| bad(with_nearest(error.message())))?;
+        recipe.check().map_err(bad)?;
+        Ok(recipe)
+    }
+
+    /// Steps of all stages.
+    pub fn steps(&self) -> u64 {
+        self.stage.iter().map(|stage| stage.steps).sum()
+    }
+
+    /// The stage that a step of the run (from 0) is in: its number, and the step within it.
+    pub fn stage_of(&self, step: u64) -> Option<(usize, u64)> {
+        let mut from = 0;
+        self.stage.iter().enumerate().find_map(|(at, stage)| {
+            from += stage.steps;
+            (step < from).then(|| (at, step + stage.steps - from))
+        })
+    }
+
+    fn check(&self) -> Result<(), String> {
+        Activation::new(self.model.activation).map_err(|error| error.to_string())?;
+        if !(0.0..1.0).contains(&self.model.dropout) {
+            return Err(format!(
+                "want model.dropout from 0 to below 1, got {}",
+                self.model.dropout
+            ));
+        }
+        if self.stage.is_empty() || self.data.is_empty() {
+            return Err("want at least one [[stage]] and one [[data]]".into());
+        }
+        if let Some(source) =
+            self.data.iter().find(|source| source.weight.is_nan() || source.weight <= 0.0)
+        {
+            return Err(format!("want data.weight above 0, got {}", source.weight));
+        }
+        for (at, stage) in self.stage.iter().enumerate() {
+            stage.check().map_err(|reason| format!("stage {at}: {reason}"))?;
+            let siamese = self.query.kind == QueryKind::Encoder;
+            if stage.query_regularizer.is_some() && !siamese {
+                return Err(format!(
+                    "stage {at}: query_regularizer needs query.kind = \"encoder\""
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl StageRecipe {
+    fn check(&self) -> Result<(), String> {
+        let counts = [self.steps, self.batch as u64, self.documents as u64];
+        if counts.contains(&0) || self.micro_batch == Some(0) {
+            return Err("want steps, batch, documents and micro_batch above 0".into());
+        }
+        if self.loss.is_empty() {
+            return Err("want at least one [[stage.loss]]".into());
+        }
+        let single =
+            self.documents == 1 && self.loss.iter().any(|loss| loss.kind != LossKind::InBatch);
+        if single {
+            return Err("want documents = 2 or more for losses other than in_batch".into());
+        }
+        if self.loss.iter().any(|loss| loss.temperature.is_nan() || loss.temperature <= 0.0) {
+            return Err("want loss.temperature above 0".into());
+        }
+        for regularizer in self.regularizer.iter().chain(&self.query_regularizer) {
+            regularizer.regularizer().map_err(|error| error.to_string())?;
+        }
+        self.threshold.as_ref().map_or(Ok(()), ThresholdRecipe::check)
+    }
+
+    /// The learning rate at a step of the stage, from 0, under the largest `peak`.
+    pub fn rate(&self, peak: f64, step: u64) -> f64 {
+        if step < self.warmup {
+            return peak * (step + 1) as f64 / self.warmup as f64;
+        }
+        let left = (self.steps.max(self.warmup + 1) - self.warmup) as f64;
+        let share = ((step - self.warmup) as f64 / left).min(1.0);
+        match self.schedule {
+            Schedule::Linear => peak * (1.0 - share),
+            Schedule::Cosine => peak * 0.5 * (1.0 + (std::f64::consts::PI * share).cos()),
+            Schedule::Constant => peak,
+        }
+    }
+}
+
+impl RegularizerRecipe {
+    /// The operator.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the formula lacks its threshold, or has one that it does not use.
+    pub fn regularizer(&self) -> Result<Regularizer> {
+        let kind = match (self.kind, self.threshold) {
+            (RegularizerName::Flops, None) => RegularizerKind::Flops,
+            (RegularizerName::L1, None) => RegularizerKind::L1,
+            (RegularizerName::L0Mask, Some(threshold)) => {
+                RegularizerKind::L0Mask { threshold, denominator: self.denominator }
+            }
+            (RegularizerName::Ratio, Some(threshold)) => RegularizerKind::Ratio { threshold },
+            (name, Some(_)) => {
+                return Err(Error::Usage(format!("regularizer {name:?} has no threshold")));
+            }
+            (name, None) => {
+                return Err(Error::Usage(format!("regularizer {name:?} wants a threshold")));
+            }
+        };
+        Ok(Regularizer { kind, groups: self.groups })
+    }
+
+    /// λ at a step of the stage, from 0: λ · ((step + 1)/T)² up to T. Source: paper.md 1.5.
+    pub fn lambda_at(&self, step: u64) -> f64 {
+        let share = if step < self.ramp { (step + 1) as f64 / self.ramp as f64 } else { 1.0 };
+        self.lambda * share * share
+    }
+}
+
+impl ThresholdRecipe {
+    fn check(&self) -> Result<(), String> {
+        if self.width.is_nan() || self.width <= 0.0 || self.init.is_nan() || self.init <= 0.0 {
+            return Err("want threshold.width and threshold.init above 0".into());
+        }
+        // else weights that are exactly 0 lie in the band and pull θ
+        if self.kernel == Kernel::Rectangle
+            && self.share != Share::Largest
+            && self.init < self.width / 2.0
+        {
+            return Err(format!(
+                "want threshold.init of at least half the width, {}, got {}",
+                self.width / 2.0,
+                self.init
+            ));
+        }
+        match (self.target > 0.0, self.terms) {
+            (true, None) => Err("threshold.target wants threshold.terms".into()),
+            (_, Some(terms)) if terms.is_nan() || terms <= 0.0 => {
+                Err("want threshold.terms above 0".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The operator.
+    pub fn threshold(&self) -> HardThreshold {
+        HardThreshold { share: self.share, kernel: self.kernel, width: self.width }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = r#"
+        [model]
+        base = "m"
+        [[data]]
+        path = "d"
+        [[stage]]
+        steps = 10
+        batch = 4
+        loss = [{ kind = "kl" }]
+        regularizer = { kind = "l0_mask", lambda = 0.04, ramp = 10000, threshold = 200 }
+        [[stage]]
+        steps = 5
+        batch = 2
+        warmup = 2
+        loss = [{ kind = "in_batch", weight = 0.5 }]
+    "#;
+
+    fn parse(changes: &[&str]) -> Result<Recipe> {
+        let changes: Vec<String> = changes.iter().map(|&change| change.to_owned()).collect();
+        Recipe::parse(SMALL, &changes)
+    }
+
+    #[test]
+    fn changes_reach_their_place() {
+        let recipe =
+            parse(&["stage.1.batch=7", "model.base=x/y", "seed=3", "query.kind=\"learned\""])
+                .unwrap();
+        assert_eq!((recipe.stage[1].batch, recipe.seed), (7, 3));
+        assert_eq!(recipe.model.base, Path::new("x/y"));
+        assert_eq!(recipe.query.kind, QueryKind::Learned);
+        assert_eq!(parse(&["stage.1.loss.0.weight=2"]).unwrap().stage[1].loss[0].weight, 2.0);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for (change, found) in [
+            ("stage.0.step=1", "unknown field `step`"),
+            ("stage.0.step=1", "the nearest is `steps`"),
+            ("model.activations=1", "the nearest is `activation`"),
+            ("stage.0.loss.0.kind=marginmse", "the nearest is `margin_mse`"),
+            ("stage.5.steps=1", "no item `5`"),
+            ("seed.x=1", "invalid type"),
+            ("nothing", "want a.b=value"),
+            ("stage.0.steps=0", "above 0"),
+            ("stage.0.documents=1", "documents = 2"),
+            ("stage.0.regularizer.kind=flops", "has no threshold"),
+            ("model.activation=5", "1 to 4"),
+            ("model.dropout=1.0", "dropout"),
+            ("data.0.weight=0", "above 0"),
+            ("stage.0.query_regularizer={ kind = \"flops\", lambda = 1 }", "encoder"),
+            ("stage.0.threshold={ width = 0.1, init = 0.01, lr = 1 }", "half the width"),
+            ("stage.0.threshold={ width = 0.1, init = 0.1, lr = 1, target = 1 }", "terms"),
+        ] {
+            let error = parse(&[change]).unwrap_err().to_string();
+            assert!(error.contains(found), "{change}: {error}");
+        }
+    }
+
+    #[test]
+    fn rates_and_lambdas_depend_on_the_step_alone() {
+        let recipe = parse(&[]).unwrap();
+        assert_eq!(recipe.steps(), 15);
+        assert_eq!((recipe.stage_of(9), recipe.stage_of(10)), (Some((0, 9)), Some((1, 0))));
+        assert_eq!(recipe.stage_of(15), None);
+        let regularizer = recipe.stage[0].regularizer.as_ref().unwrap();
+        // paper.md 6.3
+        assert!((regularizer.lambda_at(4_999) - 0.01).abs() < 1e-12);
+        assert_eq!(regularizer.lambda_at(20_000), 0.04);
+        let rates: Vec<f64> = (0..5).map(|step| recipe.stage[1].rate(6.0, step)).collect();
+        assert_eq!(rates, [3.0, 6.0, 6.0, 4.0, 2.0]);
+    }
+}

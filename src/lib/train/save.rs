@@ -1,0 +1,224 @@
+//! The model directory that other programs load: Hugging Face's files, Sentence Transformers'
+//! files, the query table in three spellings, and our own `l0.json`, in one flat folder.
+//!
+//! Source: ecosystem notes 2.9, where each loader was run. The class paths are those of Sentence
+//! Transformers 5, which version 6 reads too.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::Var;
+use serde_json::{Map, Value, json};
+
+use super::state::serialized;
+use crate::{
+    error::{Error, Result},
+    io::{self, folder},
+    model::Cutoff,
+    ops::Activation,
+    sparse::TermId,
+    text::Tokenizer,
+};
+
+/// What a directory is made of.
+pub struct Saved<'a> {
+    /// The directory the run began with, for its config and tokenizer.
+    pub base: &'a Path,
+    /// Variables under Hugging Face's names.
+    pub variables: Vec<(String, &'a Var)>,
+    /// The tokenizer.
+    pub tokenizer: &'a Tokenizer,
+    /// Query weights `[V]`; none for a Siamese encoder.
+    pub table: Option<Vec<f32>>,
+    /// Whether the table was left as it was.
+    pub frozen: bool,
+    /// The activation.
+    pub activation: Activation,
+    /// Tokens of a document that are read.
+    pub max_tokens: usize,
+    /// The threshold that weights must pass.
+    pub cutoff: Option<Cutoff>,
+    /// What `l0.json` says beside that.
+    pub record: Map<String, Value>,
+    /// The recipe, as TOML.
+    pub recipe: &'a str,
+}
+
+const QUERY: &str = "query_0_SparseStaticEmbedding";
+const POOLING: &str = "document_1_SpladePooling";
+
+impl Saved<'_> {
+    /// Writes all files, each whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Format`] if the base's small files are no JSON.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        folder::make(folder)?;
+        let tensors = self.variables.iter().map(|(name, var)| {
+            Ok((name.clone(), var.dims().to_vec(), var.flatten_all()?.to_vec1::<f32>()?))
+        });
+        let tensors = tensors.collect::<Result<Vec<_>>>()?;
+        let file = folder.join("model.safetensors");
+        folder::write(&file, &serialized(&tensors, &file)?)?;
+        self.config(folder)?;
+        self.tokenizer_files(folder)?;
+        self.sentence_transformers(folder)?;
+        if let Some(table) = &self.table {
+            self.table_files(folder, table)?;
+        }
+        let mut record = self.record.clone();
+        record.insert("activation".into(), self.activation.depth().into());
+        if let Some(cutoff) = &self.cutoff {
+            record.insert("threshold".into(), json!(cutoff));
+        }
+        let fingerprint = self.tokenizer.vocabulary().fingerprint();
+        record.insert("vocabulary".into(), fingerprint.into());
+        write_json(&folder.join("l0.json"), &Value::Object(record))?;
+        folder::write(&folder.join("train_config.toml"), self.recipe.as_bytes())?;
+        folder::write(&folder.join("README.md"), self.card().as_bytes())
+    }
+
+    fn config(&self, folder: &Path) -> Result<()> {
+        let mut config = read_json(&self.base.join("config.json"))?;
+        let kind = config.get("model_type").and_then(Value::as_str).unwrap_or("bert");
+        let class = if kind == "distilbert" { "DistilBertForMaskedLM" } else { "BertForMaskedLM" };
+        config.insert("architectures".into(), json!([class]));
+        let untied = self.variables.iter().any(|(name, _)| {
+            name.ends_with("decoder.weight") || name.ends_with("projector.weight")
+        });
+        config.insert("tie_word_embeddings".into(), (!untied).into());
+        for key in ["_name_or_path", "dtype", "torch_dtype"] {
+            config.remove(key);
+        }
+        config.insert("torch_dtype".into(), "float32".into());
+        write_json(&folder.join("config.json"), &Value::Object(config))
+    }
+
+    fn tokenizer_files(&self, folder: &Path) -> Result<()> {
+        let name = folder.join("tokenizer.json");
+        let mut tokenizer: Map<String, Value> = serde_json::from_slice(self.tokenizer.to_json())
+            .map_err(|error| Error::format(&name, error.to_string()))?;
+        // both are the caller's: a stored cut would cut silently
+        tokenizer.insert("truncation".into(), Value::Null);
+        tokenizer.insert("padding".into(), Value::Null);
+        write_json(&name, &Value::Object(tokenizer))?;
+        let base = self.base.join("tokenizer_config.json");
+        let mut config = if base.exists() { read_json(&base)? } else { Map::new() };
+        config.insert("tokenizer_class".into(), "BertTokenizer".into());
+        config.insert("model_max_length".into(), self.max_tokens.into());
+        write_json(&folder.join("tokenizer_config.json"), &Value::Object(config))?;
+        let special = json!({"cls_token": "[CLS]", "mask_token": "[MASK]", "pad_token": "[PAD]",
+            "sep_token": "[SEP]", "unk_token": "[UNK]"});
+        write_json(&folder.join("special_tokens_map.json"), &special)?;
+        let tokens = self.tokenizer.vocabulary().tokens();
+        let lines: String = tokens.iter().map(|token| format!("{token}\n")).collect();
+        folder::write(&folder.join("vocab.txt"), lines.as_bytes())
+    }
+
+    fn sentence_transformers(&self, folder: &Path) -> Result<()> {
+        let class = |name: &str| format!("sentence_transformers.sparse_encoder.models.{name}");
+        let pooling = if self.table.is_some() { POOLING } else { "1_SpladePooling" };
+        let modules = match self.table {
+            Some(_) => json!([{"idx": 0, "name": "0", "path": "",
+                "type": "sentence_transformers.models.Router"}]),
+            None => json!([
+                {"idx": 0, "name": "0", "path": "", "type": class("MLMTransformer")},
+                {"idx": 1, "name": "1", "path": pooling, "type": class("SpladePooling")},
+            ]),
+        };
+        write_json(&folder.join("modules.json"), &modules)?;
+        if self.table.is_some() {
+            let router = json!({
+                "types": {QUERY: class("SparseStaticEmbedding"), "": class("MLMTransformer"),
+                    POOLING: class("SpladePooling")},
+                "structure": {"query": [QUERY], "document": ["", POOLING]},
+                "parameters": {"default_route": "document", "allow_empty_key": true},
+            });
+            write_json(&folder.join("router_config.json"), &router)?;
+        }
+        let versions = json!({"sentence_transformers": "5.1.2", "transformers": "4.56.2",
+            "pytorch": "2.8.0"});
+        let config = json!({"model_type": "SparseEncoder", "__version__": versions,
+            "prompts": {"query": "", "document": ""}, "default_prompt_name": null,
+            "similarity_fn_name": "dot"});
+        write_json(&folder.join("config_sentence_transformers.json"), &config)?;
+        let transformer = json!({"max_seq_length": self.max_tokens, "do_lower_case": false});
+        write_json(&folder.join("sentence_bert_config.json"), &transformer)?;
+        // Sentence Transformers has no word for three and four logarithms; l0.json has
+        let function = if self.activation.depth() == 1 { "relu" } else { "log1p_relu" };
+        let pooling_config = json!({"pooling_strategy": "max", "activation_function": function,
+            "word_embedding_dimension": self.tokenizer.vocabulary().len()});
+        let pooling = folder.join(pooling);
+        folder::make(&pooling)?;
+        write_json(&pooling.join("config.json"), &pooling_config)
+    }
+
+    /// The weights as they act: relu of the table, special tokens 0, every token named, since a
+    /// token that is missing weighs 1 to some readers and 0 to others.
+    fn table_files(&self, folder: &Path, table: &[f32]) -> Result<()> {
+        let special = |id: u32| self.tokenizer.is_special(TermId(id));
+        let weights: Vec<f32> = (0..)
+            .zip(table)
+            .map(|(id, weight)| if special(id) { 0.0 } else { weight.max(0.0) })
+            .collect();
+        let tokens = self.tokenizer.vocabulary().tokens();
+        let named: Map<String, Value> = tokens
+            .iter()
+            .zip(&weights)
+            .map(|(token, weight)| (token.clone(), json!(weight)))
+            .collect();
+        write_json(&folder.join("idf.json"), &Value::Object(named))?;
+        let lines =
+            tokens.iter().zip(&weights).map(|(token, weight)| format!("{token}\t{weight}\n"));
+        let lines: String = lines.collect();
+        folder::write(&folder.join("query_token_weights.txt"), lines.as_bytes())?;
+        let query = folder.join(QUERY);
+        folder::make(&query)?;
+        let file = query.join("model.safetensors");
+        let tensors = [("weight".to_owned(), vec![weights.len()], weights)];
+        folder::write(&file, &serialized(&tensors, &file)?)?;
+        write_json(&query.join("config.json"), &json!({"frozen": self.frozen}))?;
+        for name in
+            ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"]
+        {
+            folder::write(&query.join(name), &io::read_bytes(&folder.join(name))?)?;
+        }
+        Ok(())
+    }
+
+    fn card(&self) -> String {
+        let side = match &self.table {
+            Some(_) => {
+                "inference-free: a query is the set of its word pieces, weighted by `idf.json`"
+            }
+            None => "Siamese: queries go through the encoder too",
+        };
+        let cutoff = match &self.cutoff {
+            None => String::new(),
+            Some(cutoff) => format!(
+                "\nDocument weights must pass the trained threshold in `l0.json`. l0-encode applies \
+                 it; for other programs it is the pruning rule {}.\n",
+                cutoff.as_pruning()
+            ),
+        };
+        let record = serde_json::to_string_pretty(&self.record).unwrap_or_default();
+        format!(
+            "---\ntags:\n- sparse-encoder\n- splade\nlibrary_name: sentence-transformers\n---\n\n\
+             # Sparse retrieval model\n\nTrained with l0-train. Document weights are the largest logit \
+             of each term over the tokens, through {} nested ln(1 + ·); {side}.\n{cutoff}\n\
+             ## Training\n\n```json\n{record}\n```\n\n```toml\n{}\n```\n",
+            self.activation.depth(),
+            self.recipe.trim()
+        )
+    }
+}
+
+fn read_json(file: &Path) -> Result<Map<String, Value>> {
+    serde_json::from_str(&io::read_text(file)?)
+        .map_err(|error| Error::format(file, error.to_string()))
+}
+
+fn write_json(file: &PathBuf, value: &Value) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::format(file, error.to_string()))?;
+    folder::write(file, format!("{text}\n").as_bytes())
+}

@@ -1,0 +1,381 @@
+//! Draws: examples of several sources in an order that the seed and the number of the draw decide.
+//!
+//! No state but the count of draws is needed to go on: `skip` draws again without parsing.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use super::recipe::SourceRecipe;
+use crate::{
+    error::{Error, Result},
+    formats::{
+        examples::{Example, parse_example},
+        records::{QueryBody, Records},
+        rejects::Rejects,
+        trec::Qrels,
+    },
+    io::{Input, Line, Lines},
+};
+
+/// A small generator (splitmix64): the same numbers on every machine and for every version.
+#[derive(Clone, Debug)]
+pub struct Random {
+    state: u64,
+}
+
+impl Random {
+    /// A stream of its own for each seed and number.
+    pub fn new(seed: u64, number: u64) -> Random {
+        let mut random = Random { state: seed };
+        random.state = random.next() ^ number;
+        random.state = random.next();
+        random
+    }
+
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let x = self.state;
+        let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
+
+    /// 0 to below `limit`, which is above 0.
+    pub fn below(&mut self, limit: usize) -> usize {
+        // the high half of a product: without a division, biased by less than limit / 2⁶⁴
+        ((u128::from(self.next()) * limit as u128) >> 64) as usize
+    }
+
+    /// 0 to below 1.
+    pub fn share(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Puts items in a random order.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for at in (1..items.len()).rev() {
+            items.swap(at, self.below(at + 1));
+        }
+    }
+}
+
+/// Texts by id, of a BEIR folder.
+struct Texts {
+    folder: PathBuf,
+    documents: BTreeMap<String, String>,
+    queries: BTreeMap<String, String>,
+}
+
+impl Texts {
+    fn load(folder: &Path) -> Result<Texts> {
+        let find = |name: &str| {
+            let plain = folder.join(format!("{name}.jsonl"));
+            let packed = folder.join(format!("{name}.jsonl.gz"));
+            Input::open(if plain.exists() { &plain } else { &packed })
+                .map_err(|_| Error::format(folder, format!("want a BEIR folder with {name}.jsonl")))
+        };
+        let mut rejects = Rejects::stop();
+        let mut texts = Texts {
+            folder: folder.to_owned(),
+            documents: BTreeMap::new(),
+            queries: BTreeMap::new(),
+        };
+        for document in Records::documents(vec![find("corpus")?], &mut rejects) {
+            let document = document?;
+            let content = document.content();
+            texts.documents.insert(document.id, content);
+        }
+        for query in Records::queries(vec![find("queries")?], &mut rejects) {
+            let query = query?;
+            if let (Some(id), QueryBody::Text(text)) = (query.id, query.body) {
+                texts.queries.insert(id, text);
+            }
+        }
+        Ok(texts)
+    }
+
+    /// The example with texts in place of ids; the error says which is missing.
+    fn fill(&self, mut example: Example) -> Result<Example, String> {
+        let found = |map: &BTreeMap<String, String>, what: &str, id: &str| {
+            let text = map.get(id).filter(|text| !text.trim().is_empty()).cloned();
+            text.ok_or_else(|| {
+                format!("{what} `{id}`, which {} lacks or has empty", self.folder.display())
+            })
+        };
+        example.query = found(&self.queries, "query", &example.query)?;
+        for doc in &mut example.docs {
+            *doc = found(&self.documents, "document", doc)?;
+        }
+        Ok(example)
+    }
+}
+
+/// Where the raw examples of a source stand.
+enum Rows {
+    /// A file's lines, read anew for every pass.
+    Lines { path: PathBuf, open: Option<Lines>, buffer: Vec<Line>, size: usize },
+    /// Judged pairs in the order of this pass, the next one last.
+    Pairs { all: Vec<(String, String)>, left: Vec<usize> },
+}
+
+/// One source.
+pub struct Source {
+    name: String,
+    rows: Rows,
+    texts: Option<Texts>,
+    random: Random,
+}
+
+/// An example before it is parsed.
+enum Raw {
+    Line(Line),
+    Pair(String, String),
+}
+
+impl Source {
+    /// Opens a file of examples or a BEIR folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Format`] or [`Error::Line`] for a folder that is no collection.
+    pub fn open(recipe: &SourceRecipe, seed: u64) -> Result<Source> {
+        let name = recipe.path.display().to_string();
+        let random = Random::new(seed, 0);
+        if !recipe.path.is_dir() {
+            let open = Some(Input::open(&recipe.path)?.lines());
+            let rows = Rows::Lines {
+                path: recipe.path.clone(),
+                open,
+                buffer: Vec::new(),
+                size: recipe.buffer.max(1),
+            };
+            let texts = recipe.texts.as_deref().map(Texts::load).transpose()?;
+            return Ok(Source { name, rows, texts, random });
+        }
+        let file = recipe.path.join("qrels").join(format!("{}.tsv", recipe.split));
+        let qrels = Qrels::read(Input::open(&file)?, &mut Rejects::stop())?;
+        let pairs = qrels.queries().iter().flat_map(|(query, documents)| {
+            let good = documents.iter().filter(|&(_, &grade)| grade > 0);
+            good.map(|(document, _)| (query.clone(), document.clone()))
+        });
+        let all: Vec<_> = pairs.collect();
+        if all.is_empty() {
+            return Err(Error::format(&file, "want judgements above 0, got none"));
+        }
+        let texts = Some(Texts::load(recipe.texts.as_deref().unwrap_or(&recipe.path))?);
+        let name = file.display().to_string();
+        Ok(Source { name, rows: Rows::Pairs { all, left: Vec::new() }, texts, random })
+    }
+
+    /// The next raw example; the source begins again at its end.
+    fn draw(&mut self) -> Result<Raw> {
+        match &mut self.rows {
+            Rows::Pairs { all, left } => {
+                if left.is_empty() {
+                    left.extend(0..all.len());
+                    self.random.shuffle(left);
+                }
+                let at = left.pop().unwrap_or(0);
+                let (query, document) = all[at].clone();
+                Ok(Raw::Pair(query, document))
+            }
+            Rows::Lines { path, open, buffer, size } => {
+                fill(open, buffer, *size)?;
+                if buffer.is_empty() {
+                    *open = Some(Input::open(path)?.lines());
+                    fill(open, buffer, *size)?;
+                }
+                if buffer.is_empty() {
+                    return Err(Error::format(path, "want examples, found none"));
+                }
+                Ok(Raw::Line(buffer.swap_remove(self.random.below(buffer.len()))))
+            }
+        }
+    }
+
+    fn parse(&self, raw: Raw) -> Result<Example> {
+        let (number, example) = match raw {
+            Raw::Line(line) => (line.number, parse_example(&self.name, &line)?),
+            Raw::Pair(query, document) => {
+                (0, Example { query, docs: vec![document], positives: 1, scores: None })
+            }
+        };
+        let Some(texts) = &self.texts else { return Ok(example) };
+        texts.fill(example).map_err(|found| match number {
+            0 => Error::format(&self.name, format!("names {found}")),
+            number => Error::line(&self.name, number, "ids with texts", found),
+        })
+    }
+
+    /// Every example of a first pass in the order of the source, for a check of the whole.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn each(&mut self, mut f: impl FnMut(Result<Example>)) -> Result<()> {
+        if let Rows::Pairs { all, .. } = &self.rows {
+            let pairs = all.clone();
+            pairs
+                .into_iter()
+                .for_each(|(query, document)| f(self.parse(Raw::Pair(query, document))));
+            return Ok(());
+        }
+        let Rows::Lines { path, .. } = &self.rows else { return Ok(()) };
+        for line in Input::open(&path.clone())?.lines() {
+            match line {
+                Ok(line) if line.text.trim().is_empty() => {}
+                Ok(line) => f(self.parse(Raw::Line(line))),
+                Err(error) if error.is_record() => f(Err(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads on until `size` lines wait, or the end.
+fn fill(open: &mut Option<Lines>, buffer: &mut Vec<Line>, size: usize) -> Result<()> {
+    while let (true, Some(lines)) = (buffer.len() < size, open.as_mut()) {
+        match lines.next() {
+            Some(line) => buffer.extend(Some(line?).filter(|line| !line.text.trim().is_empty())),
+            None => *open = None,
+        }
+    }
+    Ok(())
+}
+
+/// Several sources, drawn from by weight.
+pub struct Mixture {
+    sources: Vec<(f64, Source)>,
+    seed: u64,
+    draws: u64,
+}
+
+impl Mixture {
+    /// Opens all sources.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn open(recipes: &[SourceRecipe], seed: u64) -> Result<Mixture> {
+        let sources = (1u64..)
+            .zip(recipes)
+            .map(|(at, recipe)| Ok((recipe.weight, Source::open(recipe, seed.wrapping_add(at))?)));
+        Ok(Mixture { sources: sources.collect::<Result<_>>()?, seed, draws: 0 })
+    }
+
+    /// Examples drawn so far.
+    pub fn draws(&self) -> u64 {
+        self.draws
+    }
+
+    /// The next example, and a generator for the choices within it.
+    ///
+    /// # Errors
+    /// [`Error::Line`] or [`Error::Format`] for an example that cannot be used; [`Error::Io`].
+    pub fn draw(&mut self) -> Result<(Example, Random)> {
+        let (source, random) = self.next();
+        let source = &mut self.sources[source].1;
+        let raw = source.draw()?;
+        Ok((source.parse(raw)?, random))
+    }
+
+    /// Goes on as after `draws` draws.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn skip(&mut self, draws: u64) -> Result<()> {
+        while self.draws < draws {
+            let (source, _) = self.next();
+            self.sources[source].1.draw()?;
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> (usize, Random) {
+        let mut random = Random::new(self.seed, self.draws);
+        self.draws += 1;
+        let mut left = random.share() * self.sources.iter().map(|(weight, _)| weight).sum::<f64>();
+        let found = self.sources.iter().position(|(weight, _)| {
+            left -= weight;
+            left < 0.0
+        });
+        (found.unwrap_or(self.sources.len() - 1), random)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(folder: &Path, name: &str, queries: &[&str], weight: f64) -> SourceRecipe {
+        let path = folder.join(name);
+        let lines: Vec<String> = queries
+            .iter()
+            .map(|query| format!(r#"{{"query":"{query}","pos":"p","negs":[]}}"#))
+            .collect();
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        SourceRecipe { path, texts: None, split: "train".into(), weight, buffer: 3 }
+    }
+
+    fn queries(mixture: &mut Mixture, count: usize) -> Vec<String> {
+        (0..count).map(|_| mixture.draw().unwrap().0.query).collect()
+    }
+
+    #[test]
+    fn a_pass_gives_every_example_once_and_a_skip_goes_on_where_draws_would() {
+        let folder = tempfile::tempdir().unwrap();
+        let recipes = [
+            source(folder.path(), "a", &["a1", "a2", "a3", "a4", "a5"], 1.0),
+            source(folder.path(), "b", &["b1", "b2"], 3.0),
+        ];
+        let mut one = Mixture::open(&recipes[..1], 7).unwrap();
+        let mut pass = queries(&mut one, 5);
+        assert_ne!(pass, queries(&mut one, 5), "two passes in one order");
+        pass.sort();
+        assert_eq!(pass, ["a1", "a2", "a3", "a4", "a5"]);
+
+        let all = queries(&mut Mixture::open(&recipes, 7).unwrap(), 400);
+        let mut later = Mixture::open(&recipes, 7).unwrap();
+        later.skip(150).unwrap();
+        assert_eq!(queries(&mut later, 250), all[150..]);
+        let share = all.iter().filter(|query| query.starts_with('b')).count();
+        assert!((270..330).contains(&share), "{share} of 400 from a source of weight 3 in 4");
+        assert_ne!(queries(&mut Mixture::open(&recipes, 8).unwrap(), 400), all);
+    }
+
+    #[test]
+    fn ids_without_texts_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write(
+            "corpus.jsonl",
+            "{\"_id\":\"d1\",\"title\":\"t\",\"text\":\"x\"}\n{\"_id\":\"d2\",\"text\":\" \"}\n",
+        );
+        write("queries.jsonl", "{\"_id\":\"q1\",\"text\":\"who\"}\n");
+        std::fs::create_dir(folder.path().join("qrels")).unwrap();
+        write("qrels/train.tsv", "query-id\tcorpus-id\tscore\nq1\td1\t1\nq1\td3\t0\n");
+        let beir = SourceRecipe {
+            path: folder.path().to_owned(),
+            texts: None,
+            split: "train".into(),
+            weight: 1.0,
+            buffer: 1,
+        };
+        let example = Mixture::open(std::slice::from_ref(&beir), 0).unwrap().draw().unwrap().0;
+        assert_eq!(
+            (example.query.as_str(), example.docs.as_slice()),
+            ("who", &["t x".to_owned()][..])
+        );
+
+        write("ids.jsonl", "{\"query\":\"q1\",\"docs\":[\"d1\",\"d9\"],\"scores\":[1,2]}\n");
+        let path = folder.path().join("ids.jsonl");
+        let by_id = SourceRecipe { path, texts: Some(folder.path().to_owned()), ..beir.clone() };
+        let error = Mixture::open(&[by_id], 0).unwrap().draw().unwrap_err().to_string();
+        assert!(error.contains("ids.jsonl:1: want ids with texts, got document `d9`"), "{error}");
+
+        write("qrels/train.tsv", "query-id\tcorpus-id\tscore\nq1\td2\t1\n");
+        let error = Mixture::open(&[beir], 0).unwrap().draw().unwrap_err().to_string();
+        assert!(error.contains("names document `d2`"), "{error}");
+    }
+}

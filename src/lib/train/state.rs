@@ -1,0 +1,187 @@
+//! A run that can be gone on with: variables, moments, step and place in the data, in one folder
+//! that appears whole or not at all.
+//!
+//! `DIR/checkpoints/step-00000100/` holds `state.safetensors` (`var.NAME`, `first.NAME`,
+//! `second.NAME`) and `state.json`. Random choices need no state of their own: they depend on the
+//! seed, the step and the draw.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+
+use super::adamw::Slot;
+use crate::{
+    error::{Error, Result},
+    io::{self, folder},
+};
+
+/// The version of the folder's form.
+const FORMAT: u32 = 1;
+
+/// The small part of a state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The version of the form.
+    pub format: u32,
+    /// Steps done.
+    pub step: u64,
+    /// Examples drawn.
+    pub draws: u64,
+    /// The recipe with its changes, as TOML.
+    pub recipe: String,
+    /// Updates of each variable.
+    pub updates: BTreeMap<String, u64>,
+}
+
+impl State {
+    /// After `step` steps.
+    pub fn new(step: u64, draws: u64, recipe: &str, slots: &[Slot]) -> State {
+        let updates = slots.iter().map(|slot| (slot.name.clone(), slot.updates)).collect();
+        State { format: FORMAT, step, draws, recipe: recipe.to_owned(), updates }
+    }
+
+    /// Writes a checkpoint under `folder`, and removes those before it.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the checkpoints that were there stay then.
+    pub fn save(&self, folder: &Path, slots: &[Slot]) -> Result<()> {
+        folder::make(folder)?;
+        let mut tensors = Vec::new();
+        for slot in slots {
+            let [first, second] = slot.moments()?;
+            let numbers = slot.var.flatten_all()?.to_vec1::<f32>()?;
+            let shape = slot.var.dims().to_vec();
+            for (part, numbers) in [("var", numbers), ("first", first), ("second", second)] {
+                tensors.push((format!("{part}.{}", slot.name), shape.clone(), numbers));
+            }
+        }
+        let target = folder.join(format!("step-{:08}", self.step));
+        if target.exists() {
+            return Ok(());
+        }
+        let staged = folder::Staged::create(&target)?;
+        staged.write("state.safetensors", &serialized(&tensors, &target)?)?;
+        let json = serde_json::to_string_pretty(self)
+            .map_err(|error| Error::format(&target, error.to_string()))?;
+        staged.write("state.json", json.as_bytes())?;
+        staged.commit()?;
+        for (step, path) in checkpoints(folder)? {
+            if step < self.step {
+                folder::remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the last checkpoint under `folder` into `slots`.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if there is none or it is broken; [`Error::Mismatch`] if it is of another
+    /// recipe.
+    pub fn load(folder: &Path, recipe: &str, slots: &mut [Slot]) -> Result<State> {
+        let Some((_, path)) = checkpoints(folder)?.pop() else {
+            return Err(Error::format(folder, "want a checkpoint to go on from, found none"));
+        };
+        let file = path.join("state.json");
+        let state: State = serde_json::from_str(&io::read_text(&file)?)
+            .map_err(|error| Error::format(&file, error.to_string()))?;
+        if state.format != FORMAT || state.recipe != recipe {
+            return Err(Error::Mismatch {
+                what: format!("recipe of {}", path.display()),
+                expected: "the one it was begun with".into(),
+                got: "another".into(),
+                remedy: "resume with the same file and the same --set, or write to another folder"
+                    .into(),
+            });
+        }
+        let file = path.join("state.safetensors");
+        let bytes = io::map(&file)?;
+        let tensors = SafeTensors::deserialize(&bytes)
+            .map_err(|error| Error::format(&file, error.to_string()))?;
+        for slot in slots {
+            let part = |part: &str| numbers(&tensors, &format!("{part}.{}", slot.name), &file);
+            let (var, first, second) = (part("var")?, part("first")?, part("second")?);
+            let updates = state.updates.get(&slot.name).copied().unwrap_or(0);
+            slot.restore(var, [first, second], updates)?;
+        }
+        Ok(state)
+    }
+}
+
+/// The checkpoints under a folder, by step.
+fn checkpoints(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let names = folder::names(folder)?.into_iter();
+    let mut found: Vec<_> = names
+        .filter_map(|name| Some((name.strip_prefix("step-")?.parse().ok()?, folder.join(&name))))
+        .collect();
+    found.sort();
+    Ok(found)
+}
+
+/// Named f32 tensors as the bytes of a safetensors file, with the metadata older loaders want.
+pub(super) fn serialized(
+    tensors: &[(String, Vec<usize>, Vec<f32>)],
+    path: &Path,
+) -> Result<Vec<u8>> {
+    let bad = |error: safetensors::SafeTensorError| Error::format(path, error.to_string());
+    let bytes: Vec<Vec<u8>> = tensors
+        .iter()
+        .map(|(_, _, numbers)| numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
+        .collect();
+    let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
+        Ok((name.clone(), TensorView::new(Dtype::F32, shape.clone(), bytes)?))
+    });
+    let views = views.collect::<Result<Vec<_>, _>>().map_err(bad)?;
+    #[expect(clippy::disallowed_types, reason = "safetensors asks for it; one entry has one order")]
+    let metadata = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize(views, Some(metadata)).map_err(bad)
+}
+
+fn numbers(tensors: &SafeTensors, name: &str, file: &Path) -> Result<Vec<f32>> {
+    let tensor = tensors
+        .tensor(name)
+        .map_err(|_| Error::format(file, format!("want a tensor {name}, found none")))?;
+    let numbers = tensor.data().chunks_exact(4);
+    Ok(numbers.map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor, Var};
+
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_brings_everything_back_and_the_older_one_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let slot = || {
+            let var = Var::new(&[[1.0f32, 2.0], [3.0, 4.0]], &Device::Cpu).unwrap();
+            vec![Slot::new("a.weight", &var, None).unwrap()]
+        };
+        let mut slots = slot();
+        let gradient = Tensor::new(&[[1.0f32, -1.0], [0.5, 0.1]], &Device::Cpu).unwrap();
+        for step in 1..=2 {
+            slots[0].update(&gradient, 0.1, 1.0, &Default::default()).unwrap();
+            State::new(step, 8 * step, "r", &slots).save(folder.path(), &slots).unwrap();
+        }
+        assert_eq!(folder::names(folder.path()).unwrap(), ["step-00000002"]);
+        let mut fresh = slot();
+        let state = State::load(folder.path(), "r", &mut fresh).unwrap();
+        assert_eq!((state.step, state.draws, fresh[0].updates), (2, 16, 2));
+        assert_eq!(fresh[0].moments().unwrap(), slots[0].moments().unwrap());
+        let numbers = |slot: &Slot| slot.var.to_vec2::<f32>().unwrap();
+        assert_eq!(numbers(&fresh[0]), numbers(&slots[0]));
+
+        let error = State::load(folder.path(), "other", &mut fresh).unwrap_err().to_string();
+        assert!(error.contains("the same --set"), "{error}");
+        let file = folder.path().join("step-00000002/state.safetensors");
+        std::fs::write(&file, b"torn").unwrap();
+        assert!(State::load(folder.path(), "r", &mut fresh).is_err());
+        let nothing = State::load(&folder.path().join("none"), "r", &mut fresh).unwrap_err();
+        assert!(nothing.to_string().contains("found none"), "{nothing}");
+    }
+}

@@ -1,0 +1,167 @@
+//! l0-train from outside: killed and resumed, full disks, bad recipes and data, exit statuses.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+const RECIPE: &str = r#"
+log_every = 1
+checkpoint_every = 4
+[model]
+base = "testdata/toy-st"
+max_tokens = 24
+dropout = 0.1
+[optimizer]
+lr = 1e-3
+[[data]]
+path = "testdata/demo"
+split = "test"
+[[stage]]
+steps = 60
+batch = 8
+loss = [{ kind = "in_batch" }]
+regularizer = { kind = "flops", lambda = 0.01, ramp = 30 }
+"#;
+
+fn train() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_l0-train"))
+}
+
+struct Place {
+    above: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        let above = tempfile::tempdir().unwrap();
+        std::fs::write(above.path().join("recipe.toml"), RECIPE).unwrap();
+        Place { above }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.above.path().join(name)
+    }
+
+    fn command(&self, output: &str, more: &[&str]) -> Command {
+        let mut command = train();
+        command.arg(self.file("recipe.toml")).arg("-o").arg(self.file(output)).args(more);
+        command
+    }
+
+    fn run(&self, output: &str, more: &[&str]) -> Output {
+        self.command(output, more).output().unwrap()
+    }
+}
+
+fn lines(log: &Path) -> usize {
+    std::fs::read_to_string(log).map_or(0, |text| text.lines().count())
+}
+
+#[track_caller]
+fn check_fails(output: &Output, status: i32, found: &str) {
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{told}");
+    assert!(told.contains(found), "want `{found}` in: {told}");
+}
+
+#[test]
+fn killed_at_any_step_and_resumed_it_writes_the_same_bytes() {
+    let place = Place::new();
+    let done = place.run("whole", &[]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let whole = std::fs::read(place.file("whole/model.safetensors")).unwrap();
+    let log = place.file("cut/train.jsonl");
+    let mut more: &[&str] = &[];
+    for behind in [5, 13, 24, 31, 50] {
+        let mut child = place.command("cut", more).stderr(Stdio::null()).spawn().unwrap();
+        let began = Instant::now();
+        while lines(&log) < behind && began.elapsed() < Duration::from_secs(60) {
+            sleep(Duration::from_millis(2));
+        }
+        child.kill().unwrap(); // SIGKILL
+        child.wait().unwrap();
+        assert!(lines(&log) >= behind && !place.file("cut/model.safetensors").exists());
+        more = &["--resume"];
+    }
+    let done = place.run("cut", &["--resume"]);
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && told.contains("goes on after step"), "{told}");
+    assert!(std::fs::read(place.file("cut/model.safetensors")).unwrap() == whole);
+    assert_eq!(lines(&log), 60);
+
+    let other = place.run("cut", &["--resume", "--set", "seed=9"]);
+    check_fails(&other, 3, "resume with the same file and the same --set");
+    check_fails(&place.run("none", &["--resume"]), 1, "found none");
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_leaves_the_last_one() {
+    let place = Place::new();
+    let once = place.run("out", &["--set", "stage.0.steps=4"]);
+    assert!(once.status.success());
+    let kept = place.file("out/checkpoints/step-00000004/state.safetensors");
+    let before = std::fs::read(&kept).unwrap();
+    // a limit on the size of files is what a full disk is to a writer; 100 blocks of 512 or 1024
+    let recipe = place.file("recipe.toml");
+    let output = place.file("out");
+    let script = format!(
+        "ulimit -f 100; trap '' XFSZ; exec '{}' '{}' -o '{}' --set stage.0.steps=8",
+        env!("CARGO_BIN_EXE_l0-train"),
+        recipe.display(),
+        output.display()
+    );
+    let full = Command::new("sh").args(["-c", &script]).output().unwrap();
+    check_fails(&full, 1, "File too large");
+    assert!(std::fs::read(&kept).unwrap() == before, "the last checkpoint was touched");
+    let folder = std::fs::read_dir(place.file("out/checkpoints")).unwrap();
+    assert_eq!(folder.count(), 1, "something unfinished was left");
+}
+
+#[test]
+fn what_cannot_be_trained_is_refused_with_a_status() {
+    let place = Place::new();
+    let set = |change: &str| place.run("out", &["--set", change, "--dry-run"]);
+    check_fails(&set("stage.0.stepps=1"), 1, "the nearest is `steps`");
+    check_fails(&set("stage.9.steps=1"), 2, "no item `9`");
+    check_fails(&set("model.base=nowhere"), 1, "nowhere");
+    check_fails(&set("model.max_tokens=65"), 2, "want 3 to 64");
+    check_fails(&set("data.0.path=nowhere.jsonl"), 1, "nowhere.jsonl");
+    check_fails(&set("data.0.split=dev"), 1, "dev.tsv");
+    check_fails(&set("query.table=testdata/golden/step.json"), 1, "step.json");
+    check_fails(&set("model.base=testdata/toy"), 2, "l0-encode idf makes one");
+    check_fails(&set("stage.0.loss.0.kind=kl"), 2, "without scores");
+    check_fails(&place.run("out", &["--dtype", "bf16"]), 2, "want f32 on a processor");
+    check_fails(&train().output().unwrap(), 2, "Usage");
+    if !cfg!(feature = "cuda") {
+        check_fails(&place.run("out", &["--device", "cuda"]), 2, "--features cuda");
+    }
+    assert!(!place.file("out").exists(), "a run that did not begin left something");
+    let dry = place.run("out", &["--dry-run"]);
+    let told = String::from_utf8_lossy(&dry.stderr).into_owned();
+    assert!(dry.status.success() && told.contains("dry run") && dry.stdout.is_empty(), "{told}");
+    assert!(!place.file("out").exists());
+}
+
+#[test]
+fn check_tells_what_is_wrong_with_data() {
+    let place = Place::new();
+    let data = place.file("x.jsonl");
+    std::fs::write(
+        &data,
+        "{\"query\":\"q\",\"pos\":\"sea\"}\n{\"query\":\"q\",\"docs\":[\"a\"],\"scores\":[NaN]}\n",
+    )
+    .unwrap();
+    let check = |path: &Path| {
+        let mut command = train();
+        command.arg("check").arg(path).args(["--tokenizer", "testdata/toy", "--split", "test"]);
+        command.output().unwrap()
+    };
+    let bad = check(&data);
+    check_fails(&bad, 1, "x.jsonl:2: want an example");
+    check_fails(&bad, 1, "1 without negatives");
+    let good = check(Path::new("testdata/demo"));
+    assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
+}
