@@ -48,13 +48,49 @@ fn check_prompt(readme: &str, folder: &Path, path: &str) {
     assert!(history.contains(question), "the history forgot the question: {history}");
 }
 
-#[test]
-fn transcripts_say_what_the_programs_say() {
+/// A folder with the repository's `testdata` in it, and the PATH that finds the programs.
+fn scene() -> (tempfile::TempDir, String) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(root.join("testdata"), folder.path().join("testdata")).unwrap();
     let programs = Path::new(env!("CARGO_BIN_EXE_l0-encode")).parent().unwrap();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    (folder, path)
+}
+
+#[test]
+fn examples_in_the_help_run_one_after_the_other() {
+    let (folder, path) = scene();
+    let bash = |command: &str| {
+        let mut bash = Command::new("bash");
+        bash.args(["-o", "pipefail", "-c", command]);
+        bash.current_dir(folder.path()).env("PATH", &path).output().unwrap()
+    };
+    for program in ["l0-encode", "l0-index", "l0-query", "l0-eval"] {
+        let help = String::from_utf8(bash(&format!("{program} --help")).stdout).unwrap();
+        let examples = help.split_once("\nExamples").expect("examples in the help").1;
+        // clap breaks long lines: what is indented more than an example goes on with it
+        let mut commands: Vec<String> = Vec::new();
+        for line in examples.lines() {
+            match line.strip_prefix("    ").map(|line| (line.starts_with(' '), line.trim())) {
+                Some((false, command)) => commands.push(command.to_owned()),
+                Some((true, rest)) => panic!("{program}: an example is broken at `{rest}`"),
+                None => {}
+            }
+        }
+        assert!(commands.len() >= 2, "{program} --help has {} examples", commands.len());
+        for command in commands {
+            let ran = bash(&command);
+            let told = String::from_utf8_lossy(&ran.stderr).into_owned();
+            assert!(ran.status.success(), "{command}: {told}");
+        }
+    }
+}
+
+#[test]
+fn transcripts_say_what_the_programs_say() {
+    let (folder, path) = scene();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
     let steps = steps(&readme);
     assert!(steps.len() >= 8, "only {} commands in the README", steps.len());

@@ -23,13 +23,11 @@ use l0::{
 const PROGRAM: &str = "l0-eval";
 
 const EXAMPLES: &str = "\
-Examples:
-  BM25 over the demonstration corpus, a gate on its quality
-    l0-encode --model bm25 testdata/demo/corpus.jsonl | l0-index - -o demo.l0x
-    l0-query demo.l0x testdata/demo/queries.jsonl --format trec -o demo.run
+Examples (demo.run is made by the example of l0-query --help):
+  A gate on the quality of a run:
     l0-eval testdata/demo/qrels/test.tsv demo.run --min nDCG@10=0.3
 
-  Query by query, and what the judgements make of a second run
+  Query by query, and what the judgements make of a second run:
     l0-eval testdata/trec/qrels testdata/trec/run -m nDCG@10 -m 'P(rel=2)@5' -q
     l0-eval testdata/trec/qrels testdata/trec/run --compare testdata/trec/baseline
 

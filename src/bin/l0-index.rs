@@ -33,8 +33,12 @@ struct Command {
 }
 
 const EXAMPLES: &str = "Examples:
-  l0-encode --model DIR corpus.jsonl | l0-index --model DIR -o corpus.l0x
-  l0-index part-*.parquet --tokenizer DIR --query-weights idf.json -o corpus.l0x";
+  BM25 impacts of the demo collection:
+    l0-encode --model bm25 --tokenizer testdata/demo testdata/demo/corpus.jsonl -o demo.parquet
+    l0-index demo.parquet --tokenizer testdata/demo -o demo.l0x
+
+  What is in it, and whether every byte of it is sound:
+    l0-index stats demo.l0x && l0-index verify demo.l0x";
 
 #[derive(Args)]
 struct BuildArgs {

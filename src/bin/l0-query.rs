@@ -64,9 +64,12 @@ struct Args {
     run: RunArgs,
 }
 
-const EXAMPLES: &str = "Examples:
-  l0-query corpus.l0x queries.jsonl -k 1000 -o corpus.run
-  echo 'how do bees find flowers' | l0-query corpus.l0x --explain | jq .hits";
+const EXAMPLES: &str = "Examples (demo.l0x is made by the example of l0-index --help):
+  A TREC run of the demo collection's queries:
+    l0-query demo.l0x testdata/demo/queries.jsonl -k 100 -o demo.run
+
+  One question, and the terms that made each score:
+    echo 'how do bees find flowers' | l0-query demo.l0x -k 3 --explain --format text";
 
 fn main() -> ExitCode {
     let args: Args = cli::parse();
