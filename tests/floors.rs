@@ -31,6 +31,33 @@ fn modules_import_only_from_below() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// Who may name an outside crate: folders and files of `src/lib`.
+const NAMED_BY: [(&str, &[&str]); 6] = [
+    ("candle_", &["device.rs", "ops", "model", "train", "error.rs"]),
+    ("arrow_", &["formats"]),
+    ("parquet::", &["formats"]),
+    ("tokenizers::", &["text/tokenizer.rs"]),
+    ("clap::", &["cli", "cli.rs", "device.rs"]),
+    ("rustyline::", &["cli"]),
+];
+
+#[test]
+fn outside_crates_are_named_where_they_belong() {
+    let mut broken = Vec::new();
+    visit(Path::new("src/lib"), &mut |path, source| {
+        let inside = path.strip_prefix("src/lib").unwrap();
+        let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let code: Vec<&str> = code.collect();
+        for (name, homes) in NAMED_BY {
+            let at_home = homes.iter().any(|home| inside.starts_with(home));
+            if !at_home && code.iter().any(|line| line.contains(name)) {
+                broken.push(format!("{} names {name}", path.display()));
+            }
+        }
+    });
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
 #[test]
 fn sees_every_form_of_import() {
     let source =

@@ -112,6 +112,27 @@ fn a_file_cut_short_is_named_wherever_it_is_cut() {
     }
 }
 
+/// The crates that decode tables panic on some damage; here every byte in turn is damaged.
+#[test]
+fn a_flipped_byte_is_an_error_or_another_value() {
+    let folder = tempfile::tempdir().unwrap();
+    for form in [Form::Parquet, Form::Arrow] {
+        let path = folder.path().join("good");
+        write(&path, form, &rows(3));
+        let good = std::fs::read(&path).unwrap();
+        let mut refused = 0;
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 0xff;
+            let input = Input::from_reader("bad", std::io::Cursor::new(bad));
+            let read =
+                read(input.unwrap(), None).and_then(|(_, rows)| rows.collect::<Result<Vec<_>>>());
+            refused += usize::from(read.is_err());
+        }
+        assert!(refused > good.len() / 10, "{form}: {refused} of {}", good.len());
+    }
+}
+
 #[test]
 fn bad_rows_are_named_with_their_line() {
     let folder = tempfile::tempdir().unwrap();

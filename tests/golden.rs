@@ -4,8 +4,10 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use candle_core::{DType, Device};
 use l0::{
-    model::{Activation, Checkpoint, ModelDirectory, SparseEncoder, cpu::CpuEncoder},
+    device::{Compute, Precision},
+    model::{Activation, Checkpoint, ModelDirectory, Overrides, SparseEncoder, cpu::CpuEncoder},
     sparse::SparseVector,
     text::{QueryEncoder, QueryTable, Tokenizer},
 };
@@ -65,7 +67,10 @@ fn check_encoder(folder: &str, depth: Option<u8>, max_tokens: Option<usize>, nam
     let folder = Path::new(folder);
     let directory = ModelDirectory::open(folder).unwrap();
     let activation = depth.map(|depth| Activation::new(depth).unwrap());
-    let encoder = SparseEncoder::load(&directory, activation, max_tokens).unwrap();
+    let encoder = {
+        let overrides = Overrides { activation, max_tokens };
+        SparseEncoder::load(&directory, overrides, Compute::Cpu, Precision::F32).unwrap()
+    };
     let tokenizer = Tokenizer::load(folder).unwrap();
     let (shape, expected) = dump(&dumps(), name);
     let ids: Vec<Vec<u32>> = texts()
@@ -75,8 +80,14 @@ fn check_encoder(folder: &str, depth: Option<u8>, max_tokens: Option<usize>, nam
     let documents: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
     assert_eq!(shape, [documents.len(), encoder.vocab_size]);
     let together = encoder.encode(&documents).unwrap();
+    let overrides = Overrides { activation, max_tokens };
+    let (device, dtype) = (Device::Cpu, DType::F32);
+    let tensors = SparseEncoder::on_tensors(&directory, overrides, &device, dtype).unwrap();
+    let on_tensors = tensors.encode(&documents).unwrap();
     for (at, row) in expected.chunks_exact(shape[1]).enumerate() {
         check_vector(&together[at], row, &format!("{name}, text {at}"));
+        // the same arithmetic on tensors, as a device does it
+        check_vector(&on_tensors[at], row, &format!("{name}, text {at}, on tensors"));
         let alone = encoder.encode(&documents[at..=at]).unwrap();
         assert_eq!(alone[0], together[at], "a document depends on its neighbours");
     }

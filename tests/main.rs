@@ -1,9 +1,18 @@
 //! The one integration crate: what holds across modules, and what the programs do from outside.
 
+mod collection;
+mod encode;
+mod encode_broken;
 mod eval_program;
 mod floors;
 mod formats;
 mod golden;
+mod index;
+mod index_broken;
+mod programs_search;
+mod readme;
+mod run;
+mod search_equal;
 mod train_ops;
 mod train_program;
 mod train_run;

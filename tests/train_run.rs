@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
 use l0::{
-    model::{ModelDirectory, SparseEncoder},
+    device::{Compute, Precision},
+    model::{ModelDirectory, Overrides, SparseEncoder},
     text::{QueryEncoder, QueryTable, Tokenizer},
     train::{recipe::Recipe, trainer::Trainer},
 };
@@ -128,7 +129,9 @@ fn the_directory_that_comes_out_encodes() {
 
     let directory = ModelDirectory::open(&folder).unwrap();
     assert!(directory.cutoff.is_some());
-    let encoder = SparseEncoder::load(&directory, None, None).unwrap();
+    let encoder =
+        SparseEncoder::load(&directory, Overrides::default(), Compute::Cpu, Precision::F32);
+    let encoder = encoder.unwrap();
     assert_eq!((encoder.activation.depth(), encoder.max_tokens), (2, 24));
     let tokenizer = Tokenizer::load(&folder).unwrap();
     let ids = tokenizer.tokens("the storm came from the sea", 24).unwrap().ids;

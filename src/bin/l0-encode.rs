@@ -5,10 +5,11 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use l0::{
     Error, Result, cli,
+    device::{Choice, Precision},
     encode::{EncodeConfig, Job, Model, Role, Shard, bm25::Bm25, idf, texts},
     formats::vectors::Form,
     io::{Input, Output},
-    model::Activation,
+    model::{Activation, Overrides},
     sparse::Prune,
     text::Tokenizer,
 };
@@ -83,6 +84,12 @@ struct EncodeArgs {
     /// Keep finished parts in OUTPUT.parts, and go on from those that are there
     #[arg(long)]
     resume: bool,
+    /// cpu, cuda, cuda:I, or auto: a CUDA device if there is one
+    #[arg(long, default_value = "cpu", value_name = "DEVICE", help_heading = "Running")]
+    device: Choice,
+    /// f32; on a CUDA device also bf16 or f16
+    #[arg(long, default_value_t = Precision::F32, value_name = "TYPE", help_heading = "Running")]
+    dtype: Precision,
     /// Tokens encoded at a time
     #[arg(long, default_value_t = 16_384, value_name = "N", help_heading = "Running")]
     batch_tokens: usize,
@@ -167,7 +174,14 @@ fn load(args: &EncodeArgs, role: Role) -> Result<Model> {
             let (tokenizer, bm25) = (Tokenizer::load(tokenizer)?, Bm25::new(args.k1, args.b)?);
             Ok(Model::Bm25 { tokenizer, bm25, max_tokens })
         }
-        (Some(model), None) => Model::load(model, role, args.activation, max_tokens),
+        (Some(model), None) => {
+            let (compute, _) = args.device.open()?;
+            if args.device == Choice::Auto {
+                args.run.say(PROGRAM, &format!("--device auto: {compute}"));
+            }
+            let overrides = Overrides { activation: args.activation, max_tokens };
+            Model::load(model, role, overrides, compute, args.dtype)
+        }
         _ => Err(Error::Usage("--tokenizer goes with --model bm25 only".into())),
     }
 }

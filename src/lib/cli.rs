@@ -1,15 +1,24 @@
 //! What the five bins share: arguments, exit statuses, progress. The only printing in the library.
 
+pub mod prompt;
+pub mod values;
+
 use std::{
+    fmt,
     io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    thread,
     time::{Duration, Instant},
 };
 
 use clap::{Arg, ArgAction, Parser, value_parser};
 use clap_complete::Shell;
 use indicatif::{ProgressBar, ProgressStyle};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
 
 use crate::{
     encode::Summary,
@@ -55,17 +64,42 @@ pub fn parse<A: Parser>() -> A {
         rendered.expect("writing into memory cannot fail");
         print_and_leave(&bytes);
     }
-    // a second handler is refused only if one is set already, which then does the same
-    let _ = ctrlc::set_handler(|| {
-        files::remove_temporaries();
-        std::process::exit(130);
-    });
+    clean_up_when_interrupted();
     A::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
+/// A hang-up counts as an interrupt, unless whoever started us asked for it to be ignored, as `nohup`
+/// does: long work then goes on without its terminal.
+fn clean_up_when_interrupted() {
+    let hangup = (!ignores_hangup()).then_some(SIGHUP);
+    // nothing here can be refused: the signals are valid, and without a handler they still end us
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup)) else { return };
+    thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            files::remove_temporaries();
+            std::process::exit(130);
+        }
+    });
+}
+
+/// Read off Linux's table of processes; elsewhere nothing is known of it.
+fn ignores_hangup() -> bool {
+    let status = files::read_text(Path::new("/proc/self/status")).unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask >> (SIGHUP - 1) & 1 == 1)
+}
+
 fn print_and_leave(bytes: &[u8]) -> ! {
-    let done = io::stdout().write_all(bytes);
-    std::process::exit(if done.is_ok() { 0 } else { 1 })
+    let mut stdout = io::stdout();
+    let done = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    let reader_left = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    std::process::exit(if done.as_ref().err().is_none_or(reader_left) { 0 } else { 1 })
+}
+
+/// A line on stderr; lost if nobody takes it, since `eprintln!` would panic then.
+fn talk(line: fmt::Arguments) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// The exit status of a bin; a failure is told on stderr under the program's name.
@@ -77,7 +111,7 @@ pub fn exit(program: &str, result: Result<()>) -> ExitCode {
     if error.is_broken_pipe() {
         return ExitCode::SUCCESS;
     }
-    eprintln!("{program}: {error}");
+    talk(format_args!("{program}: {error}"));
     ExitCode::from(status(&error))
 }
 
@@ -113,7 +147,7 @@ impl RunArgs {
     /// A line on stderr, unless `--quiet`.
     pub fn say(&self, program: &str, text: &str) {
         if !self.quiet {
-            eprintln!("{program}: {text}");
+            talk(format_args!("{program}: {text}"));
         }
     }
 }
@@ -156,7 +190,9 @@ impl RejectArgs {
 pub fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>> {
     if paths.is_empty() {
         if io::stdin().is_terminal() {
-            eprintln!("reading from the terminal; Ctrl-D ends the input, --help tells more");
+            talk(format_args!(
+                "reading from the terminal; Ctrl-D ends the input, --help tells more"
+            ));
         }
         return Ok(vec![Input::open(Path::new("-"))?]);
     }
@@ -242,7 +278,7 @@ impl Progress {
             Shown::Lines { next } if Instant::now() >= *next => {
                 *next = Instant::now() + LINE_EVERY;
                 let message = message(self.count, self.unit, self.started, &self.sources);
-                eprintln!("{}: {message}", self.program);
+                talk(format_args!("{}: {message}", self.program));
             }
             Shown::Lines { .. } => {}
         }

@@ -129,6 +129,8 @@ impl Input {
             [0xff, 0xff, 0xff, 0xff, ..] => Content::ArrowStream,
             _ => Content::Text,
         };
+        // a second descriptor is kept only where a table needs it: corpora come in hundreds of files
+        let plain = plain.filter(|_| matches!(content, Content::Parquet | Content::ArrowFile));
         Ok(Input { name, content, reader, plain, consumed: Consumed::default() })
     }
 
@@ -373,6 +375,19 @@ impl Output {
     /// # Errors
     /// [`Error::Io`] if the folder is missing or not writable.
     pub fn create(path: &Path) -> Result<Output> {
+        Output::unfinished_in(None, path)
+    }
+
+    /// As [`Output::create`], with the unfinished file in `folder`, which must be on the file system
+    /// of `path`.
+    ///
+    /// # Errors
+    /// As [`Output::create`].
+    pub fn create_from(folder: &Path, path: &Path) -> Result<Output> {
+        Output::unfinished_in(Some(folder), path)
+    }
+
+    fn unfinished_in(folder: Option<&Path>, path: &Path) -> Result<Output> {
         if path == Path::new("-") {
             let writer = BufWriter::with_capacity(BUFFER_BYTES, io::stdout());
             return Ok(Output { name: "<stdout>".into(), sink: Sink::Stdout(writer) });
@@ -390,8 +405,9 @@ impl Output {
             let writer = BufWriter::with_capacity(BUFFER_BYTES, file);
             return Ok(Output { name, sink: Sink::Direct(writer) });
         }
-        let (file, temporary) =
-            beside(&target, old.map(|old| old.permissions())).map_err(fail)?.into_parts();
+        let (file, temporary) = unfinished(folder, &target, old.map(|old| old.permissions()))
+            .map_err(fail)?
+            .into_parts();
         if let Ok(mut paths) = TEMPORARIES.lock() {
             paths.push(temporary.to_path_buf());
         }
@@ -447,9 +463,14 @@ impl Write for Output {
     }
 }
 
-/// A temporary file in the target's folder, hidden, with the permissions the target will have.
-fn beside(target: &Path, old: Option<Permissions>) -> io::Result<NamedTempFile> {
-    let folder = match target.parent() {
+/// A temporary file in `folder` or else beside the target, hidden, with the permissions the target
+/// will have.
+fn unfinished(
+    folder: Option<&Path>,
+    target: &Path,
+    old: Option<Permissions>,
+) -> io::Result<NamedTempFile> {
+    let beside = match target.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
@@ -464,7 +485,7 @@ fn beside(target: &Path, old: Option<Permissions>) -> io::Result<NamedTempFile> 
     }
     #[cfg(not(unix))]
     let _ = old;
-    builder.tempfile_in(folder)
+    builder.tempfile_in(folder.unwrap_or(beside))
 }
 
 /// Makes a rename survive a power cut; not every file system can, and none needs to for us.

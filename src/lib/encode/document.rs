@@ -10,10 +10,15 @@ use crate::{
     text::{QueryEncoder, Tokenizer, Tokens},
 };
 
+/// Most documents in a batch: a batch holds one number for each of its documents and each term of
+/// the vocabulary, 31 MB for 30,522 terms, however short the documents are.
+const BATCH_DOCS: usize = 256;
+
 /// How texts become rows.
 #[derive(Clone, Copy, Debug)]
 pub struct EncodeConfig {
-    /// Tokens that are encoded at a time; a longer document is a batch of its own.
+    /// Tokens that are encoded at a time, in at most 256 documents; a longer document is a batch of
+    /// its own.
     pub batch_tokens: usize,
     /// The rule for each vector.
     pub prune: Prune,
@@ -150,7 +155,7 @@ fn next_batch(
 ) -> Option<Result<Vec<Read>>> {
     let mut batch = Vec::new();
     let mut sum = 0;
-    while sum < config.batch_tokens {
+    while sum < config.batch_tokens && batch.len() < BATCH_DOCS {
         let Some(text) = texts.next() else { break };
         let read = text.and_then(|text| {
             let tokens = tokenizer.tokens(&text.content(), max_tokens)?;

@@ -9,14 +9,15 @@ use super::{
     resume::{Journal, skip_finished},
 };
 use crate::{
+    device::{Compute, Precision},
     error::{Error, Result},
     formats::{
-        records::{Query, QueryBody, Records},
+        records::{Records, TextQuery},
         rejects::Rejects,
         vectors::{Form, Row, VectorMeta, Writer},
     },
     io::{Input, Output},
-    model::{Activation, ModelDirectory, SparseEncoder},
+    model::{ModelDirectory, Overrides, SparseEncoder},
     text::{QueryEncoder, QueryTable, Tokenizer},
 };
 
@@ -59,16 +60,17 @@ pub enum Model {
 }
 
 impl Model {
-    /// A model directory, for documents or for queries; `activation` and `max_tokens` go before
-    /// what its files say. An inference-free model's queries load no network.
+    /// A model directory, for documents or for queries; an inference-free model's queries load no
+    /// network.
     ///
     /// # Errors
     /// As the loaders of its parts; [`Error::Mismatch`] if tokenizer and network differ in vocabulary.
     pub fn load(
         folder: &Path,
         role: Role,
-        activation: Option<Activation>,
-        max_tokens: Option<usize>,
+        overrides: Overrides,
+        compute: Compute,
+        precision: Precision,
     ) -> Result<Model> {
         let directory = ModelDirectory::open(folder)?;
         let tokenizer = Tokenizer::load(&directory.encoder)?;
@@ -77,7 +79,7 @@ impl Model {
             let table = QueryTable::read(file, tokenizer.vocabulary())?;
             return Ok(Model::Table { encoder: QueryEncoder::new(tokenizer, &table)?, name });
         }
-        let encoder = SparseEncoder::load(&directory, activation, max_tokens)?;
+        let encoder = SparseEncoder::load(&directory, overrides, compute, precision)?;
         if tokenizer.vocabulary().len() > encoder.vocab_size {
             return Err(Error::Mismatch {
                 what: format!("vocabulary of {}", folder.display()),
@@ -188,7 +190,8 @@ impl Job<'_> {
         let meta = self.model.meta(self.role, &self.config);
         let keep_text = self.config.keep_text;
         let settings = format!("{meta:?}, shard {}, keep_text {keep_text}", self.shard);
-        let writer = Writer::new(Output::create(target)?, form, &meta, keep_text)?;
+        // fails before the long work if it cannot be written; leaves nothing
+        drop(Output::create(target)?);
         let mut journal = Journal::open(target, settings, meta, keep_text)?;
         let finished = journal.rows();
         let mut texts = in_shard(texts(self.role, inputs, rejects), self.shard);
@@ -211,7 +214,7 @@ impl Job<'_> {
             Ok(())
         })?;
         rejects.check(summary.rows + finished)?;
-        journal.finish(writer, last.hex())?;
+        journal.finish(target, form, last.hex())?;
         Ok((summary, finished))
     }
 
@@ -255,19 +258,12 @@ pub fn texts<'a>(
             Box::new(Records::documents(inputs, rejects).map(|document| Ok(document?.into())))
         }
         Role::Query => {
-            let queries = (1..).zip(Records::queries(inputs, rejects));
-            Box::new(queries.map(|(number, query)| query_text(number, query?)))
-        }
-    }
-}
-
-fn query_text(number: u64, query: Query) -> Result<Text> {
-    let id = query.id.unwrap_or_else(|| number.to_string());
-    match query.body {
-        QueryBody::Text(text) => Ok(Text { id, title: String::new(), text }),
-        QueryBody::Vector(_) | QueryBody::Tokens(_) => {
-            let reason = format!("query {number}: want a text to encode, got a vector");
-            Err(Error::format("queries", reason))
+            let queries = (1..).zip(Records::text_queries(inputs, rejects));
+            Box::new(queries.map(|(number, query): (u64, Result<TextQuery>)| {
+                let TextQuery { id, text } = query?;
+                let id = id.unwrap_or_else(|| number.to_string());
+                Ok(Text { id, title: String::new(), text })
+            }))
         }
     }
 }

@@ -4,6 +4,7 @@
 //! thousand rows, each put in place whole. A later run reads the input again from the beginning,
 //! checks that the documents behind the parts are the same, and encodes what is left. At the end all
 //! rows pass through one writer, so `OUT` has the bytes of an undisturbed run; then the folder goes.
+//! Everything unfinished is in the folder, `OUT` itself too, so that a kill leaves nothing elsewhere.
 
 use std::{
     fs,
@@ -67,10 +68,11 @@ impl Journal {
         meta: VectorMeta,
         keep_text: bool,
     ) -> Result<Journal> {
-        let mut name = output.as_os_str().to_owned();
+        // beside the file that will be replaced, not beside a link to it
+        let linked = fs::canonicalize(output).ok().filter(|_| output.is_symlink());
+        let mut name = linked.unwrap_or_else(|| output.to_path_buf()).into_os_string();
         name.push(".parts");
         let folder = PathBuf::from(name);
-        fs::create_dir_all(&folder).map_err(|source| Error::io(&folder, source))?;
         let mut journal =
             Journal { folder, settings, meta, keep_text, parts: Vec::new(), open: None };
         loop {
@@ -98,6 +100,10 @@ impl Journal {
         self.parts.last().map_or(0, |part| part.first + part.rows)
     }
 
+    fn create_folder(&self) -> Result<()> {
+        fs::create_dir_all(&self.folder).map_err(|source| Error::io(&self.folder, source))
+    }
+
     fn file(&self, extension: &str, part: usize) -> PathBuf {
         self.folder.join(format!("part-{part:06}.{extension}"))
     }
@@ -113,6 +119,7 @@ impl Journal {
     /// [`Error::Io`].
     pub fn push(&mut self, row: &Row, input_sha256: impl FnOnce() -> String) -> Result<()> {
         if self.open.is_none() {
+            self.create_folder()?;
             let output = Output::create(&self.file("arrow", self.parts.len()))?;
             let writer = Writer::new(output, Form::Arrow, &self.meta, self.keep_text)?;
             self.open = Some(Open { writer, rows: 0, since: Instant::now() });
@@ -140,17 +147,20 @@ impl Journal {
         Ok(())
     }
 
-    /// Hands all rows to the final writer, finishes it and removes the parts.
+    /// Writes all rows to `target`, puts it in place and removes the parts.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Format`] for a part that was damaged.
-    pub fn finish(mut self, mut output: Writer, input_sha256: String) -> Result<()> {
+    pub fn finish(mut self, target: &Path, form: Form, input_sha256: String) -> Result<()> {
         self.close(input_sha256)?;
+        self.create_folder()?;
+        let output = Output::create_from(&self.folder, target)?;
+        let mut writer = Writer::new(output, form, &self.meta, self.keep_text)?;
         for (part, manifest) in self.parts.iter().enumerate() {
             let (_, rows) = vectors::read(Input::open(&self.file("arrow", part))?, None)?;
             let mut count = 0;
             for row in rows {
-                output.write(&row?)?;
+                writer.write(&row?)?;
                 count += 1;
             }
             if count != manifest.rows {
@@ -158,7 +168,16 @@ impl Journal {
                 return Err(Error::format(self.file("arrow", part), reason));
             }
         }
-        output.finish()?;
+        writer.finish()?;
+        self.remove()
+    }
+
+    /// From the last part to the first, so that a kill leaves parts that follow one another.
+    fn remove(self) -> Result<()> {
+        for part in (0..self.parts.len()).rev() {
+            let file = self.file("json", part);
+            fs::remove_file(&file).map_err(|source| Error::io(&file, source))?;
+        }
         fs::remove_dir_all(&self.folder).map_err(|source| Error::io(&self.folder, source))
     }
 }

@@ -1,6 +1,14 @@
 //! Batches of columns out of Parquet files, Arrow files and Arrow streams.
+//!
+//! The crates that decode them panic on some damaged files, where lengths and offsets contradict each
+//! other; here, and only here, that is made an error.
 
-use std::collections::BTreeMap;
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    panic::{self, AssertUnwindSafe},
+    sync::Once,
+};
 
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchReader, cast::AsArray};
 use arrow_ipc::reader::{FileReader, StreamReader};
@@ -31,6 +39,11 @@ impl Table {
     /// [`Error::Io`]; [`Error::Format`] if it is damaged.
     pub fn open(input: Input) -> Result<Table> {
         let name = input.name().to_owned();
+        guarded(&name, || Table::decode(input)).unwrap_or_else(Err)
+    }
+
+    fn decode(input: Input) -> Result<Table> {
+        let name = input.name().to_owned();
         match input.content() {
             Content::Parquet => {
                 let fail = |error| parquet_error(&name, error);
@@ -54,12 +67,19 @@ impl Table {
         }
     }
 
-    fn of(name: String, reader: impl RecordBatchReader + Send + 'static) -> Table {
+    fn of(name: String, mut reader: impl RecordBatchReader + Send + 'static) -> Table {
         let schema = reader.schema();
         let metadata = schema.metadata().iter();
         let metadata = metadata.map(|(key, value)| (key.clone(), value.clone())).collect();
-        let file = name.clone();
-        let batches = reader.map(move |batch| batch.map_err(|error| arrow_error(&file, error)));
+        let (file, mut sound) = (name.clone(), true);
+        let batches = std::iter::from_fn(move || {
+            if !sound {
+                return None;
+            }
+            let batch = guarded(&file, || reader.next());
+            sound = batch.is_ok();
+            Some(batch.transpose()?.and_then(|batch| batch.map_err(|e| arrow_error(&file, e))))
+        });
         Table { name, schema, metadata, batches: Box::new(batches) }
     }
 
@@ -69,6 +89,31 @@ impl Table {
         let columns = columns.map(|field| format!("{} {}", field.name(), field.data_type()));
         columns.collect::<Vec<_>>().join(", ")
     }
+}
+
+/// What `decode` returns, or an error if it panics, which it then does without a word on stderr. What
+/// it worked on is not used again.
+fn guarded<T>(name: &str, decode: impl FnOnce() -> T) -> Result<T> {
+    thread_local! {
+        static DECODING: Cell<bool> = const { Cell::new(false) };
+    }
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !DECODING.get() {
+                before(info);
+            }
+        }));
+    });
+    DECODING.set(true);
+    let decoded = panic::catch_unwind(AssertUnwindSafe(decode));
+    DECODING.set(false);
+    decoded.map_err(|_| {
+        let reason =
+            "not readable as Parquet or Arrow (damaged): its lengths contradict each other";
+        Error::format(name, reason)
+    })
 }
 
 /// A string of any of Arrow's string types; none for a null or another type.

@@ -56,10 +56,19 @@ pub enum QueryBody {
     Tokens(Vec<(String, f32)>),
 }
 
+/// A query that is a text, and so can be encoded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TextQuery {
+    /// The id, if the line has one.
+    pub id: Option<String>,
+    /// What is asked.
+    pub text: String,
+}
+
 #[derive(Deserialize)]
 struct RawDocument {
-    #[serde(alias = "id")]
-    _id: Value,
+    _id: Option<Value>,
+    id: Option<Value>,
     title: Option<String>,
     text: Option<String>,
 }
@@ -71,9 +80,14 @@ struct RawDocument {
 pub fn parse_document(file: &str, line: &Line) -> Result<Document> {
     let wanted = r#"{"_id", "title", "text"}"#;
     let bad = |found: String| Error::line(file, line.number, wanted, found);
+    // a struct would take its fields from an array too
+    if !line.text.trim_ascii_start().starts_with('{') {
+        return Err(bad(format!("no object but `{}`", beginning(&line.text))));
+    }
     let raw: RawDocument =
         serde_json::from_str(&line.text).map_err(|error| bad(json_reason(&error, &line.text)))?;
-    let id = id_of(&raw._id).ok_or_else(|| bad(format!("an id that is {}", raw._id)))?;
+    let Some(id) = raw._id.or(raw.id) else { return Err(bad("no id".into())) };
+    let id = id_of(&id).ok_or_else(|| bad(format!("an id that is {id}")))?;
     let Some(text) = raw.text else { return Err(bad(format!("no text in `{id}`"))) };
     Ok(Document { id, title: raw.title.unwrap_or_default(), text })
 }
@@ -109,6 +123,16 @@ pub fn parse_query(file: &str, line: &Line) -> Result<Query> {
         _ => return Err(bad("none of them".into())),
     };
     Ok(Query { id, body })
+}
+
+fn parse_text_query(file: &str, line: &Line) -> Result<TextQuery> {
+    let query = parse_query(file, line)?;
+    match query.body {
+        QueryBody::Text(text) => Ok(TextQuery { id: query.id, text }),
+        QueryBody::Vector(_) | QueryBody::Tokens(_) => {
+            Err(Error::line(file, line.number, "a text to encode", "a vector"))
+        }
+    }
 }
 
 /// A string, or a whole number as its digits.
@@ -152,9 +176,17 @@ pub(super) fn tokens_of(vector: &Value) -> Result<Vec<(String, f32)>, String> {
 pub(super) fn json_reason(error: &serde_json::Error, text: &str) -> String {
     let message = error.to_string();
     let reason = message.split(" at line ").next().unwrap_or_default();
-    let shown: String = text.chars().take(60).collect();
-    let dots = if shown.len() < text.len() { "…" } else { "" };
-    format!("{reason} at column {} of `{shown}{dots}`", error.column())
+    format!("{reason} at column {} of `{}`", error.column(), beginning(text))
+}
+
+/// The first characters of a text, fit for a terminal.
+fn beginning(text: &str) -> String {
+    let mut chars = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    let mut shown: String = chars.by_ref().take(60).collect();
+    if chars.next().is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// The records of some inputs, one after the other: parsed, and refused as the rejects' policy says.
@@ -196,6 +228,16 @@ impl<'a> Records<'a, Query> {
     }
 }
 
+impl<'a> Records<'a, TextQuery> {
+    /// As [`Records::queries`], for an encoder: a query that is a vector is a bad record.
+    pub fn text_queries(inputs: Vec<Input>, rejects: &'a mut Rejects) -> Records<'a, TextQuery> {
+        let of_table =
+            |document: Document| TextQuery { id: Some(document.id), text: document.text };
+        let parse = parse_text_query as fn(&str, &Line) -> _;
+        Records { inputs: inputs.into_iter(), open: Open::None, parse, of_table, rejects }
+    }
+}
+
 impl<T: Send + 'static> Records<'_, T> {
     /// The next record or refusal of the open input, with the record as it stood.
     fn step(&mut self) -> Option<Result<Result<T, Refused>>> {
@@ -210,12 +252,12 @@ impl<T: Send + 'static> Records<'_, T> {
                     Ok(raw) => raw,
                     Err(error) => return Some(Err(error)),
                 };
-                if raw.length <= crate::io::MAX_LINE_BYTES && raw.bytes.trim_ascii().is_empty() {
-                    continue;
-                }
                 let record = raw.bytes.clone();
-                let line = lines.check(raw);
-                let parsed = line.and_then(|line| (self.parse)(lines.name(), &line));
+                let parsed = match lines.check(raw) {
+                    Ok(line) if line.text.trim_ascii().is_empty() => continue,
+                    Ok(line) => (self.parse)(lines.name(), &line),
+                    Err(error) => Err(error),
+                };
                 return Some(Ok(parsed.map_err(|error| (error, record))));
             },
         }
@@ -313,9 +355,14 @@ mod tests {
         document(r#"{"_id":12,"text":" x "}"#, Ok(("12", "x")));
         document(r#"{"_id":"a","title":null,"text":""}"#, Ok(("a", "")));
         let wanted = r#"f:7: want {"_id", "title", "text"}, got "#;
+        document(r#"{"id":7,"_id":"a","text":"x"}"#, Ok(("a", "x")));
+        document(r#"{"id":"b","text":"x"}"#, Ok(("b", "x")));
         document(r#"{"_id":"a"}"#, Err(&format!("{wanted}no text in `a`")));
         document(r#"{"_id":1.5,"text":""}"#, Err(&format!("{wanted}an id that is 1.5")));
         document(r#"{"_id":"","text":""}"#, Err(&format!("{wanted}an id that is \"\"")));
+        document(r#"{"text":""}"#, Err(&format!("{wanted}no id")));
+        document(r#"["a","t","x"]"#, Err(&format!(r#"{wanted}no object but `["a","t","x"]`"#)));
+        document("\0\0", Err(&format!("{wanted}no object but `\u{fffd}\u{fffd}`")));
         let torn = format!("{wanted}EOF while parsing a string at column 8 of `{{\"_id\":\"`");
         document(r#"{"_id":""#, Err(&torn));
     }

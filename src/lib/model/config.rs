@@ -41,6 +41,9 @@ pub struct Config {
     pub norm_epsilon: f32,
 }
 
+/// A sane bound, so that a wild number is an error and not a wild allocation.
+const MOST_LAYERS: usize = 1000;
+
 #[derive(Deserialize)]
 struct Raw {
     model_type: String,
@@ -102,9 +105,11 @@ impl Config {
             norm_epsilon: raw.layer_norm_eps.unwrap_or(1e-12),
         };
         let sizes = [config.vocab_size, config.hidden, config.heads, config.max_positions];
-        if sizes.contains(&0) || !config.hidden.is_multiple_of(config.heads) {
+        let sound = !sizes.contains(&0) && config.layers <= MOST_LAYERS;
+        if !sound || !config.hidden.is_multiple_of(config.heads) {
             return Err(bad(format!(
-                "want sizes above 0 and heads that divide the hidden size, got {config:?}"
+                "want sizes above 0, heads that divide the hidden size and at most {MOST_LAYERS} \
+                 layers, got {config:?}"
             )));
         }
         Ok(config)

@@ -1,7 +1,8 @@
 //! The document encoder: a masked-language model read off a directory, run to sparse vectors.
 //!
 //! `directory` knows what files mean, `checkpoint` what tensors are called, `cpu` the arithmetic on
-//! slices, `tensor` the same arithmetic with gradients. Nothing here knows of corpora, batches or outputs.
+//! slices, `tensor` the same arithmetic with gradients and on devices. Nothing here knows of corpora
+//! or outputs.
 
 mod checkpoint;
 mod config;
@@ -14,7 +15,7 @@ mod tensor;
 pub use checkpoint::{Checkpoint, Layer, Linear, Matrix, Norm, Weights};
 pub use config::{Architecture, Config};
 pub use directory::{Cutoff, ModelDirectory};
-pub use encoder::SparseEncoder;
+pub use encoder::{Overrides, SparseEncoder};
 pub use tensor::{Batch, TensorEncoder};
 
 pub use crate::ops::Activation;

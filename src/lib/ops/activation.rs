@@ -6,7 +6,10 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::graft::{Value, graft, on_slices, with_numbers};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    sparse::{SparseVector, TermId},
+};
 
 /// w = ln(1 + ln(1 + … relu(z))), `depth` logarithms deep, 1 to 4.
 ///
@@ -35,6 +38,19 @@ impl Activation {
     /// How many logarithms.
     pub fn depth(self) -> u8 {
         self.depth
+    }
+
+    /// The weights above zero of the largest logits of a document, terms ascending.
+    ///
+    /// # Errors
+    /// [`Error::Weight`] if a logit is not a number: it is refused, not dropped.
+    pub fn vector(self, logits: impl Iterator<Item = (TermId, f32)>) -> Result<SparseVector> {
+        let pairs = logits.filter(|&(_, logit)| logit > 0.0 || logit.is_nan());
+        SparseVector::new(
+            pairs.map(|(term, logit)| {
+                (term, if logit.is_nan() { logit } else { self.weight(logit) })
+            }),
+        )
     }
 
     /// The weight of a logit; 0 up to 0.

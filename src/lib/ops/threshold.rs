@@ -35,9 +35,9 @@ pub enum Kernel {
     StraightThrough,
 }
 
-/// y = w · 1[w > θ], with exact zeros.
+/// `y = w · 1[w > θ]`, with exact zeros.
 ///
-/// Backward: dy/dw = 1[w > θ]; dy/dθ = −(θ/ε) K((w − θ)/ε), summed over what shares a θ: the exact
+/// Backward: `dy/dw = 1[w > θ]`; dy/dθ = −(θ/ε) K((w − θ)/ε), summed over what shares a θ: the exact
 /// derivative of the mean of y when w is blurred by ε times noise of density K.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HardThreshold {

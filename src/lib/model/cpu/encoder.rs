@@ -58,14 +58,9 @@ impl CpuEncoder {
         let vector = |document: usize| {
             let logits = (0..).step_by(TILE).zip(&tiles).flat_map(|(from, tile)| {
                 let width = TILE.min(terms - from);
-                (from as u32..).zip(&tile[document * width..][..width])
+                (from as u32..).map(TermId).zip(tile[document * width..][..width].iter().copied())
             });
-            let pairs = logits.filter(|&(_, &logit)| logit > 0.0 || logit.is_nan());
-            SparseVector::new(pairs.map(|(term, &logit)| {
-                // NaN stays NaN, to be refused as a weight
-                let weight = if logit.is_nan() { logit } else { activation.weight(logit) };
-                (TermId(term), weight)
-            }))
+            activation.vector(logits)
         };
         (0..documents.len()).into_par_iter().map(vector).collect()
     }

@@ -1,0 +1,167 @@
+//! l0-index: sparse vectors in, one index file out.
+//!
+//!     l0-encode --model DIR corpus.jsonl | l0-index --model DIR -o corpus.l0x
+//!     l0-index stats corpus.l0x
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+use l0::{
+    Error, Result,
+    cli::{
+        self, Progress, RejectArgs, RunArgs,
+        values::{self, ReportForm},
+    },
+    index::{self, Index, Language, Metadata, Plan, TableSource, Weights},
+    io::Output,
+};
+
+/// Makes one index file of sparse vectors: Parquet, Arrow or JSON lines, from files or a pipe.
+///
+/// The file is complete: postings, document ids, tokenizer, query table, fingerprints, and the texts
+/// if the vectors were encoded with --keep-text. A query needs nothing else.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true, after_long_help = EXAMPLES)]
+struct Command {
+    #[command(subcommand)]
+    other: Option<Other>,
+    #[command(flatten)]
+    build: BuildArgs,
+}
+
+const EXAMPLES: &str = "Examples:
+  l0-encode --model DIR corpus.jsonl | l0-index --model DIR -o corpus.l0x
+  l0-index part-*.parquet --tokenizer DIR --query-weights idf.json -o corpus.l0x";
+
+#[derive(Args)]
+struct BuildArgs {
+    /// Vectors, in the order the documents shall have; none or - for standard input
+    vectors: Vec<PathBuf>,
+    /// The index file
+    #[arg(short, long, value_name = "INDEX")]
+    output: Option<PathBuf>,
+    /// Directory of the model: its tokenizer, and its query table if it has one
+    #[arg(long, value_name = "DIR", conflicts_with = "tokenizer")]
+    model: Option<PathBuf>,
+    /// Directory of the tokenizer, or its tokenizer.json
+    #[arg(long, value_name = "DIR")]
+    tokenizer: Option<PathBuf>,
+    /// A query table, or unit for weight 1 [default: the model's table, else unit]
+    #[arg(long, value_name = "FILE|unit")]
+    query_weights: Option<PathBuf>,
+    /// How weights are stored: u8 (one byte, a scale a term) or f32 (as they came)
+    #[arg(long, value_name = "u8|f32", default_value_t = Weights::U8)]
+    weights: Weights,
+    /// Order of the documents: as they came
+    #[arg(long, value_name = "given", default_value = "given", value_parser = ["given"])]
+    order: String,
+    /// Memory for postings and ids while building; what is more goes to a temporary file
+    #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = values::bytes)]
+    memory: u64,
+    #[command(flatten)]
+    rejects: RejectArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Subcommand)]
+enum Other {
+    /// Print counts and sizes
+    Stats {
+        /// The index file
+        index: PathBuf,
+        /// One JSON object instead of lines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check every byte: checksums, order, maxima, ids
+    Verify {
+        /// The index file
+        index: PathBuf,
+    },
+    /// Join indexes of one model, documents in the order of the arguments
+    Merge {
+        /// The index files
+        #[arg(required = true)]
+        indexes: Vec<PathBuf>,
+        /// The index file to write
+        #[arg(short, long, value_name = "INDEX")]
+        output: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let command: Command = cli::parse();
+    cli::exit("l0-index", run(command))
+}
+
+fn run(command: Command) -> Result<()> {
+    match command.other {
+        None => build(command.build),
+        Some(Other::Stats { index, json }) => {
+            let form = if json { ReportForm::Json } else { ReportForm::Lines };
+            let output = Output::create(Path::new("-"))?;
+            values::report(output, &Index::open(&index)?.stats()?, form)
+        }
+        Some(Other::Verify { index }) => Index::open(&index)?.verify(),
+        Some(Other::Merge { indexes, output }) => {
+            let mut output = Output::create(&output)?;
+            let indexes: Vec<Index> =
+                indexes.iter().map(|path| Index::open(path)).collect::<Result<_>>()?;
+            let name = output.name().to_owned();
+            index::merge(&indexes, &mut output, &name)?;
+            output.commit()
+        }
+    }
+}
+
+fn build(args: BuildArgs) -> Result<()> {
+    args.run.start_threads();
+    let Some(path) = &args.output else {
+        return Err(Error::Usage("want -o INDEX, the file to write".into()));
+    };
+    let mut output = Output::create(path)?;
+    if output.is_terminal() {
+        return Err(Error::Usage("will not write an index to a terminal; say -o FILE".into()));
+    }
+    let language = language(&args)?;
+    let mut rejects = args.rejects.open()?;
+    let inputs = cli::inputs(&args.vectors)?;
+    let sources = inputs.iter().map(|input| input.consumed()).collect();
+    let mut progress = Progress::new("l0-index", "docs", sources, &args.run);
+    let plan = Plan { language: &language, weights: args.weights, memory: args.memory };
+    let built = index::build(inputs, &plan, &mut rejects, |more| progress.add(more), &mut output);
+    let (_, seconds) = progress.finish();
+    let built = built.and_then(|built| {
+        rejects.check(u64::from(built.docs))?;
+        output.commit()?;
+        Ok(built)
+    });
+    let refused = rejects.count();
+    rejects.finish()?; // also when all else failed: it says why
+    args.run.say("l0-index", &told(&built?, refused, seconds));
+    Ok(())
+}
+
+fn told(built: &Metadata, refused: u64, seconds: f64) -> String {
+    let (docs, postings, time) = (built.docs, built.postings, cli::clock(seconds));
+    let refused = if refused > 0 { format!("; {refused} refused") } else { String::new() };
+    format!("{docs} documents, {postings} postings in {time}{refused}")
+}
+
+fn language(args: &BuildArgs) -> Result<Language> {
+    let (folder, own) = match (&args.model, &args.tokenizer) {
+        (Some(model), _) => (model, TableSource::Model),
+        (None, Some(tokenizer)) => (tokenizer, TableSource::Unit),
+        _ => return Err(Error::Usage("want --model DIR or --tokenizer DIR".into())),
+    };
+    let table = match args.query_weights.as_deref() {
+        None => own,
+        Some(unit) if unit == Path::new("unit") => TableSource::Unit,
+        Some(file) => TableSource::File(file),
+    };
+    Language::load(folder, table)
+}

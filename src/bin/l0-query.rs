@@ -1,0 +1,134 @@
+//! l0-query: queries in, hits out.
+//!
+//!     l0-query corpus.l0x                                  a prompt
+//!     l0-query corpus.l0x queries.jsonl -k 1000 -o corpus.run
+
+use std::{
+    io::{IsTerminal, stdin, stdout},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use l0::{
+    Error, Result,
+    cli::{
+        self, RunArgs, prompt,
+        values::{self, ReportForm},
+    },
+    index::Index,
+    io::{Input, Output},
+    search::{AnswerConfig, AnswerForm, Detail, Engine, Method, Questions, SearchConfig},
+};
+
+/// Answers queries from index files: a file of them, a pipe, or a prompt on a terminal.
+///
+/// A line is plain text, qid TAB text, {"_id","text"}, {"_id","indices","values"} or
+/// {"_id","vector":{token: weight}}; vectors may also come as Parquet or Arrow. One answer a line, in
+/// the order of the lines; a line that is no query is answered by an error record in its place.
+#[derive(Parser)]
+#[command(version, after_long_help = EXAMPLES)]
+struct Args {
+    /// The index file, unless --index names it; then the queries: a file, or - or none for stdin
+    #[arg(value_names = ["INDEX", "QUERIES"], num_args = 0..=2)]
+    paths: Vec<PathBuf>,
+    /// An index file; several are answered from as if they were one
+    #[arg(long, value_name = "INDEX")]
+    index: Vec<PathBuf>,
+    /// Hits a query
+    #[arg(short, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    k: u32,
+    /// Where the answers go
+    #[arg(short, long, value_name = "OUT", default_value = "-")]
+    output: PathBuf,
+    /// text, trec or jsonl [default: by the extension, else text on a terminal, else jsonl]
+    #[arg(long, value_name = "FORM")]
+    format: Option<AnswerForm>,
+    /// exact, maxscore (skips what cannot win, whatever the query) or exhaustive (scores all); the
+    /// hits are the same
+    #[arg(long, value_name = "METHOD", default_value_t = Method::Exact)]
+    method: Method,
+    /// Show the terms that made each score
+    #[arg(long)]
+    explain: bool,
+    /// Print recall against --method exhaustive instead of answers
+    #[arg(long, conflicts_with = "bench")]
+    check_exact: bool,
+    /// Print p50 p90 p95 p99, mean and queries/s instead of answers
+    #[arg(long)]
+    bench: bool,
+    /// Last column of a TREC run
+    #[arg(long, value_name = "TAG", default_value = "l0")]
+    run_name: String,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+const EXAMPLES: &str = "Examples:
+  l0-query corpus.l0x queries.jsonl -k 1000 -o corpus.run
+  echo 'how do bees find flowers' | l0-query corpus.l0x --explain | jq .hits";
+
+fn main() -> ExitCode {
+    let args: Args = cli::parse();
+    cli::exit("l0-query", run(args))
+}
+
+fn run(args: Args) -> Result<()> {
+    args.run.start_threads();
+    let form = values::answer_form(&args.output, args.format)?;
+    let (indexes, queries) = paths(&args)?;
+    let indexes = indexes.iter().map(|path| Index::open(path)).collect::<Result<_>>()?;
+    let detail = if args.explain { Detail::Terms } else { Detail::Hit };
+    let config = SearchConfig { k: args.k as usize, method: args.method, detail };
+    let engine = Engine::new(indexes, config)?;
+    let columns = values::columns();
+    let answers = AnswerConfig { form, tag: args.run_name.clone(), columns };
+    let reports = args.bench || args.check_exact;
+    let to_stdout = args.output == Path::new("-");
+    let terminal = stdin().is_terminal() && stdout().is_terminal();
+    if queries.is_none() && to_stdout && terminal && !reports {
+        return prompt::converse(&engine, &answers);
+    }
+    let mut output = Output::create(&args.output)?;
+    let input = Input::open(queries.unwrap_or(Path::new("-")))?;
+    let questions = Questions::open(input, &engine.indexes()[0])?;
+    if reports {
+        let queries = questions.map(|question| question?.parse()).collect::<Result<Vec<_>>>()?;
+        let json = args.format == Some(AnswerForm::JsonLines);
+        let report = if json { ReportForm::Json } else { ReportForm::Lines };
+        return match args.bench {
+            true => values::report(output, &engine.bench(&queries)?, report),
+            false => values::report(output, &engine.check_exact(&queries)?, report),
+        };
+    }
+    let count = engine.reply_all(questions, &answers, &mut output, |number, error| {
+        if form == AnswerForm::Trec {
+            args.run.say("l0-query", &format!("query {number} has no hits: {error}"));
+        }
+    })?;
+    output.commit()?;
+    if count.queries > 0 && count.errors == count.queries {
+        return Err(Error::format(
+            "queries",
+            format!("none of {} could be answered", count.queries),
+        ));
+    }
+    Ok(())
+}
+
+/// The indexes and the queries: with --index every path is one of queries.
+fn paths(args: &Args) -> Result<(Vec<&Path>, Option<&Path>)> {
+    let mut paths = args.paths.iter().map(PathBuf::as_path);
+    let mut indexes: Vec<&Path> = args.index.iter().map(PathBuf::as_path).collect();
+    if indexes.is_empty() {
+        indexes.extend(paths.next());
+    }
+    let queries = paths.next();
+    match (indexes.is_empty(), paths.next()) {
+        (true, _) => Err(Error::Usage("want an INDEX".into())),
+        (_, Some(more)) => {
+            Err(Error::Usage(format!("want one file of queries, got also {}", more.display())))
+        }
+        _ => Ok((indexes, queries)),
+    }
+}

@@ -1,0 +1,170 @@
+//! Inputs to an index: reads rows of vectors, compares what they say of themselves, builds.
+
+use std::{path::Path, sync::Arc};
+
+use super::{
+    builder::{Artefacts, BuildConfig, Builder},
+    metadata::{Encoding, Metadata, told},
+    quantize::Weights,
+    texts::StoredText,
+};
+use crate::{
+    error::{Error, Result},
+    formats::{
+        rejects::Rejects,
+        vectors::{self, Lookup, Row, VectorMeta},
+    },
+    io::{Input, Output},
+    text::{QueryTable, Tokenizer},
+};
+
+/// What turns a query's text into terms and weights; it goes into the index.
+pub struct Language {
+    /// The tokenizer of the model that made the vectors.
+    pub tokenizer: Tokenizer,
+    /// A weight for every term.
+    pub table: QueryTable,
+    /// Where the weights came from, for people.
+    pub table_source: String,
+}
+
+/// Where query weights come from.
+#[derive(Clone, Copy, Debug)]
+pub enum TableSource<'a> {
+    /// The model's own table if its directory has one, else weight 1.
+    Model,
+    /// Weight 1 for every term.
+    Unit,
+    /// A file.
+    File(&'a Path),
+}
+
+impl Language {
+    /// The tokenizer of a directory (or a `tokenizer.json`), with a query table.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::load`], [`QueryTable::of_model`] and [`QueryTable::read`].
+    pub fn load(folder: &Path, source: TableSource) -> Result<Language> {
+        let tokenizer = Tokenizer::load(folder)?;
+        let vocabulary = tokenizer.vocabulary();
+        let (table, named) = match source {
+            TableSource::Unit => (None, folder),
+            TableSource::Model => (QueryTable::of_model(folder, vocabulary)?, folder),
+            TableSource::File(file) => (Some(QueryTable::read(file, vocabulary)?), file),
+        };
+        let table_source = table.as_ref().map_or("unit".into(), |_| named.display().to_string());
+        let table = table.unwrap_or_else(|| QueryTable::unit(vocabulary.len()));
+        Ok(Language { tokenizer, table, table_source })
+    }
+}
+
+/// How an index is built from inputs.
+pub struct Plan<'a> {
+    /// The query side.
+    pub language: &'a Language,
+    /// How weights are stored.
+    pub weights: Weights,
+    /// Bytes of memory for postings and document ids.
+    pub memory: u64,
+}
+
+/// Rows between two calls of `progress`.
+const PROGRESS_ROWS: u64 = 256;
+
+/// Builds one index from all rows of all inputs, in their order; `progress` hears how many more rows
+/// were read. The output is not committed.
+///
+/// # Errors
+/// [`Error::Mismatch`] for vectors of another vocabulary, or of another encoding than those before;
+/// what [`vectors::read`], [`Builder::add`] and [`Rejects::take`] say.
+pub fn build(
+    inputs: Vec<Input>,
+    plan: &Plan,
+    rejects: &mut Rejects,
+    mut progress: impl FnMut(u64),
+    output: &mut Output,
+) -> Result<Metadata> {
+    let language = plan.language;
+    let vocabulary = Arc::new(language.tokenizer.vocabulary().clone());
+    let mut builder = Builder::new(BuildConfig {
+        vocabulary_size: vocabulary.len(),
+        weights: plan.weights,
+        memory: plan.memory,
+    });
+    let mut encoding: Option<Encoding> = None;
+    let (mut seen, mut told_of) = (0u64, 0);
+    for input in inputs {
+        let name = input.name().to_owned();
+        builder.begin_part(&name);
+        let words = Arc::clone(&vocabulary);
+        let lookup: Lookup = Box::new(move |token| words.id(token));
+        let (meta, rows) = vectors::read(input, Some(lookup))?;
+        if let Some(meta) = meta {
+            check_meta(&name, &meta, vocabulary.fingerprint(), &mut encoding)?;
+        }
+        for row in rows {
+            add(&mut builder, row, rejects)?;
+            seen += 1;
+            if seen - told_of == PROGRESS_ROWS {
+                progress(seen - told_of);
+                told_of = seen;
+            }
+        }
+    }
+    progress(seen - told_of);
+    let artefacts = Artefacts {
+        vocabulary: vocabulary.fingerprint().to_owned(),
+        encoding,
+        tokenizer: language.tokenizer.to_json().to_vec(),
+        query_weights: language.table.weights().to_vec(),
+        query_source: language.table_source.clone(),
+    };
+    let name = output.name().to_owned();
+    builder.finish(&artefacts, output, &name)
+}
+
+/// Adds a row; what cannot be used goes to the rejects.
+fn add(builder: &mut Builder, row: Result<Row>, rejects: &mut Rejects) -> Result<()> {
+    let row = match row {
+        Ok(row) => row,
+        Err(error) => {
+            builder.skip_row();
+            return rejects.take(error, b"");
+        }
+    };
+    let Row { id, vector, title, text, .. } = row;
+    let stored = (title.is_some() || text.is_some())
+        .then(|| StoredText { title: title.unwrap_or_default(), text: text.unwrap_or_default() });
+    match builder.add(&id, &vector, stored.as_ref()) {
+        Err(error) => rejects.take(error, id.as_bytes()),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Compares an input with the tokenizer, and with the inputs before it.
+fn check_meta(
+    file: &str,
+    meta: &VectorMeta,
+    vocabulary: &str,
+    known: &mut Option<Encoding>,
+) -> Result<()> {
+    if meta.vocabulary_sha256 != vocabulary {
+        return Err(Error::Mismatch {
+            what: format!("{file}: vocabulary fingerprint"),
+            expected: format!("{vocabulary}, the tokenizer's"),
+            got: meta.vocabulary_sha256.clone(),
+            remedy: "give the tokenizer of the model that made the vectors".into(),
+        });
+    }
+    let encoding = Some(Encoding::from(meta));
+    if known.is_some() && *known != encoding {
+        return Err(Error::Mismatch {
+            what: format!("{file}: encoding"),
+            expected: format!("{}, as before", told(known)),
+            got: told(&encoding),
+            remedy: "index vectors of one encoding; scores of several do not compare".into(),
+        });
+    }
+    *known = encoding;
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! Rows to an index: documents are numbered as they come, from any number of parts.
+
+use std::io::Write;
+
+use super::{
+    docnos::Docnos,
+    layout::{FileWriter, Section},
+    metadata::{Encoding, Metadata},
+    postings::{DocId, ListWriter},
+    quantize::{Impacts, Weights},
+    runs::{Posting, Runs},
+    texts::{StoredText, TextWriter},
+};
+use crate::{
+    error::{Error, Result},
+    sparse::{SparseVector, TermId},
+};
+
+/// How an index is built.
+#[derive(Clone, Copy, Debug)]
+pub struct BuildConfig {
+    /// Number of terms; every vector's terms lie below.
+    pub vocabulary_size: usize,
+    /// How weights are stored.
+    pub weights: Weights,
+    /// Bytes of memory for postings and document ids; what is more goes to a scratch file.
+    pub memory: u64,
+}
+
+/// What an index carries besides the vectors, so that a query needs no other file.
+#[derive(Clone, Debug)]
+pub struct Artefacts {
+    /// Fingerprint of the vocabulary.
+    pub vocabulary: String,
+    /// What made the vectors, if it is known.
+    pub encoding: Option<Encoding>,
+    /// The tokenizer, as JSON.
+    pub tokenizer: Vec<u8>,
+    /// A query weight a term, `[V]`.
+    pub query_weights: Vec<f32>,
+    /// Where the query weights came from, for people.
+    pub query_source: String,
+}
+
+/// A part of the input, so that an error can name the row.
+#[derive(Debug)]
+struct Part {
+    name: String,
+    first: u32,
+    /// How many documents there were when each row was refused.
+    refused: Vec<u32>,
+}
+
+/// Gathers rows, then writes the index.
+#[derive(Debug)]
+pub struct Builder {
+    config: BuildConfig,
+    parts: Vec<Part>,
+    docnos: Docnos,
+    texts: TextWriter,
+    postings: Runs,
+    maxima: Vec<f32>,
+}
+
+impl Builder {
+    /// Without documents.
+    pub fn new(config: BuildConfig) -> Builder {
+        Builder {
+            config,
+            parts: vec![Part { name: "input".into(), first: 0, refused: Vec::new() }],
+            docnos: Docnos::new(),
+            texts: TextWriter::default(),
+            postings: Runs::default(),
+            maxima: vec![0.0; config.vocabulary_size],
+        }
+    }
+
+    /// Rows from now on come from `name`, whose first row is row 1.
+    pub fn begin_part(&mut self, name: &str) {
+        let first = self.docs();
+        self.parts.push(Part { name: name.to_owned(), first, refused: Vec::new() });
+    }
+
+    /// Documents so far.
+    pub fn docs(&self) -> u32 {
+        self.docnos.len() as u32 // `add` keeps the count below u32::MAX
+    }
+
+    /// A row was refused before it came here; it counts in the row numbers.
+    pub fn skip_row(&mut self) {
+        let docs = self.docs();
+        if let Some(part) = self.parts.last_mut() {
+            part.refused.push(docs);
+        }
+    }
+
+    /// Adds a document, the last in the order of the index.
+    ///
+    /// # Errors
+    /// [`Error::Line`] for an id that came before, [`Error::Mismatch`] for a term outside the
+    /// vocabulary, [`Error::Format`] past 4,294,967,294 documents, [`Error::Io`] if the scratch file
+    /// cannot be written. After an [`Error::Line`] the builder is as if the row had not been.
+    pub fn add(
+        &mut self,
+        id: &str,
+        vector: &SparseVector,
+        text: Option<&StoredText>,
+    ) -> Result<()> {
+        let size = self.config.vocabulary_size;
+        if let Some(term) = vector.terms().last().filter(|term| term.index() >= size) {
+            return Err(Error::Mismatch {
+                what: format!("terms of document `{id}`"),
+                expected: format!("term numbers below {size}"),
+                got: term.0.to_string(),
+                remedy: "give the tokenizer of the model that made the vectors".into(),
+            });
+        }
+        let doc = DocId(self.docs());
+        if doc.0 >= u32::MAX - 1 {
+            let reason =
+                format!("an index holds at most {} documents; build several", u32::MAX - 1);
+            return Err(Error::format("input", reason));
+        }
+        if let Err(earlier) = self.docnos.insert(id) {
+            let (part, row) = self.place(doc);
+            let (first, first_row) = self.place(earlier);
+            let error = Error::line(
+                part,
+                row,
+                "a document id that is new",
+                format!("`{id}`, which {first}:{first_row} has"),
+            );
+            self.skip_row();
+            return Err(error);
+        }
+        self.texts.push(text)?;
+        let memory = usize::try_from(self.config.memory).unwrap_or(usize::MAX);
+        let left = memory.saturating_sub(self.docnos.memory());
+        for (term, weight) in vector.iter() {
+            let max = &mut self.maxima[term.index()];
+            *max = max.max(weight);
+            self.postings.push(Posting { term, doc, weight }, left)?;
+        }
+        Ok(())
+    }
+
+    /// The part and the row number that `doc` has, or would have if it came next.
+    fn place(&self, doc: DocId) -> (&str, u64) {
+        let behind = self.parts.partition_point(|part| part.first <= doc.0);
+        let part = &self.parts[behind - 1];
+        let refused = part.refused.iter().filter(|&&docs| docs <= doc.0).count();
+        (&part.name, u64::from(doc.0 - part.first) + 1 + refused as u64)
+    }
+
+    /// Writes the index; `name` is the output's, for messages.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Format`] for a posting list above 4 GiB.
+    pub fn finish(
+        self,
+        artefacts: &Artefacts,
+        output: &mut dyn Write,
+        name: &str,
+    ) -> Result<Metadata> {
+        let memory = usize::try_from(self.config.memory).unwrap_or(usize::MAX);
+        let mut lists = self.postings.into_lists(memory);
+        let contents = Contents {
+            weights: self.config.weights,
+            docnos: self.docnos,
+            texts: self.texts,
+            maxima: self.maxima,
+        };
+        write(contents, artefacts, output, name, |term, each| lists.each(term, each))
+    }
+}
+
+/// What becomes an index, but for the postings.
+pub(super) struct Contents {
+    pub(super) weights: Weights,
+    pub(super) docnos: Docnos,
+    pub(super) texts: TextWriter,
+    /// The largest weight of each term, 0 for a term without postings.
+    pub(super) maxima: Vec<f32>,
+}
+
+/// Takes the postings of a list one by one.
+pub(super) type Each<'a> = &'a mut dyn FnMut(DocId, f32) -> Result<()>;
+
+/// Writes all sections; `postings` hands over those of a term, and is asked in ascending order.
+pub(super) fn write(
+    contents: Contents,
+    artefacts: &Artefacts,
+    output: &mut dyn Write,
+    name: &str,
+    mut postings: impl FnMut(TermId, Each) -> Result<()>,
+) -> Result<Metadata> {
+    let mut metadata = Metadata {
+        vocabulary: artefacts.vocabulary.clone(),
+        encoding: artefacts.encoding.clone(),
+        query_weights: artefacts.query_source.clone(),
+        weights: contents.weights,
+        docs: contents.docnos.len() as u32,
+        vocabulary_size: contents.maxima.len(),
+        postings: 0,
+    };
+    let mut file = FileWriter::new(output, name)?;
+    file.section(Section::Tokenizer, &artefacts.tokenizer)?;
+    let table: Vec<u8> = artefacts.query_weights.iter().flat_map(|w| w.to_le_bytes()).collect();
+    file.section(Section::QueryTable, &table)?;
+    contents.texts.write(&mut file)?;
+    let (offsets, docnos) = contents.docnos.into_sections();
+    file.section(Section::Docnos, &docnos)?;
+    file.section(Section::DocnoOffsets, &offsets)?;
+
+    let mut terms = Vec::new();
+    let mut list = ListWriter::default();
+    let mut section = file.begin(Section::Postings);
+    for (term, &max) in (0..).map(TermId).zip(&contents.maxima) {
+        let impacts = Impacts::fit(contents.weights, max);
+        postings(term, &mut |doc, weight| list.push(doc, weight, impacts))?;
+        let list = list.finish()?;
+        terms.extend(section.length().to_le_bytes());
+        terms.extend(list.count.to_le_bytes());
+        terms.extend(list.max.to_le_bytes());
+        terms.extend(scale(impacts).to_le_bytes());
+        section.write(&list.table)?;
+        section.write(&list.blob)?;
+        metadata.postings += u64::from(list.count);
+    }
+    section.end()?;
+    file.section(Section::Terms, &terms)?;
+    let json = serde_json::to_vec(&metadata).expect("metadata are plain values");
+    file.section(Section::Metadata, &json)?;
+    file.finish()?;
+    Ok(metadata)
+}
+
+fn scale(impacts: Impacts) -> f32 {
+    match impacts {
+        Impacts::Exact => 1.0,
+        Impacts::Linear8(scale) => scale,
+    }
+}

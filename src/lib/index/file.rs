@@ -1,0 +1,217 @@
+//! The `.l0x` file: one complete index, mapped into memory, never read as a whole.
+//!
+//! # Bytes, format version 1
+//!
+//! All numbers are little-endian. A reader needs no more than this page.
+//!
+//! | part | bytes |
+//! |---|---|
+//! | header | magic `89 4C 30 58 0D 0A 1A 0A`, format version u32, 52 zero bytes: 64 in all |
+//! | sections | each at a multiple of 64, filled up with zeros to the next; in the order below |
+//! | table | a row a section: kind u32, CRC-32 u32, start u64, length u64 |
+//! | trailer | length of the file u64, rows in the table u32, CRC-32 u32, the magic again |
+//!
+//! A section's length does not count the zeros that fill it up, its CRC-32 (IEEE, as gzip) does. The
+//! CRC-32 of the trailer is that of header, table and the trailer's first 12 bytes. Sections that a
+//! reader does not know are passed over.
+//!
+//! | kind | section | bytes |
+//! |---|---|---|
+//! | 1 | tokenizer | Hugging Face `tokenizer.json` |
+//! | 2 | query table | a query weight a term, f32 `[V]` |
+//! | 3 | texts | may be missing. zstd frames of 16 documents each: title (length u32, UTF-8), text (alike) |
+//! | 4 | text offsets | with 3: where each frame starts, and the end, u64 `[⌈N/16⌉ + 1]` |
+//! | 5 | document ids | UTF-8, back to back, in the order of documents |
+//! | 6 | document id offsets | where each id starts, and the end, u64 `[N + 1]` |
+//! | 7 | postings | the lists of all terms back to back, terms ascending |
+//! | 8 | terms | `[V]` rows of 20 bytes: start of the list u64, postings u32, largest weight f32, scale f32 |
+//! | 9 | metadata | JSON, [`Metadata`] |
+//!
+//! A list of `n` postings is a table of ⌈n/128⌉ rows (last document u32, end of the block in the blob
+//! u32, largest weight f32) and a blob of as many blocks. A block holds 128 postings, the last of a
+//! list the rest: bits a gap `b` u8; the gaps, `b` bits each, packed from the lowest bit of the first
+//! byte, ⌈128·b/8⌉ bytes; the impacts. The gap of a document is its number less that of the document
+//! before in the list less 1; for the first document of a list, its number. Impacts are f32 weights,
+//! or with `"weights": "u8"` bytes 1..=255: weight = scale · impact, computed in f32.
+
+use std::path::Path;
+
+use memmap2::Mmap;
+
+use super::{
+    layout::{Frame, Section, u32_at, u64_at},
+    metadata::Metadata,
+    postings::{DocId, PostingList},
+    quantize::{Impacts, Weights},
+    texts::{self, StoredText},
+};
+use crate::{
+    error::{Error, Result},
+    io,
+    sparse::TermId,
+};
+
+pub(super) const TERM_ROW: usize = 20;
+
+/// An index, open for search.
+#[derive(Debug)]
+pub struct Index {
+    name: String,
+    map: Mmap,
+    pub(super) frame: Frame,
+    metadata: Metadata,
+}
+
+impl Index {
+    /// Maps a file and checks its frame: magic, version, lengths, the checksums of header and
+    /// metadata. What stands in the sections is believed; [`Index::verify`] does not.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Format`] for a file that is no index or a damaged one,
+    /// [`Error::Mismatch`] for one of a newer format version.
+    pub fn open(path: &Path) -> Result<Index> {
+        let map = io::map(path)?;
+        let name = path.display().to_string();
+        let frame = Frame::read(&map, &name)?;
+        frame.check(&map, Section::Metadata, &name)?;
+        let json = &map[frame.range(Section::Metadata)];
+        let metadata: Metadata = serde_json::from_slice(json)
+            .map_err(|error| Error::format(&name, format!("section `metadata`: {error}")))?;
+        let index = Index { name, map, frame, metadata };
+        index.check_lengths()?;
+        Ok(index)
+    }
+
+    fn check_lengths(&self) -> Result<()> {
+        let docs = self.len();
+        let terms = self.metadata.vocabulary_size;
+        let wanted = [
+            (Section::QueryTable, terms.checked_mul(4)),
+            (Section::Terms, terms.checked_mul(TERM_ROW)),
+            (Section::DocnoOffsets, Some(8 * (docs + 1))),
+            (Section::TextOffsets, Some(8 * (texts::blocks(docs) + 1))),
+        ];
+        for (section, wanted) in wanted {
+            let got = self.section(section).len();
+            let missing = section == Section::TextOffsets && got == 0;
+            if wanted != Some(got) && !missing {
+                return Err(self.damaged(section, "its length does not fit the metadata"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The path it was opened by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it is made of.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Number of documents.
+    pub fn len(&self) -> usize {
+        self.metadata.docs as usize
+    }
+
+    /// Whether it has no documents.
+    pub fn is_empty(&self) -> bool {
+        self.metadata.docs == 0
+    }
+
+    /// The tokenizer, as JSON.
+    pub fn tokenizer(&self) -> &[u8] {
+        self.section(Section::Tokenizer)
+    }
+
+    /// The query weights, `[V]`.
+    pub fn query_weights(&self) -> Vec<f32> {
+        let rows = self.section(Section::QueryTable).as_chunks().0;
+        rows.iter().map(|&row| f32::from_le_bytes(row)).collect()
+    }
+
+    /// The id that the user gave a document.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if the ids are damaged or the index has no such document.
+    pub fn docno(&self, doc: DocId) -> Result<&str> {
+        let read = || {
+            let at = 8 * doc.index();
+            let row = self.section(Section::DocnoOffsets).get(at..at + 16)?;
+            let start = usize::try_from(u64_at(row, 0)).ok()?;
+            let end = usize::try_from(u64_at(row, 8)).ok()?;
+            std::str::from_utf8(self.section(Section::Docnos).get(start..end)?).ok()
+        };
+        read()
+            .ok_or_else(|| self.damaged(Section::Docnos, &format!("no id for document {}", doc.0)))
+    }
+
+    /// Title and text of a document, if the index keeps them.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if the texts are damaged.
+    pub fn text(&self, doc: DocId) -> Result<Option<StoredText>> {
+        let offsets = self.section(Section::TextOffsets);
+        if offsets.is_empty() {
+            return Ok(None);
+        }
+        let stored = texts::read(self.section(Section::Texts), offsets, doc.index());
+        stored
+            .map(Some)
+            .ok_or_else(|| self.damaged(Section::Texts, &format!("no text for document {}", doc.0)))
+    }
+
+    /// The postings of a term; an empty list for one outside the vocabulary.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if the table of terms is damaged.
+    pub fn list(&self, term: TermId) -> Result<PostingList<'_>> {
+        let rows = self.section(Section::Terms);
+        let Some(row) = rows.get(term.index() * TERM_ROW..(term.index() + 1) * TERM_ROW) else {
+            return Ok(PostingList::EMPTY);
+        };
+        let read = || {
+            let postings = self.section(Section::Postings);
+            let start = usize::try_from(u64_at(row, 0)).ok()?;
+            let end = match rows.get((term.index() + 1) * TERM_ROW..) {
+                Some(next) if !next.is_empty() => usize::try_from(u64_at(next, 0)).ok()?,
+                _ => postings.len(),
+            };
+            let count = u32_at(row, 8);
+            let (max, scale) = (f32_at(row, 12), f32_at(row, 16));
+            let impacts = match self.metadata.weights {
+                Weights::F32 => Impacts::Exact,
+                Weights::U8 => Impacts::Linear8(scale),
+            };
+            PostingList::new(postings.get(start..end)?, count, impacts, max, self.metadata.docs)
+        };
+        read().ok_or_else(|| self.damaged(Section::Terms, &format!("term {} has no list", term.0)))
+    }
+
+    /// The bytes of a section, none for one that is missing.
+    pub(super) fn section(&self, section: Section) -> &[u8] {
+        &self.map[self.frame.range(section)]
+    }
+
+    /// All bytes of the file.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    /// The error for a section that does not hold what it should.
+    pub(super) fn damaged(&self, section: Section, reason: &str) -> Error {
+        Error::format(&self.name, format!("section `{}` is damaged: {reason}", section.name()))
+    }
+
+    /// The error for a list whose blocks are no blocks.
+    pub fn damaged_list(&self, term: TermId) -> Error {
+        let reason = format!("the blocks of term {} cannot be read", term.0);
+        self.damaged(Section::Postings, &reason)
+    }
+}
+
+fn f32_at(bytes: &[u8], at: usize) -> f32 {
+    f32::from_bits(u32_at(bytes, at))
+}

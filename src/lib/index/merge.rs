@@ -1,0 +1,127 @@
+//! Several indexes to one.
+
+use std::io::Write;
+
+use super::{
+    builder::{self, Artefacts, Contents},
+    docnos::Docnos,
+    file::Index,
+    layout::Section,
+    metadata::Metadata,
+    postings::DocId,
+    texts::{self, StoredText, TextWriter},
+};
+use crate::{
+    error::{Error, Result},
+    sparse::TermId,
+};
+
+/// Writes the documents of all `indexes`, in the order of the arguments, as one index with the
+/// tokenizer and the query table of the first.
+///
+/// With f32 weights the bytes are those of an index built from all rows at once. With u8 each stored
+/// weight is rounded once more if its term's largest weight differs between the indexes.
+///
+/// # Errors
+/// [`Error::Mismatch`] for indexes of different vocabularies, encodings, query tables or weights;
+/// [`Error::Format`] for a document id that two of them have, and for a damaged index; [`Error::Io`].
+pub fn merge(indexes: &[Index], output: &mut dyn Write, name: &str) -> Result<Metadata> {
+    let Some(first) = indexes.first() else {
+        return Err(Error::Usage("want at least one index to merge".into()));
+    };
+    for other in &indexes[1..] {
+        first.check_language(other)?;
+        check_weights(first, other)?;
+    }
+    let metadata = first.metadata();
+    let artefacts = Artefacts {
+        vocabulary: metadata.vocabulary.clone(),
+        encoding: metadata.encoding.clone(),
+        tokenizer: first.tokenizer().to_vec(),
+        query_weights: first.query_weights(),
+        query_source: metadata.query_weights.clone(),
+    };
+    let mut docnos = Docnos::new();
+    let mut texts = TextWriter::default();
+    let mut offsets = Vec::with_capacity(indexes.len());
+    for index in indexes {
+        offsets.push(docnos.len() as u32);
+        let docs = docnos.len() as u64 + index.len() as u64;
+        if docs >= u64::from(u32::MAX) {
+            let reason = format!("want fewer than {} documents, got {docs}", u32::MAX);
+            return Err(Error::format(index.name(), reason));
+        }
+        add_docnos(&mut docnos, index, indexes, &offsets)?;
+        add_texts(&mut texts, index)?;
+    }
+    let terms = (0..).map(TermId).take(metadata.vocabulary_size);
+    let max = |term| {
+        let largest = |index: &Index| index.list(term).map(|list| list.max());
+        indexes.iter().map(largest).try_fold(0.0, |max, next| next.map(|next| next.max(max)))
+    };
+    let maxima = terms.map(max).collect::<Result<Vec<f32>>>()?;
+    let contents = Contents { weights: metadata.weights, docnos, texts, maxima };
+    builder::write(contents, &artefacts, output, name, |term, each| {
+        for (index, offset) in indexes.iter().zip(&offsets) {
+            let mut cursor = index.list(term)?.cursor();
+            while cursor.doc() != DocId::END {
+                each(DocId(offset + cursor.doc().0), cursor.weight())?;
+                cursor.advance();
+            }
+            if cursor.is_broken() {
+                return Err(index.damaged_list(term));
+            }
+        }
+        Ok(())
+    })
+}
+
+fn check_weights(first: &Index, other: &Index) -> Result<()> {
+    let (expected, got) = (first.metadata().weights, other.metadata().weights);
+    if expected == got {
+        return Ok(());
+    }
+    Err(Error::Mismatch {
+        what: format!("{}: weights", other.name()),
+        expected: format!("{expected}, as in {}", first.name()),
+        got: got.to_string(),
+        remedy: "build them with the same --weights".into(),
+    })
+}
+
+fn add_docnos(
+    docnos: &mut Docnos,
+    index: &Index,
+    indexes: &[Index],
+    offsets: &[u32],
+) -> Result<()> {
+    for doc in (0..index.metadata().docs).map(DocId) {
+        let id = index.docno(doc)?;
+        if let Err(earlier) = docnos.insert(id) {
+            let holder = offsets.partition_point(|&offset| offset <= earlier.0) - 1;
+            let reason = format!(
+                "want document ids that are new, got `{id}` as document {}, which document {} of {} has",
+                doc.0 + 1,
+                earlier.0 - offsets[holder] + 1,
+                indexes[holder].name()
+            );
+            return Err(Error::format(index.name(), reason));
+        }
+    }
+    Ok(())
+}
+
+fn add_texts(writer: &mut TextWriter, index: &Index) -> Result<()> {
+    let offsets = index.section(Section::TextOffsets);
+    if offsets.is_empty() {
+        return (0..index.len()).try_for_each(|_| writer.push(None));
+    }
+    for block in 0..texts::blocks(index.len()) {
+        let stored =
+            texts::read_block(index.section(Section::Texts), offsets, block).ok_or_else(|| {
+                index.damaged(Section::Texts, &format!("block {block} cannot be read"))
+            })?;
+        stored.iter().map(Some).try_for_each(|stored: Option<&StoredText>| writer.push(stored))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! What an index says about itself.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::quantize::Weights;
+use crate::formats::vectors::VectorMeta;
+
+/// What an index is made of, in few words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Fingerprint of the vocabulary.
+    pub vocabulary: String,
+    /// What made the vectors, if they said so.
+    pub encoding: Option<Encoding>,
+    /// Where the query weights came from, for people.
+    pub query_weights: String,
+    /// How weights are stored.
+    pub weights: Weights,
+    /// Number of documents.
+    pub docs: u32,
+    /// Number of terms in the vocabulary.
+    pub vocabulary_size: usize,
+    /// Number of postings.
+    pub postings: u64,
+}
+
+/// What made vectors: only those of one encoding have scores that compare.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Encoding {
+    /// The model's name.
+    pub model: String,
+    /// SHA-256 of its weights; none for BM25.
+    pub model_sha256: Option<String>,
+    /// What made weights from logits, or BM25's parameters.
+    pub activation: String,
+    /// Longest text that was read, in tokens.
+    pub max_tokens: Option<usize>,
+    /// The pruning rule.
+    pub prune: String,
+}
+
+impl From<&VectorMeta> for Encoding {
+    fn from(meta: &VectorMeta) -> Encoding {
+        Encoding {
+            model: meta.model.clone(),
+            model_sha256: meta.model_sha256.clone(),
+            activation: meta.activation.clone(),
+            max_tokens: meta.max_tokens,
+            prune: meta.prune.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.model)?;
+        if let Some(hash) = &self.model_sha256 {
+            write!(f, " (SHA-256 {:.12}…)", hash)?;
+        }
+        write!(f, ", activation {}, prune {}", self.activation, self.prune)?;
+        match self.max_tokens {
+            Some(tokens) => write!(f, ", {tokens} tokens"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An encoding in words.
+pub(super) fn told(encoding: &Option<Encoding>) -> String {
+    encoding.as_ref().map_or_else(|| "unknown".to_owned(), Encoding::to_string)
+}

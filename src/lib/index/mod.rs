@@ -1,0 +1,30 @@
+//! The index: sparse vectors turned round, one complete file that is mapped, not read.
+//!
+//! Built in bounded memory by [`Builder`], opened by [`Index::open`]. Knows vectors and bytes; how a
+//! query is answered is `search`'s, how its text becomes a vector is `text`'s.
+
+mod build;
+mod builder;
+mod codec;
+mod docnos;
+pub mod file;
+mod kinship;
+mod layout;
+mod merge;
+mod metadata;
+mod postings;
+mod quantize;
+mod runs;
+mod stats;
+mod texts;
+mod verify;
+
+pub use build::{Language, Plan, TableSource, build};
+pub use builder::{Artefacts, BuildConfig, Builder};
+pub use file::Index;
+pub use merge::merge;
+pub use metadata::{Encoding, Metadata};
+pub use postings::{Cursor, DocId, PostingList};
+pub use quantize::{Impacts, Weights};
+pub use stats::Stats;
+pub use texts::StoredText;

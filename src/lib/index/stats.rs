@@ -1,0 +1,108 @@
+//! What an index holds, in numbers.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{
+    file::Index,
+    layout::Section,
+    metadata::{Encoding, told},
+    quantize::Weights,
+};
+use crate::{error::Result, sparse::TermId};
+
+/// Counts and sizes of an index.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Stats {
+    /// Number of documents.
+    pub docs: u32,
+    /// Number of terms in the vocabulary.
+    pub vocabulary_size: usize,
+    /// Number of terms with postings.
+    pub terms: usize,
+    /// Number of postings.
+    pub postings: u64,
+    /// Postings a document.
+    pub mean_nnz: f64,
+    /// The term with the most postings, the lowest if there are several.
+    pub longest_term: u32,
+    /// Its postings.
+    pub longest_list: usize,
+    /// How weights are stored.
+    pub weights: Weights,
+    /// Fingerprint of the vocabulary.
+    pub vocabulary: String,
+    /// What made the vectors, if they said so.
+    pub encoding: Option<Encoding>,
+    /// Where the query weights came from.
+    pub query_weights: String,
+    /// Bytes of each section, in the order of the file.
+    pub sections: Vec<(&'static str, u64)>,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Bytes of postings and table of terms, a posting.
+    pub bytes_per_posting: f64,
+}
+
+impl Index {
+    /// Counts and sizes; reads the table of terms, not the postings.
+    ///
+    /// # Errors
+    /// [`crate::Error::Format`] if the table of terms is damaged.
+    pub fn stats(&self) -> Result<Stats> {
+        let metadata = self.metadata().clone();
+        let (mut terms, mut longest) = (0, (TermId(0), 0));
+        for term in (0..).map(TermId).take(metadata.vocabulary_size) {
+            let length = self.list(term)?.len();
+            terms += usize::from(length > 0);
+            if length > longest.1 {
+                longest = (term, length);
+            }
+        }
+        let size = |section| self.section(section).len() as u64;
+        let stored = size(Section::Postings) + size(Section::Terms);
+        Ok(Stats {
+            docs: metadata.docs,
+            vocabulary_size: metadata.vocabulary_size,
+            terms,
+            postings: metadata.postings,
+            mean_nnz: ratio(metadata.postings, u64::from(metadata.docs)),
+            longest_term: longest.0.0,
+            longest_list: longest.1,
+            weights: metadata.weights,
+            vocabulary: metadata.vocabulary,
+            encoding: metadata.encoding,
+            query_weights: metadata.query_weights,
+            sections: Section::ALL.map(|section| (section.name(), size(section))).to_vec(),
+            bytes: self.bytes().len() as u64,
+            bytes_per_posting: ratio(stored, metadata.postings),
+        })
+    }
+}
+
+/// 0 of nothing.
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// A line a value: name, TAB, value.
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "documents\t{}", self.docs)?;
+        writeln!(f, "vocabulary\t{}", self.vocabulary_size)?;
+        writeln!(f, "terms used\t{}", self.terms)?;
+        writeln!(f, "postings\t{}", self.postings)?;
+        writeln!(f, "terms a document\t{:.1}", self.mean_nnz)?;
+        writeln!(f, "longest list\t{} (term {})", self.longest_list, self.longest_term)?;
+        writeln!(f, "weights\t{}", self.weights)?;
+        writeln!(f, "query weights\t{}", self.query_weights)?;
+        writeln!(f, "vocabulary fingerprint\t{}", self.vocabulary)?;
+        writeln!(f, "encoding\t{}", told(&self.encoding))?;
+        for (name, bytes) in &self.sections {
+            writeln!(f, "bytes of {name}\t{bytes}")?;
+        }
+        writeln!(f, "bytes\t{}", self.bytes)?;
+        writeln!(f, "bytes a posting\t{:.3}", self.bytes_per_posting)
+    }
+}

@@ -1,0 +1,117 @@
+//! Queries in, answers out: answered in parallel, written in the order of the queries, and handed on
+//! as soon as no further query waits.
+
+use std::{
+    sync::mpsc::{self, TryRecvError},
+    thread,
+};
+
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
+use super::{
+    engine::Engine,
+    questions::{Question, Questions},
+    render::{Answer, AnswerForm},
+};
+use crate::{
+    error::{Error, Result},
+    io::Output,
+};
+
+/// Queries that are answered together at most.
+const BATCH: usize = 1024;
+
+/// How many queries were answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// All of them.
+    pub queries: u64,
+    /// Those that were answered by an error record.
+    pub errors: u64,
+}
+
+/// How answers are written.
+#[derive(Clone, Debug)]
+pub struct AnswerConfig {
+    /// The form.
+    pub form: AnswerForm,
+    /// Last column of a TREC run.
+    pub tag: String,
+    /// Characters in a line of the form for people.
+    pub columns: usize,
+}
+
+impl Engine {
+    /// The answer to a question, whatever it is.
+    pub fn reply(&self, question: Question) -> Answer {
+        let number = question.number;
+        match question.parse() {
+            Err(error) => Answer { number, id: None, hits: Err(error) },
+            Ok(query) => Answer { number, hits: self.answer(&query), id: query.id },
+        }
+    }
+
+    /// Answers all questions in their order; `refused` hears of those that could not be answered.
+    /// The output is flushed whenever no further question waits, and not committed.
+    ///
+    /// # Errors
+    /// [`Error::Io`] of the input or the output; the first error of an answer that is not about its
+    /// query, such as a damaged index.
+    pub fn reply_all(
+        &self,
+        mut questions: Questions,
+        config: &AnswerConfig,
+        output: &mut Output,
+        mut refused: impl FnMut(u64, &Error),
+    ) -> Result<Count> {
+        let (sender, receiver) = mpsc::sync_channel(BATCH);
+        // reads on while answers are made; it ends with the input, or when nobody listens any more
+        thread::spawn(move || questions.all(|question| sender.send(question).is_ok()));
+        let mut count = Count::default();
+        loop {
+            let first = match receiver.try_recv() {
+                Ok(question) => Ok(question),
+                Err(TryRecvError::Disconnected) => break,
+                Err(TryRecvError::Empty) => {
+                    flush(output)?;
+                    receiver.recv()
+                }
+            };
+            let Ok(first) = first else { break };
+            let batch: Vec<_> =
+                std::iter::once(first).chain(receiver.try_iter().take(BATCH - 1)).collect();
+            let answers: Vec<Result<Answer>> = batch
+                .into_par_iter()
+                .map(|question| question.map(|question| self.reply(question)))
+                .collect();
+            for answer in answers {
+                let answer = answer?;
+                count.queries += 1;
+                match &answer.hits {
+                    Err(error) if concerns_query(error) => {
+                        count.errors += 1;
+                        refused(answer.number, error);
+                    }
+                    Err(_) => return answer.hits.map(|_| count),
+                    Ok(_) => {}
+                }
+                let written = answer.write(output, config);
+                written.map_err(|source| Error::io(output.name(), source))?;
+            }
+        }
+        flush(output)?;
+        Ok(count)
+    }
+}
+
+/// Whether the next query may fare better; a damaged index spoils all.
+fn concerns_query(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Line { .. } | Error::Usage(_) | Error::Weight { .. } | Error::Order { .. }
+    )
+}
+
+fn flush(output: &mut Output) -> Result<()> {
+    std::io::Write::flush(output).map_err(|source| Error::io(output.name(), source))
+}

@@ -1,0 +1,185 @@
+//! Queries of any form to answers: the indexes, the query side they carry, and how to search them.
+
+use serde::Serialize;
+
+use super::{Found, Method, search_all};
+use crate::{
+    error::{Error, Result},
+    formats::records::{Query, QueryBody},
+    index::{Index, StoredText},
+    sparse::{SparseVector, TermId},
+    text::{QueryEncoder, QueryTable, Tokenizer, Vocabulary},
+};
+
+/// What is done with every query.
+#[derive(Clone, Copy, Debug)]
+pub struct SearchConfig {
+    /// Hits at most.
+    pub k: usize,
+    /// How they are found.
+    pub method: Method,
+    /// What an answer tells of each hit.
+    pub detail: Detail,
+}
+
+/// What an answer tells of a hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Id, score, and the text if it was kept.
+    Hit,
+    /// Also the terms that made the score.
+    Terms,
+}
+
+/// One or several indexes, ready to answer.
+pub struct Engine {
+    indexes: Vec<Index>,
+    encoder: QueryEncoder,
+    config: SearchConfig,
+}
+
+/// A document of an answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Shown {
+    /// The id that the user gave it.
+    pub id: String,
+    /// Its score.
+    pub score: f32,
+    /// Title and text, if the index keeps them.
+    #[serde(flatten)]
+    pub text: Option<StoredText>,
+    /// With [`Detail::Terms`]: what made the score, the largest part first, then the lower term.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub terms: Vec<Part>,
+}
+
+/// What one term adds to a score.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Part {
+    /// The token.
+    pub token: String,
+    /// Its weight in the query.
+    pub query: f32,
+    /// Its stored weight in the document.
+    pub document: f32,
+    /// The product of both.
+    pub part: f32,
+}
+
+impl Engine {
+    /// Takes indexes of one vocabulary, encoding and query table; the tokenizer is the first's.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if they do not belong together, [`Error::Format`] if the tokenizer or the
+    /// query table cannot be used, [`Error::Usage`] if there is no index.
+    pub fn new(indexes: Vec<Index>, config: SearchConfig) -> Result<Engine> {
+        let Some(first) = indexes.first() else {
+            return Err(Error::Usage("want at least one index".into()));
+        };
+        indexes.iter().try_for_each(|other| first.check_language(other))?;
+        let unusable = |what: &str, error: Error| {
+            Error::format(first.name(), format!("section `{what}`: {error}"))
+        };
+        let tokenizer = Tokenizer::from_json(first.tokenizer())
+            .map_err(|error| unusable("tokenizer", error))?;
+        first.check_fingerprint(tokenizer.vocabulary().fingerprint())?;
+        let table = QueryTable::from_weights(first.query_weights())
+            .map_err(|error| unusable("query table", error))?;
+        let encoder = QueryEncoder::new(tokenizer, &table)?;
+        Ok(Engine { indexes, encoder, config })
+    }
+
+    /// The indexes, in the order given.
+    pub fn indexes(&self) -> &[Index] {
+        &self.indexes
+    }
+
+    /// The tokens behind the terms.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        self.encoder.tokenizer().vocabulary()
+    }
+
+    /// What is done with every query.
+    pub fn config(&self) -> SearchConfig {
+        self.config
+    }
+
+    /// The weighted terms of a query.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a term that the vocabulary lacks; [`Error::Weight`] and [`Error::Order`]
+    /// for tokens that make no vector.
+    pub fn vector(&self, query: &QueryBody) -> Result<SparseVector> {
+        let size = self.vocabulary().len();
+        match query {
+            QueryBody::Text(text) => self.encoder.encode(text),
+            QueryBody::Vector(vector) => {
+                match vector.terms().last().filter(|term| term.index() >= size) {
+                    None => Ok(vector.clone()),
+                    Some(term) => {
+                        let got = term.0;
+                        Err(Error::Usage(format!("want term numbers below {size}, got {got}")))
+                    }
+                }
+            }
+            QueryBody::Tokens(tokens) => {
+                let term = |token: &str| {
+                    let lacking = || Error::Usage(format!("the vocabulary has no token `{token}`"));
+                    self.vocabulary().id(token).ok_or_else(lacking)
+                };
+                let pairs = tokens.iter().map(|(token, weight)| Ok((term(token)?, *weight)));
+                SparseVector::from_unordered(pairs.collect::<Result<_>>()?)
+            }
+        }
+    }
+
+    /// The best hits, by the configured method.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if an index turns out to be damaged; as [`Engine::vector`].
+    pub fn find(&self, query: &QueryBody) -> Result<Vec<Found>> {
+        let vector = self.vector(query)?;
+        search_all(&self.indexes, &vector, self.config.k, self.config.method)
+    }
+
+    /// The answer to a query.
+    ///
+    /// # Errors
+    /// As [`Engine::find`].
+    pub fn answer(&self, query: &Query) -> Result<Vec<Shown>> {
+        let vector = self.vector(&query.body)?;
+        let found = search_all(&self.indexes, &vector, self.config.k, self.config.method)?;
+        found.iter().map(|found| self.show(&vector, found)).collect()
+    }
+
+    fn show(&self, query: &SparseVector, found: &Found) -> Result<Shown> {
+        let index = &self.indexes[found.index];
+        Ok(Shown {
+            id: index.docno(found.hit.doc)?.to_owned(),
+            score: found.hit.score,
+            text: index.text(found.hit.doc)?,
+            terms: match self.config.detail {
+                Detail::Hit => Vec::new(),
+                Detail::Terms => self.parts(query, found)?,
+            },
+        })
+    }
+
+    fn parts(&self, query: &SparseVector, found: &Found) -> Result<Vec<Part>> {
+        let mut parts = Vec::new();
+        for (term, weight) in query.iter() {
+            let mut cursor = self.indexes[found.index].list(term)?.cursor();
+            cursor.seek(found.hit.doc);
+            if cursor.doc() == found.hit.doc {
+                parts.push(self.part(term, weight, cursor.weight()));
+            }
+        }
+        parts.sort_by(|a, b| b.part.total_cmp(&a.part)); // stable: of equals the lower term
+        Ok(parts)
+    }
+
+    fn part(&self, term: TermId, query: f32, document: f32) -> Part {
+        let token = self.vocabulary().token(term).to_owned();
+        Part { token, query, document, part: super::part(query, document) }
+    }
+}

@@ -1,0 +1,109 @@
+//! Where queries come from: the lines of a text input, or the rows of a file of vectors.
+
+use crate::{
+    error::{Error, Result},
+    formats::{
+        records::{Query, QueryBody, parse_query},
+        vectors::{self, Row, Rows},
+    },
+    index::Index,
+    io::{Content, Input, Line, Lines},
+};
+
+/// The queries of one input, as they stand.
+pub struct Questions {
+    name: String,
+    source: Source,
+}
+
+enum Source {
+    Lines(Lines),
+    Rows(Rows, u64),
+}
+
+/// A query before it was looked at.
+pub struct Question {
+    /// Line or row, from 1.
+    pub number: u64,
+    raw: Raw,
+}
+
+enum Raw {
+    Line(String, Result<Line>),
+    Row(Result<Row>),
+}
+
+impl Questions {
+    /// The queries of `input`; vectors must be of the vocabulary of `index`.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] for vectors of another vocabulary; as [`vectors::read`].
+    pub fn open(input: Input, index: &Index) -> Result<Questions> {
+        let name = input.name().to_owned();
+        if input.content() == Content::Text {
+            return Ok(Questions { name, source: Source::Lines(input.lines()) });
+        }
+        let (meta, rows) = vectors::read(input, None)?;
+        if let Some(meta) = meta {
+            index.check_fingerprint(&meta.vocabulary_sha256)?;
+        }
+        Ok(Questions { name, source: Source::Rows(rows, 0) })
+    }
+}
+
+impl Iterator for Questions {
+    type Item = Result<Question>;
+
+    /// The next query; an error if the input itself cannot be read on.
+    fn next(&mut self) -> Option<Result<Question>> {
+        match &mut self.source {
+            Source::Lines(lines) => {
+                let raw = match lines.next_raw()? {
+                    Ok(raw) => raw,
+                    Err(error) => return Some(Err(error)),
+                };
+                let number = raw.number;
+                let raw = Raw::Line(self.name.clone(), lines.check(raw));
+                Some(Ok(Question { number, raw }))
+            }
+            Source::Rows(rows, before) => match rows.next()? {
+                Err(error) if !error.is_record() => Some(Err(error)),
+                row => {
+                    *before += 1;
+                    Some(Ok(Question { number: *before, raw: Raw::Row(row) }))
+                }
+            },
+        }
+    }
+}
+
+impl Question {
+    /// A line that somebody typed.
+    pub fn typed(number: u64, text: String) -> Question {
+        Question { number, raw: Raw::Line("<prompt>".into(), Ok(Line { number, text })) }
+    }
+
+    /// What is asked; a query without an id has the number of its line.
+    ///
+    /// # Errors
+    /// [`Error::Line`] for a line or row that is no query.
+    pub fn parse(self) -> Result<Query> {
+        let number = self.number;
+        let query = match self.raw {
+            Raw::Line(name, line) => parse_query(&name, &line?)?,
+            Raw::Row(row) => {
+                let Row { id, vector, .. } = row?;
+                Query { id: Some(id), body: QueryBody::Vector(vector) }
+            }
+        };
+        Ok(Query { id: query.id.or_else(|| Some(number.to_string())), ..query })
+    }
+}
+
+/// The message of an error, without the place where the answer says it anyway.
+pub(super) fn message(error: &Error) -> String {
+    match error {
+        Error::Line { wanted, found, .. } => format!("want {wanted}, got {found}"),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,72 @@
+//! The README's transcripts, replayed: each `$ command` of a `console` block in one folder, in order.
+
+use std::{path::Path, process::Command};
+
+use snapbox::assert_data_eq;
+
+/// A command and what stands behind it.
+struct Step {
+    command: String,
+    output: String,
+}
+
+fn steps(readme: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for block in readme.split("```console\n").skip(1) {
+        let block = block.split("```").next().unwrap_or_default();
+        for line in block.lines() {
+            match (line.strip_prefix("$ "), steps.last_mut()) {
+                (Some(command), _) => {
+                    steps.push(Step { command: command.to_owned(), output: String::new() });
+                }
+                (None, Some(step)) => step.output += &format!("{line}\n"),
+                (None, None) => panic!("output before the first command: {line}"),
+            }
+        }
+    }
+    steps
+}
+
+/// The prompt's transcript, typed on a pseudo-terminal of 60 columns by `script` of util-linux.
+fn check_prompt(readme: &str, folder: &Path, path: &str) {
+    if Command::new("script").arg("--version").output().is_err() {
+        eprintln!("skipped: no `script` to make a terminal with");
+        return;
+    }
+    let block = readme.split("```prompt\n$ ").nth(1).unwrap().split("```").next().unwrap();
+    let (command, rest) = block.split_once('\n').unwrap();
+    let (question, answer) = rest.strip_prefix("l0> ").unwrap().split_once('\n').unwrap();
+    // the line is typed when the prompt stands, the end of input when the answer does
+    let typed = format!("(sleep 1; echo '{question}'; sleep 1; printf '\\004')");
+    let terminal = format!("script -qec 'stty cols 60 rows 24; {command}' /dev/null");
+    let mut bash = Command::new("bash");
+    let run = bash.args(["-c", &format!("{typed} | {terminal}")]).current_dir(folder);
+    let ran = run.env("PATH", path).env("XDG_STATE_HOME", folder).output().unwrap();
+    let seen = String::from_utf8_lossy(&ran.stdout).replace('\r', "");
+    assert!(ran.status.success() && seen.contains(answer), "want\n{answer}\ngot\n{seen}");
+    let history = std::fs::read_to_string(folder.join("l0/query_history")).unwrap();
+    assert!(history.contains(question), "the history forgot the question: {history}");
+}
+
+#[test]
+fn transcripts_say_what_the_programs_say() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(root.join("testdata"), folder.path().join("testdata")).unwrap();
+    let programs = Path::new(env!("CARGO_BIN_EXE_l0-encode")).parent().unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let steps = steps(&readme);
+    assert!(steps.len() >= 8, "only {} commands in the README", steps.len());
+    for step in steps {
+        let mut bash = Command::new("bash");
+        let run = bash.args(["-o", "pipefail", "-c", &step.command]);
+        let ran = run.current_dir(folder.path()).env("PATH", &path).output().unwrap();
+        // a reader sees both streams; the programs talk after their data
+        let seen = [ran.stdout, ran.stderr].concat();
+        println!("$ {}", step.command);
+        assert_data_eq!(String::from_utf8(seen).unwrap(), step.output);
+        assert!(ran.status.success(), "{}: {}", step.command, ran.status);
+    }
+    check_prompt(&readme, folder.path(), &path);
+}

@@ -1,0 +1,111 @@
+//! The exact method gives what the exhaustive one gives: documents, order and scores, bit for bit.
+
+use l0::{
+    index::{Index, Weights, merge},
+    search::{Method, search, search_all},
+    sparse::{SparseVector, TermId},
+};
+use proptest::prelude::*;
+
+use super::collection::{Shelf, TERMS, bytes, config, filled, vector, vectors};
+
+/// `(doc, bits of the score)` of all hits.
+fn hits(index: &Index, query: &SparseVector, k: usize, method: Method) -> Vec<(u32, u32)> {
+    let hits = search(index, query, k, method).unwrap();
+    hits.iter().map(|hit| (hit.doc.0, hit.score.to_bits())).collect()
+}
+
+fn check(index: &Index, query: &SparseVector, k: usize) -> Result<(), TestCaseError> {
+    let truth = hits(index, query, k, Method::Exhaustive);
+    prop_assert_eq!(&hits(index, query, k, Method::Exact), &truth);
+    prop_assert_eq!(&hits(index, query, k, Method::MaxScore), &truth);
+    Ok(())
+}
+
+/// Few weights, so that scores tie; extremes, so that sums round, overflow and vanish.
+fn weight() -> impl Strategy<Value = f32> {
+    prop_oneof![
+        8 => (1u32..4).prop_map(|weight| weight as f32),
+        4 => 0.01f32..3.0,
+        1 => Just(f32::MAX),
+        1 => Just(f32::MIN_POSITIVE),
+        1 => Just(f32::from_bits(1)),
+    ]
+}
+
+fn sparse(most: usize) -> impl Strategy<Value = SparseVector> {
+    prop::collection::btree_map(0..TERMS as u32, weight(), 0..most)
+        .prop_map(|pairs| vector(&pairs.into_iter().collect::<Vec<_>>()))
+}
+
+fn weights() -> impl Strategy<Value = Weights> {
+    prop_oneof![Just(Weights::F32), Just(Weights::U8)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn exact_is_exhaustive(
+        docs in prop::collection::vec(sparse(8), 0..40),
+        copies in 1usize..14,
+        queries in prop::collection::vec(prop_oneof![sparse(8), sparse(TERMS)], 1..4),
+        k in 1usize..60,
+        weights in weights(),
+    ) {
+        // copies tie everywhere and carry lists over the ends of blocks
+        let docs: Vec<_> = std::iter::repeat_n(docs, copies).flatten().collect();
+        let index = Shelf::new().build("a.l0x", &docs, weights);
+        for query in &queries {
+            check(&index, query, k)?;
+        }
+    }
+
+    #[test]
+    fn several_indexes_answer_like_one(
+        docs in prop::collection::vec(sparse(8), 1..60),
+        cut in 0usize..60,
+        query in sparse(TERMS),
+        k in 1usize..20,
+    ) {
+        let shelf = Shelf::new();
+        let cut = cut.min(docs.len());
+        let part = |name: &str, from: usize, to: usize| {
+            shelf.put(name, &bytes(filled(&docs[from..to], config(Weights::F32), from))).unwrap()
+        };
+        let parts = [part("a", 0, cut), part("b", cut, docs.len())];
+        let mut merged = Vec::new();
+        merge(&parts, &mut merged, "memory").unwrap();
+        let whole = shelf.put("m", &merged).unwrap();
+        let found = search_all(&parts, &query, k, Method::Exact).unwrap();
+        let found: Vec<_> = found
+            .iter()
+            .map(|found| ([0, cut][found.index] as u32 + found.hit.doc.0, found.hit.score.to_bits()))
+            .collect();
+        prop_assert_eq!(found, hits(&whole, &query, k, Method::Exhaustive));
+    }
+}
+
+#[test]
+fn scores_are_sums_over_shared_terms_in_order() {
+    let docs = vectors();
+    let index = Shelf::new().build("a.l0x", &docs, Weights::F32);
+    let query = vector(&[(0, 0.3), (3, 1.7), (4, 0.9), (11, 2.3)]);
+    let found = search(&index, &query, 1000, Method::Exact).unwrap();
+    assert_eq!(found.len(), docs.iter().filter(|doc| query.dot(doc) > 0.0).count());
+    for hit in found {
+        assert_eq!(hit.score.to_bits(), query.dot(&docs[hit.doc.index()]).to_bits());
+    }
+}
+
+#[test]
+fn terms_outside_the_vocabulary_and_empty_queries_find_nothing() {
+    let index = Shelf::new().build("a.l0x", &vectors(), Weights::U8);
+    for query in [SparseVector::default(), vector(&[(TERMS as u32 + 5, 1.0)])] {
+        for method in [Method::Exact, Method::MaxScore, Method::Exhaustive] {
+            assert_eq!(search(&index, &query, 10, method).unwrap(), []);
+        }
+    }
+    assert!(search(&index, &vector(&[(0, 1.0)]), 0, Method::Exact).unwrap().is_empty());
+    assert_eq!(index.list(TermId(u32::MAX)).unwrap().len(), 0);
+}
