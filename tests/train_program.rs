@@ -165,3 +165,32 @@ fn check_tells_what_is_wrong_with_data() {
     let good = check(Path::new("testdata/demo"));
     assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
 }
+
+#[test]
+fn mined_negatives_train() {
+    let place = Place::new();
+    let (vectors, index, mined) =
+        (place.file("v.parquet"), place.file("d.l0x"), place.file("m.jsonl"));
+    let run = |program: &str, args: &[&str]| {
+        let done = Command::new(program).args(args).output().unwrap();
+        let told = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success(), "{program}: {told}");
+        told
+    };
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    let (vectors, index) = (path(&vectors), path(&index));
+    let corpus = "testdata/demo/corpus.jsonl";
+    let bm25 = ["--model", "bm25", "--tokenizer", "testdata/toy", corpus, "-o", &vectors];
+    run(env!("CARGO_BIN_EXE_l0-encode"), &bm25);
+    let build = [&vectors, "--tokenizer", "testdata/toy", "-o", &index];
+    run(env!("CARGO_BIN_EXE_l0-index"), &build);
+    let (queries, qrels) = ("testdata/demo/queries.jsonl", "testdata/demo/qrels/test.tsv");
+    let out = path(&mined);
+    let mine = ["mine", "--index", &index, "--model", "testdata/toy", queries, qrels, "-o", &out];
+    let told = run(env!("CARGO_BIN_EXE_l0-train"), &mine);
+    assert!(told.contains("60 queries with 480 negatives"), "{told}");
+    let data = format!("data.0={{ path = \"{out}\", texts = \"testdata/demo\" }}");
+    let more = ["--set", &data, "--set", "stage.0.steps=2", "--set", "stage.0.documents=4"];
+    let done = place.run("out", &more);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}

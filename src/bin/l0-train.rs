@@ -1,6 +1,7 @@
 //! l0-train: a recipe and examples in, a model directory out.
 
 use std::{
+    io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -9,10 +10,14 @@ use clap::{Args, Parser, Subcommand};
 use l0::{
     Error, Result, cli,
     device::{Choice, Precision},
-    io,
+    formats::{records::Records, rejects::Rejects, trec::Qrels},
+    index::Index,
+    io::{self, Input, Output},
+    search::{Detail, Engine, Method, SearchConfig},
     text::Tokenizer,
     train::{
         check::check,
+        mine::MineRule,
         recipe::{Recipe, SourceRecipe},
         trainer::Trainer,
     },
@@ -31,7 +36,10 @@ const PROGRAM: &str = "l0-train";
     l0-train pipelines/recipes/tiny-cpu.toml -o out --set stage.0.steps=100
 
   Look at data before an hour is spent on them:
-    l0-train check examples.jsonl --tokenizer testdata/toy")]
+    l0-train check examples.jsonl --tokenizer testdata/toy
+
+  Hard negatives out of an index, as examples by id:
+    l0-train mine --index corpus.l0x queries.jsonl qrels/train.tsv -o mined.jsonl")]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -43,6 +51,8 @@ struct Arguments {
 enum Command {
     /// Say what is wrong with training data
     Check(CheckArgs),
+    /// Find hard negatives with an index of the corpus
+    Mine(MineArgs),
 }
 
 #[derive(Args)]
@@ -93,12 +103,47 @@ struct CheckArgs {
     run: cli::RunArgs,
 }
 
+#[derive(Args)]
+struct MineArgs {
+    /// Queries with ids
+    queries: PathBuf,
+    /// Judgements: TREC, or BEIR's table
+    qrels: PathBuf,
+    /// Where the corpus is indexed; may be given again
+    #[arg(long, required = true, value_name = "INDEX")]
+    index: Vec<PathBuf>,
+    /// Whose vocabulary the index must have
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Where the examples go, by id: name the corpus as `texts` in the recipe
+    #[arg(long, short, default_value = "-", value_name = "FILE")]
+    output: PathBuf,
+    /// Negatives a query
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    negatives: usize,
+    /// The first rank to take
+    #[arg(long, default_value_t = 1, value_name = "RANK")]
+    from: usize,
+    /// The last rank to take
+    #[arg(long, default_value_t = 100, value_name = "RANK")]
+    to: usize,
+    /// Leave out hits whose score is not so far below that of the best good document
+    #[arg(long, value_name = "SCORE")]
+    margin: Option<f32>,
+    /// Where the random choice comes from
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    run: cli::RunArgs,
+}
+
 fn main() -> ExitCode {
     let arguments: Arguments = cli::parse();
     cli::exit(
         PROGRAM,
         match arguments.command {
             Some(Command::Check(args)) => run_check(args),
+            Some(Command::Mine(args)) => run_mine(args),
             None => run(arguments.train),
         },
     )
@@ -156,4 +201,43 @@ fn run_check(args: CheckArgs) -> Result<()> {
         Some(name) => Err(Error::format(name, "want data that can be trained on; see above")),
         None => Ok(()),
     }
+}
+
+fn run_mine(args: MineArgs) -> Result<()> {
+    args.run.start_threads();
+    if args.from == 0 || args.from > args.to || args.negatives == 0 {
+        return Err(Error::Usage("want --from of 1 to --to, and --negatives above 0".into()));
+    }
+    let indexes = args.index.iter().map(|path| Index::open(path)).collect::<Result<Vec<_>>>()?;
+    if let Some(model) = &args.model {
+        let tokenizer = Tokenizer::load(model)?;
+        let fingerprint = tokenizer.vocabulary().fingerprint();
+        indexes.iter().try_for_each(|index| index.check_fingerprint(fingerprint))?;
+    }
+    let config = SearchConfig { k: args.to, method: Method::Exact, detail: Detail::Hit };
+    let engine = Engine::new(indexes, config)?;
+    let mut rejects = Rejects::stop();
+    let qrels = Qrels::read(Input::open(&args.qrels)?, &mut rejects)?;
+    let queries = Records::queries(vec![Input::open(&args.queries)?], &mut rejects);
+    let mut output = Output::create(&args.output)?;
+    let MineArgs { from: first, to: last, negatives: count, margin, seed, .. } = args;
+    let rule = MineRule { first, last, count, margin, seed };
+    let find = |query: &_| {
+        let found = engine.find(query)?.into_iter();
+        let named = found.map(|found| {
+            let id = engine.indexes()[found.index].docno(found.hit.doc)?;
+            Ok((id.to_owned(), found.hit.score))
+        });
+        named.collect::<Result<Vec<_>>>()
+    };
+    let mined = rule.mine(queries, &qrels, find, |line| {
+        writeln!(output, "{line}").map_err(|source| Error::io(output.name(), source))
+    })?;
+    output.commit()?;
+    let told = format!(
+        "{} queries with {} negatives; left out: {} without a good document, {} without a negative",
+        mined.written, mined.negatives, mined.without_good, mined.without_negative
+    );
+    args.run.say(PROGRAM, &told);
+    Ok(())
 }

@@ -4,7 +4,7 @@ use candle_core::{D, DType, Result as Candle, Tensor};
 use rayon::prelude::*;
 
 use super::{
-    Dropout, Packing,
+    Dropout, Packing, gradients,
     graft::{Value, graft, on_slices, with_numbers},
     slices::{self, Into, View},
 };
@@ -145,7 +145,7 @@ impl Shape {
             dropout.apply(document, &mut dscores);
         }
         if length > 0 {
-            slices::softmax_backward(&mut dscores, probabilities, length, self.scale());
+            gradients::softmax_backward(&mut dscores, probabilities, length, self.scale());
         }
         for head in 0..self.heads {
             let from = head * self.head();

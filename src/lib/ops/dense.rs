@@ -4,6 +4,7 @@ use candle_core::{DType, Result as Candle, Tensor};
 use rayon::prelude::*;
 
 use super::{
+    gradients,
     graft::{Value, graft, on_slices, with_numbers},
     slices::{self, Into, View},
 };
@@ -92,7 +93,7 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
             let mut dx = x.to_vec();
             dx.par_chunks_mut(CELLS)
                 .zip(g.par_chunks(CELLS))
-                .for_each(|(dx, g)| slices::gelu_backward(dx, g));
+                .for_each(|(dx, g)| gradients::gelu_backward(dx, g));
             dx
         })?;
         Ok([Tensor::from_vec(dx, x.shape(), x.device())?])
@@ -155,7 +156,7 @@ fn norm_backward(x: &[f32], scale: &[f32], g: &[f32], eps: f32) -> (Vec<f32>, Ve
         .zip(g.par_chunks(ROWS * h))
         .map(|(dx, g)| {
             let (mut dscale, mut dshift) = (vec![0.0; h], vec![0.0; h]);
-            slices::layer_norm_backward(dx, scale, g, eps, (&mut dscale, &mut dshift));
+            gradients::layer_norm_backward(dx, scale, g, eps, (&mut dscale, &mut dshift));
             (dscale, dshift)
         })
         .collect();

@@ -9,6 +9,7 @@ mod activation;
 mod attention;
 mod dense;
 mod dropout;
+mod gradients;
 mod graft;
 mod head;
 mod packing;

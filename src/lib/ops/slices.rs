@@ -157,71 +157,6 @@ pub(crate) fn gelu(x: &mut [f32]) {
     );
 }
 
-/// The gradient through gelu: `x` becomes g · (Φ(x) + x φ(x)).
-pub(crate) fn gelu_backward(x: &mut [f32], g: &[f32]) {
-    const DENSITY: f32 = 0.398_942_3; // 1/√(2π)
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (x, g) in x.iter_mut().zip(g) {
-                let below = 0.5 * (1.0 + erf(*x * std::f32::consts::FRAC_1_SQRT_2));
-                *x = g * (below + *x * DENSITY * exp(-0.5 * *x * *x));
-            }
-        },
-    );
-}
-
-/// The gradient through layer norm: `x` becomes dx; the gradients of scale and shift are added to
-/// `sums`. With n = (x − mean)/σ and d = g · scale: dx = (d − mean(d) − n · mean(d · n))/σ.
-pub(crate) fn layer_norm_backward(
-    x: &mut [f32],
-    scale: &[f32],
-    g: &[f32],
-    epsilon: f32,
-    sums: (&mut [f32], &mut [f32]),
-) {
-    let (dscale, dshift) = sums;
-    let h = scale.len() as f32;
-    let mut d = vec![0.0; scale.len()];
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (x, g) in x.chunks_exact_mut(scale.len()).zip(g.chunks_exact(scale.len())) {
-                let mean = sum(x) / h;
-                x.iter_mut().for_each(|value| *value -= mean);
-                let factor = 1.0 / (sum_of_squares(x) / h + epsilon).sqrt();
-                for at in 0..scale.len() {
-                    x[at] *= factor;
-                    dscale[at] += g[at] * x[at];
-                    dshift[at] += g[at];
-                    d[at] = g[at] * scale[at];
-                }
-                let mean = sum(&d) / h;
-                let along = dot(&d, x) / h;
-                for (x, d) in x.iter_mut().zip(&d) {
-                    *x = (d - mean - *x * along) * factor;
-                }
-            }
-        },
-    );
-}
-
-/// The gradient through softmax: with p the probabilities and g the gradient of each row, `g`
-/// becomes p · (g − Σ p g) · scale.
-pub(crate) fn softmax_backward(g: &mut [f32], p: &[f32], columns: usize, scale: f32) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (g, p) in g.chunks_exact_mut(columns).zip(p.chunks_exact(columns)) {
-                let along = dot(g, p);
-                for (g, p) in g.iter_mut().zip(p) {
-                    *g = p * (*g - along) * scale;
-                }
-            }
-        },
-    );
-}
-
 /// Puts the larger of each pair into `best`, for every row of `rows`.
 pub(crate) fn maxima(best: &mut [f32], rows: &[f32]) {
     Arch::new().dispatch(
@@ -263,7 +198,7 @@ pub(crate) fn add_scaled(sum: &mut [f32], factor: f32, x: &[f32]) {
 }
 
 /// Sixteen running results keep the loops in vector registers and the rounding small.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 #[inline(always)]
 fn folded(
@@ -286,26 +221,13 @@ fn folded(
 }
 
 #[inline(always)]
-fn sum(row: &[f32]) -> f32 {
+pub(super) fn sum(row: &[f32]) -> f32 {
     folded(row, 0.0, |sum, value| sum + value, |a, b| a + b)
 }
 
 #[inline(always)]
-fn sum_of_squares(row: &[f32]) -> f32 {
+pub(super) fn sum_of_squares(row: &[f32]) -> f32 {
     folded(row, 0.0, |sum, value| sum + value * value, |a, b| a + b)
-}
-
-#[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0; LANES];
-    let (mut left, mut right) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    for (a, b) in (&mut left).zip(&mut right) {
-        for at in 0..LANES {
-            lanes[at] += a[at] * b[at];
-        }
-    }
-    let rest = left.remainder().iter().zip(right.remainder());
-    lanes.iter().sum::<f32>() + rest.map(|(a, b)| a * b).sum::<f32>()
 }
 
 #[inline(always)]
@@ -316,7 +238,7 @@ fn largest(row: &[f32]) -> f32 {
 
 /// eˣ for x ≤ 88, 2 ulp: 2ⁿ · Taylor series of the rest, |rest| ≤ ln 2 / 2. Below −87 it is 0.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub(super) fn exp(x: f32) -> f32 {
     // ln 2 in two parts, the first with few bits, so that n times it is exact
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
@@ -338,7 +260,7 @@ fn exp(x: f32) -> f32 {
 
 /// erf(x) within 4e-7: a rational function of x on [−4, 4], ±1 beyond (Eigen's coefficients).
 #[inline(always)]
-fn erf(x: f32) -> f32 {
+pub(super) fn erf(x: f32) -> f32 {
     let x = x.clamp(-4.0, 4.0);
     let s = x * x;
     let p = -2.726_142_3e-10;

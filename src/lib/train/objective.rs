@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use super::{
     batch::TrainBatch,
     loss::{LossKind, info_nce, kl, margin_mse},
-    recipe::{LossRecipe, RegularizerRecipe, StageRecipe},
+    stage::{LossRecipe, RegularizerRecipe, StageRecipe},
 };
 use crate::{error::Result, ops::count_terms};
 

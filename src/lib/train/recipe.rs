@@ -10,14 +10,12 @@ use toml::{Table, Value};
 
 use super::{
     change::{set, with_nearest},
-    loss::LossKind,
+    stage::StageRecipe,
 };
 use crate::{
     error::{Error, Result},
     io,
-    ops::{
-        Activation, Denominator, Groups, HardThreshold, Kernel, Regularizer, RegularizerKind, Share,
-    },
+    ops::Activation,
 };
 
 /// A whole run.
@@ -132,137 +130,6 @@ pub struct SourceRecipe {
     pub buffer: usize,
 }
 
-/// How a learning rate falls after its warm-up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Schedule {
-    /// To 0 at the end of the stage.
-    #[default]
-    Linear,
-    /// To 0 at the end of the stage, along half a cosine.
-    Cosine,
-    /// Not at all.
-    Constant,
-}
-
-/// One stage.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StageRecipe {
-    /// For the log.
-    #[serde(default)]
-    pub name: String,
-    /// Steps.
-    pub steps: u64,
-    /// Queries a step.
-    pub batch: usize,
-    /// Documents a query.
-    #[serde(default = "two_documents")]
-    pub documents: usize,
-    /// Documents that go through the encoder together; default: all of a step.
-    pub micro_batch: Option<usize>,
-    /// The largest learning rate; default: the optimizer's.
-    pub lr: Option<f64>,
-    /// Steps in which the learning rate rises from 0.
-    #[serde(default)]
-    pub warmup: u64,
-    /// How it falls.
-    #[serde(default)]
-    pub schedule: Schedule,
-    /// Ranking losses, added up.
-    pub loss: Vec<LossRecipe>,
-    /// What documents pay.
-    pub regularizer: Option<RegularizerRecipe>,
-    /// What queries pay; for the Siamese encoder.
-    pub query_regularizer: Option<RegularizerRecipe>,
-    /// The hard threshold, in force from this stage on.
-    pub threshold: Option<ThresholdRecipe>,
-}
-
-/// One ranking loss.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LossRecipe {
-    /// Which.
-    pub kind: LossKind,
-    /// Its share in the sum.
-    #[serde(default = "one")]
-    pub weight: f64,
-    /// Student scores are divided by it.
-    #[serde(default = "one")]
-    pub temperature: f64,
-    /// Teacher scores are multiplied with it.
-    #[serde(default = "one")]
-    pub teacher_scale: f64,
-}
-
-/// Which formula of [`RegularizerKind`].
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RegularizerName {
-    /// [`RegularizerKind::Flops`]
-    Flops,
-    /// [`RegularizerKind::L0Mask`]
-    L0Mask,
-    /// [`RegularizerKind::Ratio`]
-    Ratio,
-    /// [`RegularizerKind::L1`]
-    L1,
-}
-
-/// What documents pay.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RegularizerRecipe {
-    /// The formula.
-    pub kind: RegularizerName,
-    /// λ once it has risen.
-    pub lambda: f64,
-    /// T: λ rises as (step/T)² over so many steps of the stage.
-    #[serde(default)]
-    pub ramp: u64,
-    /// Terms a document has for nothing; for `l0_mask` and `ratio`.
-    pub threshold: Option<u32>,
-    /// For `l0_mask`.
-    #[serde(default)]
-    pub denominator: Denominator,
-    /// Over what means are taken.
-    #[serde(default)]
-    pub groups: Groups,
-    /// Multiply the mean of each term by its query weight.
-    #[serde(default)]
-    pub idf: bool,
-    /// Regularize on one logarithm more than ranks.
-    #[serde(default)]
-    pub decouple: bool,
-}
-
-/// The hard threshold.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ThresholdRecipe {
-    /// What shares a θ.
-    #[serde(default)]
-    pub share: Share,
-    /// The smoothed step of the backward pass.
-    #[serde(default)]
-    pub kernel: Kernel,
-    /// ε.
-    pub width: f64,
-    /// θ at the start.
-    pub init: f64,
-    /// θ's learning rate.
-    pub lr: f64,
-    /// λ of the mean count of weights above θ.
-    #[serde(default)]
-    pub count: f64,
-    /// λ of (count / terms − 1)², with `terms`.
-    #[serde(default)]
-    pub target: f64,
-    /// The length that `target` aims at.
-    pub terms: Option<f64>,
-}
-
 fn train() -> String {
     "train".into()
 }
@@ -270,9 +137,6 @@ fn one() -> f64 {
     1.0
 }
 fn two() -> u8 {
-    2
-}
-fn two_documents() -> usize {
     2
 }
 fn ten() -> u64 {
@@ -355,105 +219,6 @@ impl Recipe {
             }
         }
         Ok(())
-    }
-}
-
-impl StageRecipe {
-    fn check(&self) -> Result<(), String> {
-        let counts = [self.steps, self.batch as u64, self.documents as u64];
-        if counts.contains(&0) || self.micro_batch == Some(0) {
-            return Err("want steps, batch, documents and micro_batch above 0".into());
-        }
-        if self.loss.is_empty() {
-            return Err("want at least one [[stage.loss]]".into());
-        }
-        let single =
-            self.documents == 1 && self.loss.iter().any(|loss| loss.kind != LossKind::InBatch);
-        if single {
-            return Err("want documents = 2 or more for losses other than in_batch".into());
-        }
-        if self.loss.iter().any(|loss| loss.temperature.is_nan() || loss.temperature <= 0.0) {
-            return Err("want loss.temperature above 0".into());
-        }
-        for regularizer in self.regularizer.iter().chain(&self.query_regularizer) {
-            regularizer.regularizer().map_err(|error| error.to_string())?;
-        }
-        self.threshold.as_ref().map_or(Ok(()), ThresholdRecipe::check)
-    }
-
-    /// The learning rate at a step of the stage, from 0, under the largest `peak`.
-    pub fn rate(&self, peak: f64, step: u64) -> f64 {
-        if step < self.warmup {
-            return peak * (step + 1) as f64 / self.warmup as f64;
-        }
-        let left = (self.steps.max(self.warmup + 1) - self.warmup) as f64;
-        let share = ((step - self.warmup) as f64 / left).min(1.0);
-        match self.schedule {
-            Schedule::Linear => peak * (1.0 - share),
-            Schedule::Cosine => peak * 0.5 * (1.0 + (std::f64::consts::PI * share).cos()),
-            Schedule::Constant => peak,
-        }
-    }
-}
-
-impl RegularizerRecipe {
-    /// The operator.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] if the formula lacks its threshold, or has one that it does not use.
-    pub fn regularizer(&self) -> Result<Regularizer> {
-        let kind = match (self.kind, self.threshold) {
-            (RegularizerName::Flops, None) => RegularizerKind::Flops,
-            (RegularizerName::L1, None) => RegularizerKind::L1,
-            (RegularizerName::L0Mask, Some(threshold)) => {
-                RegularizerKind::L0Mask { threshold, denominator: self.denominator }
-            }
-            (RegularizerName::Ratio, Some(threshold)) => RegularizerKind::Ratio { threshold },
-            (name, Some(_)) => {
-                return Err(Error::Usage(format!("regularizer {name:?} has no threshold")));
-            }
-            (name, None) => {
-                return Err(Error::Usage(format!("regularizer {name:?} wants a threshold")));
-            }
-        };
-        Ok(Regularizer { kind, groups: self.groups })
-    }
-
-    /// λ at a step of the stage, from 0: λ · ((step + 1)/T)² up to T. Source: paper.md 1.5.
-    pub fn lambda_at(&self, step: u64) -> f64 {
-        let share = if step < self.ramp { (step + 1) as f64 / self.ramp as f64 } else { 1.0 };
-        self.lambda * share * share
-    }
-}
-
-impl ThresholdRecipe {
-    fn check(&self) -> Result<(), String> {
-        if self.width.is_nan() || self.width <= 0.0 || self.init.is_nan() || self.init <= 0.0 {
-            return Err("want threshold.width and threshold.init above 0".into());
-        }
-        // else weights that are exactly 0 lie in the band and pull θ
-        if self.kernel == Kernel::Rectangle
-            && self.share != Share::Largest
-            && self.init < self.width / 2.0
-        {
-            return Err(format!(
-                "want threshold.init of at least half the width, {}, got {}",
-                self.width / 2.0,
-                self.init
-            ));
-        }
-        match (self.target > 0.0, self.terms) {
-            (true, None) => Err("threshold.target wants threshold.terms".into()),
-            (_, Some(terms)) if terms.is_nan() || terms <= 0.0 => {
-                Err("want threshold.terms above 0".into())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The operator.
-    pub fn threshold(&self) -> HardThreshold {
-        HardThreshold { share: self.share, kernel: self.kernel, width: self.width }
     }
 }
 

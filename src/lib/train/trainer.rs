@@ -8,17 +8,19 @@ use super::{
     adamw::{Slot, length},
     batch::{Shape, TrainBatch},
     objective::{Objective, Scored, Sparsity},
-    recipe::{QueryKind, Recipe, StageRecipe},
+    parts::{Table, Theta},
+    recipe::{QueryKind, Recipe},
     record::{Record, Watch},
     source::Mixture,
+    stage::StageRecipe,
     state::State,
 };
 use crate::{
     error::{Error, Result},
     io::{self, folder},
-    model::{Batch, Checkpoint, Cutoff, ModelDirectory, TensorEncoder},
-    ops::{Activation, Dropout, Share},
-    text::{QueryTable, Tokenizer},
+    model::{Batch, Checkpoint, ModelDirectory, TensorEncoder},
+    ops::{Activation, Dropout},
+    text::Tokenizer,
     train::save::Saved,
 };
 
@@ -36,27 +38,6 @@ pub struct Trainer {
     slots: Vec<Slot>,
     mixture: Mixture,
     step: u64,
-}
-
-/// Query weights, `[V]`.
-enum Table {
-    Frozen(Tensor),
-    Learned(Var),
-}
-
-impl Table {
-    fn tensor(&self) -> &Tensor {
-        match self {
-            Table::Frozen(table) => table,
-            Table::Learned(table) => table,
-        }
-    }
-}
-
-/// A learned threshold.
-struct Theta {
-    var: Var,
-    share: Share,
 }
 
 impl Trainer {
@@ -92,8 +73,8 @@ impl Trainer {
             )));
         }
         let encoder = TensorEncoder::new(checkpoint, device, dtype)?;
-        let table = table(&recipe, &directory, &tokenizer, device)?;
-        let theta = theta(&recipe, terms, device)?;
+        let table = Table::open(&recipe, &directory, &tokenizer, device)?;
+        let theta = Theta::open(&recipe, terms, device)?;
         let mixture = Mixture::open(&recipe.data, recipe.seed)?;
         let mut slots = Vec::new();
         for (name, var) in encoder.variables() {
@@ -341,15 +322,9 @@ impl Trainer {
         record.insert("examples".into(), self.mixture.draws().into());
         let sources = self.recipe.data.iter().map(|source| source.path.display().to_string());
         record.insert("data".into(), sources.collect::<Vec<_>>().into());
-        let last = self.recipe.stage.last().and_then(|stage| stage.threshold.as_ref());
-        let cutoff = match &self.theta {
-            Some(Theta { var, share }) if last.is_some() => Some(match share {
-                Share::All => Cutoff::All(var.to_scalar()?),
-                Share::Largest => Cutoff::Largest(var.to_scalar()?),
-                Share::Term => Cutoff::Term(var.to_vec1()?),
-            }),
-            _ => None,
-        };
+        let last = self.recipe.stage.last().is_some_and(|stage| stage.threshold.is_some());
+        let theta = self.theta.as_ref().filter(|_| last);
+        let cutoff = theta.map(Theta::cutoff).transpose()?;
         let table = self.table.as_ref().map(|table| table.tensor().to_vec1::<f32>()).transpose()?;
         Ok(Saved {
             base: &self.base,
@@ -373,49 +348,4 @@ impl Trainer {
         let slots = self.slots.iter();
         slots.map(|slot| Ok((slot.name.clone(), slot.var.flatten_all()?.to_vec1()?))).collect()
     }
-}
-
-fn table(
-    recipe: &Recipe,
-    directory: &ModelDirectory,
-    tokenizer: &Tokenizer,
-    device: &Device,
-) -> Result<Option<Table>> {
-    if recipe.query.kind == QueryKind::Encoder {
-        return Ok(None);
-    }
-    let vocabulary = tokenizer.vocabulary();
-    let table = match &recipe.query.table {
-        Some(unit) if unit.as_os_str() == "unit" => QueryTable::unit(vocabulary.len()),
-        Some(file) => QueryTable::read(file, vocabulary)?,
-        None => match &directory.query_table {
-            Some(file) => QueryTable::read(file, vocabulary)?,
-            None => {
-                return Err(Error::Usage(format!(
-                    "query.table: {} has no table; name an idf.json (l0-encode idf makes one from a \
-                     corpus), or \"unit\"",
-                    directory.path.display()
-                )));
-            }
-        },
-    };
-    let tensor = Tensor::new(table.weights(), device)?;
-    Ok(Some(match recipe.query.kind {
-        QueryKind::Learned => Table::Learned(Var::from_tensor(&tensor)?),
-        _ => Table::Frozen(tensor),
-    }))
-}
-
-fn theta(recipe: &Recipe, terms: usize, device: &Device) -> Result<Option<Theta>> {
-    let mut recipes = recipe.stage.iter().filter_map(|stage| stage.threshold.as_ref());
-    let Some(first) = recipes.next() else { return Ok(None) };
-    if recipes.any(|other| other.share != first.share) {
-        return Err(Error::Usage("want one threshold.share in all stages".into()));
-    }
-    let init = first.init as f32;
-    let var = match first.share {
-        Share::All | Share::Largest => Var::new(init, device)?,
-        Share::Term => Var::from_vec(vec![init; terms], terms, device)?,
-    };
-    Ok(Some(Theta { var, share: first.share }))
 }
