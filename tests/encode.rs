@@ -300,6 +300,8 @@ fn resuming_wants_a_file_and_a_model() {
     encode(&work, &format!("{RESUME} {DEMO} -o -"), b"").exits(2).says("want -o FILE");
     let bm25 = "--model bm25 --tokenizer testdata/toy --resume";
     encode(&work, &format!("{bm25} {DEMO} -o out.parquet"), b"").exits(2).says("BM25");
-    encode(&work, &format!("{RESUME} {DEMO} -o none/out.parquet"), b"").exits(1).says("No such");
+    encode(&work, &format!("{RESUME} {DEMO} -o none/out.parquet"), b"")
+        .exits(1)
+        .says("want a folder none");
     assert!(work.names().is_empty(), "{:?}", work.names());
 }

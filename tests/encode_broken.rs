@@ -199,9 +199,12 @@ fn inputs_and_outputs_that_are_not_there_are_named() {
     refused(&work, &format!("{TOY} corpus.jsonl none.jsonl"), 1, "none.jsonl: No such file");
     refused(&work, &format!("{TOY} folder"), 1, "folder: want a file, got a directory");
     for (output, message) in [
-        ("none/out.parquet", "none/out.parquet: No such file or directory"),
+        ("none/out.parquet", "none/out.parquet: want a folder none to write in, found none"),
         ("folder --format arrow", "folder: want a file to write, got a directory"),
-        ("corpus.jsonl/out.parquet", "corpus.jsonl/out.parquet: Not a directory"),
+        (
+            "corpus.jsonl/out.parquet",
+            "corpus.jsonl/out.parquet: want a folder corpus.jsonl to write in",
+        ),
     ] {
         encode(&work, &format!("{TOY} corpus.jsonl -o {output}"), b"").exits(1).says(message);
     }

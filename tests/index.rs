@@ -118,8 +118,12 @@ fn an_id_that_comes_twice_is_named_with_both_rows() {
 #[test]
 fn a_term_outside_the_vocabulary_does_not_belong() {
     let mut builder = Builder::new(config(Weights::U8));
+    builder.begin_part("a.jsonl");
     let error = builder.add("d1", &vector(&[(TERMS as u32, 1.0)]), None).unwrap_err();
-    assert!(matches!(error, Error::Mismatch { .. }), "{error}");
+    let expected = format!(
+        "a.jsonl:1: want terms below {TERMS}, the size of the vocabulary, got {TERMS} in `d1`"
+    );
+    assert_eq!(error.to_string(), expected);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod formats;
 mod golden;
 mod index;
 mod index_broken;
+mod pipes;
 mod programs_search;
 mod readme;
 mod run;

@@ -21,7 +21,12 @@ const PROGRAM: &str = "l0-encode";
 /// Documents are JSON lines {"_id", "title", "text"}, or Parquet or Arrow tables with these columns;
 /// gzip and zstd are read as they are. Without INPUT, or for `-`, standard input is read.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(
+    name = "l0-encode",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 #[command(after_long_help = "Examples:
   BM25 impacts of the demo collection, without a network:
     l0-encode --model bm25 --tokenizer testdata/toy testdata/demo/corpus.jsonl -o bm25.parquet
@@ -149,7 +154,7 @@ fn run(args: EncodeArgs) -> Result<()> {
     };
     // before the long work: a folder that cannot be written is told at once
     let output = (!args.resume).then(|| Output::create(&args.output)).transpose()?;
-    let mut rejects = args.rejects.open()?;
+    let mut rejects = args.rejects.open(&args.output)?;
     let inputs = cli::inputs(&args.input)?;
     let model = load(&args, role)?;
     let sources = inputs.iter().map(Input::consumed).collect();
@@ -192,7 +197,7 @@ fn run_idf(args: IdfArgs) -> Result<()> {
     args.run.start_threads();
     let tokenizer = Tokenizer::load(&args.tokenizer)?;
     let output = Output::create(&args.output)?;
-    let mut rejects = args.rejects.open()?;
+    let mut rejects = args.rejects.open(&args.output)?;
     let inputs = cli::inputs(&args.corpus)?;
     let sources = inputs.iter().map(Input::consumed).collect();
     let mut progress = cli::Progress::new(PROGRAM, "docs", sources, &args.run);

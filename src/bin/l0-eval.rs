@@ -89,6 +89,7 @@ enum Task {
     /// Tell what vectors cost: mean terms, count-based FLOPS, use of the vocabulary
     Sparsity {
         /// The documents' vectors; `-` for stdin
+        #[arg(default_value = "-")]
         vectors: PathBuf,
         /// The queries' vectors, for FLOPS
         #[arg(long, value_name = "VECTORS")]
@@ -156,7 +157,7 @@ fn tradeoff(results: &[PathBuf], svg: Option<&Path>) -> Result<()> {
 fn run(args: &Args) -> Result<()> {
     let notes = args.run;
     notes.start_threads();
-    let mut rejects = args.rejects.open()?;
+    let mut rejects = args.rejects.open(&args.output)?;
     let done = measure(args, &notes, &mut rejects);
     if rejects.count() > 0 {
         notes.say(PROGRAM, &format!("lines that were refused: {}", rejects.count()));

@@ -16,7 +16,8 @@ use l0::{
         values::{self, ReportForm},
     },
     index::{self, Index, Language, Metadata, Plan, TableSource, Weights},
-    io::Output,
+    io::{Content, Output},
+    model::{Checkpoint, ModelDirectory},
 };
 
 /// Makes one index file of sparse vectors: Parquet, Arrow or JSON lines, from files or a pipe.
@@ -24,7 +25,7 @@ use l0::{
 /// The file is complete: postings, document ids, tokenizer, query table, fingerprints, and the texts
 /// if the vectors were encoded with --keep-text. A query needs nothing else.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true, after_long_help = EXAMPLES)]
+#[command(name = "l0-index", version, args_conflicts_with_subcommands = true, after_long_help = EXAMPLES)]
 struct Command {
     #[command(subcommand)]
     other: Option<Other>,
@@ -131,12 +132,27 @@ fn build(args: BuildArgs) -> Result<()> {
     if output.is_terminal() {
         return Err(Error::Usage("will not write an index to a terminal; say -o FILE".into()));
     }
-    let language = language(&args)?;
-    let mut rejects = args.rejects.open()?;
+    let model = args.model.as_deref().map(ModelDirectory::open).transpose()?;
+    let language = language(&args, model.as_ref())?;
+    let model_sha256 = match &model {
+        Some(model) => Checkpoint::fingerprint(&model.encoder)?,
+        None => None,
+    };
+    let mut rejects = args.rejects.open(path)?;
     let inputs = cli::inputs(&args.vectors)?;
+    for bare in inputs.iter().filter(|input| input.content() == Content::Text) {
+        let trusted =
+            "JSON lines carry no fingerprint: that they belong to the tokenizer is trusted";
+        args.run.say("l0-index", &format!("{}: {trusted}", bare.name()));
+    }
     let sources = inputs.iter().map(|input| input.consumed()).collect();
     let mut progress = Progress::new("l0-index", "docs", sources, &args.run);
-    let plan = Plan { language: &language, weights: args.weights, memory: args.memory };
+    let plan = Plan {
+        language: &language,
+        model_sha256: model_sha256.as_deref(),
+        weights: args.weights,
+        memory: args.memory,
+    };
     let built = index::build(inputs, &plan, &mut rejects, |more| progress.add(more), &mut output);
     let (_, seconds) = progress.finish();
     let built = built.and_then(|built| {
@@ -153,17 +169,18 @@ fn build(args: BuildArgs) -> Result<()> {
 fn told(built: &Metadata, refused: u64, seconds: f64) -> String {
     let (docs, postings, time) = (built.docs, built.postings, cli::clock(seconds));
     let refused = if refused > 0 { format!("; {refused} refused") } else { String::new() };
-    format!("{docs} documents, {postings} postings in {time}{refused}")
+    let table = &built.query_weights;
+    format!("{docs} documents, {postings} postings in {time}; query weights: {table}{refused}")
 }
 
-fn language(args: &BuildArgs) -> Result<Language> {
-    let (folder, own) = match (&args.model, &args.tokenizer) {
-        (Some(model), _) => (model, TableSource::Model),
-        (None, Some(tokenizer)) => (tokenizer, TableSource::Unit),
+fn language(args: &BuildArgs, model: Option<&ModelDirectory>) -> Result<Language> {
+    let (folder, own) = match (model, &args.tokenizer) {
+        (Some(model), _) => (&model.encoder, model.query_table.as_deref()),
+        (None, Some(tokenizer)) => (tokenizer, None),
         _ => return Err(Error::Usage("want --model DIR or --tokenizer DIR".into())),
     };
     let table = match args.query_weights.as_deref() {
-        None => own,
+        None => own.map_or(TableSource::Unit, TableSource::File),
         Some(unit) if unit == Path::new("unit") => TableSource::Unit,
         Some(file) => TableSource::File(file),
     };

@@ -27,7 +27,7 @@ use l0::{
 /// {"_id","vector":{token: weight}}; vectors may also come as Parquet or Arrow. One answer a line, in
 /// the order of the lines; a line that is no query is answered by an error record in its place.
 #[derive(Parser)]
-#[command(version, after_long_help = EXAMPLES)]
+#[command(name = "l0-query", version, after_long_help = EXAMPLES)]
 struct Args {
     /// The index file, unless --index names it; then the queries: a file, or - or none for stdin
     #[arg(value_names = ["INDEX", "QUERIES"], num_args = 0..=2)]
@@ -58,7 +58,7 @@ struct Args {
     #[arg(long)]
     bench: bool,
     /// Last column of a TREC run
-    #[arg(long, value_name = "TAG", default_value = "l0")]
+    #[arg(long, value_name = "TAG", default_value = "l0", value_parser = values::run_name)]
     run_name: String,
     #[command(flatten)]
     run: RunArgs,
@@ -106,7 +106,8 @@ fn run(args: Args) -> Result<()> {
     }
     let count = engine.reply_all(questions, &answers, &mut output, |number, error| {
         if form == AnswerForm::Trec {
-            args.run.say("l0-query", &format!("query {number} has no hits: {error}"));
+            // a run has no place for it, so that it is told even with --quiet
+            cli::warn("l0-query", &format!("query {number} has no hits: {error}"));
         }
     })?;
     output.commit()?;

@@ -30,7 +30,12 @@ const PROGRAM: &str = "l0-train";
 /// The directory that comes out loads in Sentence Transformers, transformers and l0-encode. It holds
 /// train.jsonl, one record for each logged step, and checkpoints/ to go on from with --resume.
 #[derive(Parser)]
-#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(
+    name = "l0-train",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 #[command(after_long_help = "Examples:
   Train on the processor, for fewer steps than the recipe says:
     l0-train pipelines/recipes/tiny-cpu.toml -o out --set stage.0.steps=100

@@ -16,7 +16,7 @@ use clap::{Arg, ArgAction, Parser, value_parser};
 use clap_complete::Shell;
 use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ},
     iterator::Signals,
 };
 
@@ -73,9 +73,11 @@ pub fn parse<A: Parser>() -> A {
 fn clean_up_when_interrupted() {
     let hangup = (!ignores_hangup()).then_some(SIGHUP);
     // nothing here can be refused: the signals are valid, and without a handler they still end us
-    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM].into_iter().chain(hangup)) else { return };
+    // a file size limit is an error of the write, not the end: whoever writes tells and cleans up
+    let known = [SIGINT, SIGTERM, SIGXFSZ].into_iter().chain(hangup);
+    let Ok(mut signals) = Signals::new(known) else { return };
     thread::spawn(move || {
-        if signals.forever().next().is_some() {
+        if signals.forever().any(|signal| signal != SIGXFSZ) {
             files::remove_temporaries();
             std::process::exit(130);
         }
@@ -100,6 +102,11 @@ fn print_and_leave(bytes: &[u8]) -> ! {
 /// A line on stderr; lost if nobody takes it, since `eprintln!` would panic then.
 fn talk(line: fmt::Arguments) {
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// A fault that does not end the work, on stderr.
+pub fn warn(program: &str, text: &str) {
+    talk(format_args!("{program}: {text}"));
 }
 
 /// The exit status of a bin; a failure is told on stderr under the program's name.
@@ -171,11 +178,18 @@ pub struct RejectArgs {
 }
 
 impl RejectArgs {
-    /// The place where refused records go.
+    /// The place where refused records go, which is not that of the `output`.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a file without `--on-error skip`; [`Error::Io`] if it cannot be made.
-    pub fn open(&self) -> Result<Rejects> {
+    /// [`Error::Usage`] for a file without `--on-error skip`, and for the output's own place;
+    /// [`Error::Io`] if it cannot be made.
+    pub fn open(&self, output: &Path) -> Result<Rejects> {
+        if self.rejects.as_deref() == Some(output) {
+            let place = output.display();
+            return Err(Error::Usage(format!(
+                "--rejects and -o are both {place}; want two places"
+            )));
+        }
         if self.rejects.is_some() && self.on_error == OnError::Stop {
             return Err(Error::Usage("--rejects needs --on-error skip".into()));
         }
@@ -195,6 +209,9 @@ pub fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>> {
             ));
         }
         return Ok(vec![Input::open(Path::new("-"))?]);
+    }
+    if paths.iter().filter(|path| *path == Path::new("-")).count() > 1 {
+        return Err(Error::Usage("want `-` (stdin) once at most".into()));
     }
     paths.iter().map(|path| Input::open(path)).collect()
 }

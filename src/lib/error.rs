@@ -3,7 +3,13 @@
 //! Messages are lower case and carry the remedy where there is one. Exit codes belong to `cli`; this
 //! module only keeps apart what they need kept apart.
 
-use std::{io, path::Path};
+use std::{
+    cell::Cell,
+    io,
+    panic::{self, AssertUnwindSafe},
+    path::Path,
+    sync::Once,
+};
 
 /// Everything that can go wrong on data, files, artefacts or devices.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +34,8 @@ pub enum Error {
         wanted: String,
         /// What stood there.
         found: String,
+        /// The record itself, where the reader still had it.
+        record: Vec<u8>,
     },
     /// A file as a whole is not what it should be.
     #[error("{path}: {reason}")]
@@ -92,7 +100,16 @@ impl Error {
         wanted: impl Into<String>,
         found: impl Into<String>,
     ) -> Error {
-        Error::Line { file: file.to_owned(), line, wanted: wanted.into(), found: found.into() }
+        let (wanted, found) = (wanted.into(), found.into());
+        Error::Line { file: file.to_owned(), line, wanted, found, record: Vec::new() }
+    }
+
+    /// The same error with the record it concerns.
+    pub fn with_record(mut self, bytes: &[u8]) -> Error {
+        if let Error::Line { record, .. } = &mut self {
+            *record = bytes.to_vec();
+        }
+        self
     }
 
     /// A file that is broken as a whole.
@@ -109,4 +126,26 @@ impl Error {
     pub fn is_record(&self) -> bool {
         matches!(self, Error::Line { .. })
     }
+}
+
+/// What `decode` returns, or none if it panics, which it then does without a word on stderr.
+///
+/// For crates that panic on damaged bytes; what `decode` worked on must not be used again.
+pub fn caught<T>(decode: impl FnOnce() -> T) -> Option<T> {
+    thread_local! {
+        static DECODING: Cell<bool> = const { Cell::new(false) };
+    }
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !DECODING.get() {
+                before(info);
+            }
+        }));
+    });
+    let outer = DECODING.replace(true);
+    let decoded = panic::catch_unwind(AssertUnwindSafe(decode));
+    DECODING.set(outer);
+    decoded.ok()
 }

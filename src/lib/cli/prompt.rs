@@ -6,7 +6,7 @@ use rustyline::{Config, DefaultEditor, error::ReadlineError};
 
 use crate::{
     error::{Error, Result},
-    search::{Answer, AnswerConfig, Engine, Question},
+    search::{Answer, AnswerConfig, AnswerForm, Engine, Question},
 };
 
 /// Asks until the end of input (Ctrl-D); Ctrl-C gives up a line. What was typed is kept in
@@ -29,7 +29,10 @@ pub fn converse(engine: &Engine, answers: &AnswerConfig) -> Result<()> {
             Err(ReadlineError::Eof) => break,
             Err(error) => return Err(terminal(error)),
         };
-        let answer = Answer { id: None, ..engine.reply(Question::typed(number, line)) };
+        let answer = engine.reply(Question::typed(number, line)).sayable(answers.form);
+        // to people the question stands above its answer
+        let id = answer.id.filter(|_| answers.form != AnswerForm::Text);
+        let answer = Answer { id, hits: answer.hits, number: answer.number };
         let written = answer.write(&mut io::stdout(), answers);
         written.map_err(|source| Error::io("<stdout>", source))?;
     }

@@ -38,6 +38,17 @@ pub fn bytes(text: &str) -> Result<u64> {
     if bytes.is_finite() && bytes >= 1.0 { Ok(bytes as u64) } else { Err(wanted()) }
 }
 
+/// The last column of a TREC run: one word.
+///
+/// # Errors
+/// [`Error::Usage`] if it is empty or holds white space.
+pub fn run_name(text: &str) -> Result<String> {
+    if text.is_empty() || text.contains(char::is_whitespace) {
+        return Err(Error::Usage(format!("want one word, got `{text}`")));
+    }
+    Ok(text.to_owned())
+}
+
 /// Characters in a line: the width of the terminal, or 100 where there is none.
 pub fn columns() -> usize {
     terminal_size::terminal_size().map_or(100, |(width, _)| usize::from(width.0).max(20))

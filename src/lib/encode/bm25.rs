@@ -100,15 +100,18 @@ pub fn encode(
 pub fn encode_queries(
     texts: impl Source,
     tokenizer: &Tokenizer,
+    max_tokens: Option<usize>,
     config: &EncodeConfig,
     mut each: impl FnMut(Row) -> Result<()>,
 ) -> Result<Summary> {
     let mut summary = Summary::default();
     for text in texts {
-        let counts = count(&text?, tokenizer, None, config.keep_text)?;
+        let counts = count(&text?, tokenizer, max_tokens, config.keep_text)?;
         let pairs = counts.terms.iter().map(|&(term, tf)| (TermId(term), tf as f32));
         let mut row = counts.text.into_row(config.keep_text);
-        row.vector = SparseVector::new(pairs)?;
+        row.vector = config.prune.apply(&SparseVector::new(pairs)?);
+        row.n_tokens = Some(counts.whole);
+        row.truncated = Some(counts.length < counts.whole);
         summary.add(&row, counts.whole > 0);
         each(row)?;
     }

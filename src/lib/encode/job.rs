@@ -6,7 +6,7 @@ use super::{
     EncodeConfig, Shard, Source, Summary, Text,
     bm25::{self, Bm25},
     document,
-    resume::{Journal, skip_finished},
+    resume::{InputHash, Journal, skip_finished},
 };
 use crate::{
     device::{Compute, Precision},
@@ -104,7 +104,7 @@ impl Model {
             Model::Network { encoder, name, .. } => (
                 name.clone(),
                 Some(encoder.sha256.clone()),
-                encoder.activation.to_string(),
+                encoder.convention(),
                 Some(encoder.max_tokens),
             ),
             Model::Table { encoder, name } => {
@@ -191,7 +191,12 @@ impl Job<'_> {
         }
         let meta = self.model.meta(self.role, &self.config);
         let keep_text = self.config.keep_text;
-        let settings = format!("{meta:?}, shard {}, keep_text {keep_text}", self.shard);
+        let tokenizer = self.model.tokenizer().to_json();
+        let tokenizer = InputHash::of_bytes(tokenizer).hex();
+        let settings = format!(
+            "{meta:?}, shard {}, keep_text {keep_text}, tokenizer.json {tokenizer}",
+            self.shard
+        );
         // fails before the long work if it cannot be written; leaves nothing
         drop(Output::create(target)?);
         let mut journal = Journal::open(target, settings, meta, keep_text)?;
@@ -226,8 +231,9 @@ impl Job<'_> {
             (Model::Bm25 { tokenizer, bm25, max_tokens }, Role::Document) => {
                 bm25::encode(texts, tokenizer, *bm25, *max_tokens, shard, config, each)
             }
-            (Model::Bm25 { tokenizer, .. }, Role::Query) => {
-                bm25::encode_queries(in_shard(texts, shard), tokenizer, config, each)
+            (Model::Bm25 { tokenizer, max_tokens, .. }, Role::Query) => {
+                let texts = in_shard(texts, shard);
+                bm25::encode_queries(texts, tokenizer, *max_tokens, config, each)
             }
             (Model::Network { tokenizer, encoder, .. }, _) => {
                 document::encode(in_shard(texts, shard), tokenizer, encoder, config, each)
@@ -249,7 +255,7 @@ fn in_shard(texts: impl Source, shard: Shard) -> impl Source {
     })
 }
 
-/// The records of some inputs as texts; a query without an id is called by its number, from 1.
+/// The records of some inputs as texts; a query without an id is called by the number of its line.
 pub fn texts<'a>(
     role: Role,
     inputs: Vec<Input>,
@@ -259,13 +265,9 @@ pub fn texts<'a>(
         Role::Document => {
             Box::new(Records::documents(inputs, rejects).map(|document| Ok(document?.into())))
         }
-        Role::Query => {
-            let queries = (1..).zip(Records::text_queries(inputs, rejects));
-            Box::new(queries.map(|(number, query): (u64, Result<TextQuery>)| {
-                let TextQuery { id, text } = query?;
-                let id = id.unwrap_or_else(|| number.to_string());
-                Ok(Text { id, title: String::new(), text })
-            }))
-        }
+        Role::Query => Box::new(Records::text_queries(inputs, rejects).map(|query| {
+            let TextQuery { id, text } = query?;
+            Ok(Text { id, title: String::new(), text })
+        })),
     }
 }

@@ -187,6 +187,11 @@ impl Journal {
 pub struct InputHash(Sha256);
 
 impl InputHash {
+    /// The hash of some bytes alone.
+    pub fn of_bytes(bytes: &[u8]) -> InputHash {
+        InputHash(Sha256::new_with_prefix(bytes))
+    }
+
     /// Adds a text.
     pub fn add(&mut self, text: &Text) {
         for part in [&text.id, &text.title, &text.text] {

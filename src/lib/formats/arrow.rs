@@ -1,13 +1,11 @@
 //! Batches of columns out of Parquet files, Arrow files and Arrow streams.
 //!
 //! The crates that decode them panic on some damaged files, where lengths and offsets contradict each
-//! other; here, and only here, that is made an error.
+//! other; here that is made an error.
 
 use std::{
-    cell::Cell,
     collections::BTreeMap,
-    panic::{self, AssertUnwindSafe},
-    sync::Once,
+    io::{self, BufRead, Read},
 };
 
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchReader, cast::AsArray};
@@ -16,7 +14,7 @@ use arrow_schema::{ArrowError, DataType, SchemaRef};
 use parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, errors::ParquetError};
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, caught},
     io::{Content, Input},
 };
 
@@ -61,13 +59,24 @@ impl Table {
                 Ok(Table::of(name.clone(), reader.map_err(|error| arrow_error(&name, error))?))
             }
             Content::ArrowStream | Content::Text => {
-                let reader = StreamReader::try_new(input.into_reader(), None);
-                Ok(Table::of(name.clone(), reader.map_err(|error| arrow_error(&name, error))?))
+                let tail = Tail { reader: input.into_reader(), last: [0; 8] };
+                let reader = StreamReader::try_new(tail, None);
+                let reader = reader.map_err(|error| arrow_error(&name, error))?;
+                Ok(Table::ending(name.clone(), reader, stream_end))
             }
         }
     }
 
-    fn of(name: String, mut reader: impl RecordBatchReader + Send + 'static) -> Table {
+    fn of(name: String, reader: impl RecordBatchReader + Send + 'static) -> Table {
+        Table::ending(name, reader, |_, _| Ok(()))
+    }
+
+    /// A table whose reader must pass `end` when it has no more batches.
+    fn ending<R: RecordBatchReader + Send + 'static>(
+        name: String,
+        mut reader: R,
+        end: fn(&str, &mut R) -> Result<()>,
+    ) -> Table {
         let schema = reader.schema();
         let metadata = schema.metadata().iter();
         let metadata = metadata.map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -76,9 +85,14 @@ impl Table {
             if !sound {
                 return None;
             }
-            let batch = guarded(&file, || reader.next());
-            sound = batch.is_ok();
-            Some(batch.transpose()?.and_then(|batch| batch.map_err(|e| arrow_error(&file, e))))
+            let batch = guarded(&file, || reader.next()).transpose();
+            sound = matches!(&batch, Some(Ok(_)));
+            match batch {
+                None => end(&file, &mut reader).err().map(Err),
+                Some(batch) => {
+                    Some(batch.and_then(|batch| batch.map_err(|e| arrow_error(&file, e))))
+                }
+            }
         });
         Table { name, schema, metadata, batches: Box::new(batches) }
     }
@@ -91,25 +105,46 @@ impl Table {
     }
 }
 
-/// What `decode` returns, or an error if it panics, which it then does without a word on stderr. What
-/// it worked on is not used again.
-fn guarded<T>(name: &str, decode: impl FnOnce() -> T) -> Result<T> {
-    thread_local! {
-        static DECODING: Cell<bool> = const { Cell::new(false) };
+/// A reader that remembers its last bytes.
+struct Tail {
+    reader: Box<dyn BufRead + Send>,
+    last: [u8; 8],
+}
+
+impl Read for Tail {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        let new = &buffer[count.saturating_sub(8)..count];
+        self.last.rotate_left(new.len());
+        self.last[8 - new.len()..].copy_from_slice(new);
+        Ok(count)
     }
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            if !DECODING.get() {
-                before(info);
-            }
-        }));
-    });
-    DECODING.set(true);
-    let decoded = panic::catch_unwind(AssertUnwindSafe(decode));
-    DECODING.set(false);
-    decoded.map_err(|_| {
+}
+
+/// The bytes that end an Arrow stream.
+const END_OF_STREAM: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+
+/// Whether a stream ended as it should. Arrow lets a writer just stop; ours never does unless it
+/// failed, so that half of our rows are not taken for all of them.
+fn stream_end(name: &str, reader: &mut StreamReader<Tail>) -> Result<()> {
+    let ours = reader.schema().metadata().contains_key("l0.format");
+    let tail = reader.get_mut();
+    if ours && tail.last != END_OF_STREAM {
+        let reason = "the stream is cut short: the program that wrote it failed or was stopped";
+        return Err(Error::format(name, reason));
+    }
+    let behind = tail.reader.fill_buf().map_err(|source| Error::io(name, source))?;
+    if behind.is_empty() {
+        return Ok(());
+    }
+    let reason = "want the end behind an Arrow stream, got more bytes; name several files instead \
+                  of joining them";
+    Err(Error::format(name, reason))
+}
+
+/// What `decode` returns, or an error if it panics. What it worked on is not used again.
+fn guarded<T>(name: &str, decode: impl FnOnce() -> T) -> Result<T> {
+    caught(decode).ok_or_else(|| {
         let reason =
             "not readable as Parquet or Arrow (damaged): its lengths contradict each other";
         Error::format(name, reason)

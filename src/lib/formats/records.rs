@@ -59,8 +59,8 @@ pub enum QueryBody {
 /// A query that is a text, and so can be encoded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextQuery {
-    /// The id, if the line has one.
-    pub id: Option<String>,
+    /// The id, or the number of the line if it has none.
+    pub id: String,
     /// What is asked.
     pub text: String,
 }
@@ -128,7 +128,9 @@ pub fn parse_query(file: &str, line: &Line) -> Result<Query> {
 fn parse_text_query(file: &str, line: &Line) -> Result<TextQuery> {
     let query = parse_query(file, line)?;
     match query.body {
-        QueryBody::Text(text) => Ok(TextQuery { id: query.id, text }),
+        QueryBody::Text(text) => {
+            Ok(TextQuery { id: query.id.unwrap_or_else(|| line.number.to_string()), text })
+        }
         QueryBody::Vector(_) | QueryBody::Tokens(_) => {
             Err(Error::line(file, line.number, "a text to encode", "a vector"))
         }
@@ -229,10 +231,10 @@ impl<'a> Records<'a, Query> {
 }
 
 impl<'a> Records<'a, TextQuery> {
-    /// As [`Records::queries`], for an encoder: a query that is a vector is a bad record.
+    /// The queries of some files, as texts: lines, or tables with columns `_id` or `id`, and `text`. A
+    /// query that is a vector is a bad record.
     pub fn text_queries(inputs: Vec<Input>, rejects: &'a mut Rejects) -> Records<'a, TextQuery> {
-        let of_table =
-            |document: Document| TextQuery { id: Some(document.id), text: document.text };
+        let of_table = |document: Document| TextQuery { id: document.id, text: document.text };
         let parse = parse_text_query as fn(&str, &Line) -> _;
         Records { inputs: inputs.into_iter(), open: Open::None, parse, of_table, rejects }
     }

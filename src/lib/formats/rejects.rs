@@ -55,7 +55,7 @@ impl Rejects {
         Rejects { policy: OnError::Stop, output: None, count: 0 }
     }
 
-    /// Takes the error of one record, with the record as it stood.
+    /// Takes the error of one record, with the record as it stood (or empty, if the error has it).
     ///
     /// # Errors
     /// The error itself if the policy is to stop or if it does not concern a record alone;
@@ -66,6 +66,10 @@ impl Rejects {
         }
         self.count += 1;
         if let Some(output) = &mut self.output {
+            let record = match &error {
+                Error::Line { record: own, .. } if record.is_empty() => own.as_slice(),
+                _ => record,
+            };
             let kept = &record[..record.len().min(KEPT_BYTES)];
             let text = String::from_utf8_lossy(kept);
             let text = text.trim_end_matches(['\r', '\n']);

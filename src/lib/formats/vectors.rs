@@ -190,9 +190,20 @@ pub fn read(input: Input, lookup: Option<Lookup>) -> Result<(Option<VectorMeta>,
 
 fn json_rows(input: Input, lookup: Option<Lookup>) -> Rows {
     let name = input.name().to_owned();
-    let lines =
-        input.lines().filter(|line| !matches!(line, Ok(line) if line.text.trim().is_empty()));
-    Box::new(lines.map(move |line| json_row(&name, &line?, lookup.as_ref())))
+    let mut lines = input.lines();
+    let rows = std::iter::from_fn(move || {
+        let raw = match lines.next_raw()? {
+            Ok(raw) => raw,
+            Err(error) => return Some(Err(error)),
+        };
+        let record = raw.bytes.clone();
+        let row = lines.check(raw).and_then(|line| match line.text.trim() {
+            "" => Ok(None),
+            _ => json_row(&name, &line, lookup.as_ref()).map(Some),
+        });
+        Some(row.map_err(|error| error.with_record(&record)))
+    });
+    Box::new(rows.filter_map(Result::transpose))
 }
 
 fn json_row(file: &str, line: &Line, lookup: Option<&Lookup>) -> Result<Row> {
@@ -214,7 +225,10 @@ fn json_row(file: &str, line: &Line, lookup: Option<&Lookup>) -> Result<Row> {
     Ok(Row {
         id,
         vector: vector.map_err(bad)?,
-        n_tokens: raw.get("n_tokens").and_then(Value::as_u64).map(|count| count as u32),
+        n_tokens: raw
+            .get("n_tokens")
+            .and_then(Value::as_u64)
+            .and_then(|count| u32::try_from(count).ok()),
         truncated: raw.get("truncated").and_then(Value::as_bool),
         title: string("title"),
         text: string("text"),

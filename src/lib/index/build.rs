@@ -31,8 +31,6 @@ pub struct Language {
 /// Where query weights come from.
 #[derive(Clone, Copy, Debug)]
 pub enum TableSource<'a> {
-    /// The model's own table if its directory has one, else weight 1.
-    Model,
     /// Weight 1 for every term.
     Unit,
     /// A file.
@@ -43,13 +41,12 @@ impl Language {
     /// The tokenizer of a directory (or a `tokenizer.json`), with a query table.
     ///
     /// # Errors
-    /// As [`Tokenizer::load`], [`QueryTable::of_model`] and [`QueryTable::read`].
+    /// As [`Tokenizer::load`] and [`QueryTable::read`].
     pub fn load(folder: &Path, source: TableSource) -> Result<Language> {
         let tokenizer = Tokenizer::load(folder)?;
         let vocabulary = tokenizer.vocabulary();
         let (table, named) = match source {
             TableSource::Unit => (None, folder),
-            TableSource::Model => (QueryTable::of_model(folder, vocabulary)?, folder),
             TableSource::File(file) => (Some(QueryTable::read(file, vocabulary)?), file),
         };
         let table_source = table.as_ref().map_or("unit".into(), |_| named.display().to_string());
@@ -62,6 +59,8 @@ impl Language {
 pub struct Plan<'a> {
     /// The query side.
     pub language: &'a Language,
+    /// SHA-256 of the model's weights, if vectors of another model are to be refused.
+    pub model_sha256: Option<&'a str>,
     /// How weights are stored.
     pub weights: Weights,
     /// Bytes of memory for postings and document ids.
@@ -99,8 +98,10 @@ pub fn build(
         let words = Arc::clone(&vocabulary);
         let lookup: Lookup = Box::new(move |token| words.id(token));
         let (meta, rows) = vectors::read(input, Some(lookup))?;
+        let before = seen;
+        let is_bare = meta.is_none();
         if let Some(meta) = meta {
-            check_meta(&name, &meta, vocabulary.fingerprint(), &mut encoding)?;
+            check_meta(&name, &meta, plan, &mut encoding)?;
         }
         for row in rows {
             add(&mut builder, row, rejects)?;
@@ -109,6 +110,11 @@ pub fn build(
                 progress(seen - told_of);
                 told_of = seen;
             }
+        }
+        if is_bare && seen == before {
+            // a program that failed before its first byte leaves this; an empty corpus does not
+            let reason = "want vectors, got an empty input; did the program before it fail?";
+            return Err(Error::format(&name, reason));
         }
     }
     progress(seen - told_of);
@@ -145,15 +151,33 @@ fn add(builder: &mut Builder, row: Result<Row>, rejects: &mut Rejects) -> Result
 fn check_meta(
     file: &str,
     meta: &VectorMeta,
-    vocabulary: &str,
+    plan: &Plan,
     known: &mut Option<Encoding>,
 ) -> Result<()> {
+    let vocabulary = plan.language.tokenizer.vocabulary().fingerprint();
     if meta.vocabulary_sha256 != vocabulary {
         return Err(Error::Mismatch {
             what: format!("{file}: vocabulary fingerprint"),
             expected: format!("{vocabulary}, the tokenizer's"),
             got: meta.vocabulary_sha256.clone(),
             remedy: "give the tokenizer of the model that made the vectors".into(),
+        });
+    }
+    if meta.role == "query" {
+        return Err(Error::Mismatch {
+            what: format!("{file}: role of the vectors"),
+            expected: "document".into(),
+            got: meta.role.clone(),
+            remedy: "encode the corpus without --role query; queries go to l0-query".into(),
+        });
+    }
+    let got = meta.model_sha256.as_deref();
+    if let Some(expected) = plan.model_sha256.filter(|&expected| got != Some(expected)) {
+        return Err(Error::Mismatch {
+            what: format!("{file}: model that made the vectors"),
+            expected: format!("SHA-256 {expected}, that of --model"),
+            got: got.map_or_else(|| meta.model.clone(), str::to_owned),
+            remedy: "say the model that made them, or --tokenizer DIR with --query-weights".into(),
         });
     }
     let encoding = Some(Encoding::from(meta));

@@ -97,8 +97,8 @@ impl Builder {
     /// Adds a document, the last in the order of the index.
     ///
     /// # Errors
-    /// [`Error::Line`] for an id that came before, [`Error::Mismatch`] for a term outside the
-    /// vocabulary, [`Error::Format`] past 4,294,967,294 documents, [`Error::Io`] if the scratch file
+    /// [`Error::Line`] for an id that came before and for a term outside the vocabulary,
+    /// [`Error::Format`] past 4,294,967,294 documents, [`Error::Io`] if the scratch file
     /// cannot be written. After an [`Error::Line`] the builder is as if the row had not been.
     pub fn add(
         &mut self,
@@ -108,12 +108,11 @@ impl Builder {
     ) -> Result<()> {
         let size = self.config.vocabulary_size;
         if let Some(term) = vector.terms().last().filter(|term| term.index() >= size) {
-            return Err(Error::Mismatch {
-                what: format!("terms of document `{id}`"),
-                expected: format!("term numbers below {size}"),
-                got: term.0.to_string(),
-                remedy: "give the tokenizer of the model that made the vectors".into(),
-            });
+            let (part, row) = self.place(DocId(self.docs()));
+            let wanted = format!("terms below {size}, the size of the vocabulary");
+            let error = Error::line(part, row, wanted, format!("{} in `{id}`", term.0));
+            self.skip_row();
+            return Err(error);
         }
         let doc = DocId(self.docs());
         if doc.0 >= u32::MAX - 1 {
@@ -148,7 +147,8 @@ impl Builder {
     fn place(&self, doc: DocId) -> (&str, u64) {
         let behind = self.parts.partition_point(|part| part.first <= doc.0);
         let part = &self.parts[behind - 1];
-        let refused = part.refused.iter().filter(|&&docs| docs <= doc.0).count();
+        // refusals are noted as they come, so their documents ascend
+        let refused = part.refused.partition_point(|&docs| docs <= doc.0);
         (&part.name, u64::from(doc.0 - part.first) + 1 + refused as u64)
     }
 

@@ -1,7 +1,10 @@
 //! Whether indexes, vectors and tokenizers belong together.
 
 use super::{file::Index, layout::Section, metadata::told};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    formats::vectors::VectorMeta,
+};
 
 impl Index {
     /// Checks that another index means the same by a term and by a weight: vocabulary, encoding and
@@ -29,6 +32,28 @@ impl Index {
             return mismatch("query table", &left.query_weights, &right.query_weights);
         }
         Ok(())
+    }
+
+    /// Checks that query vectors that a network made were made by the network of the index.
+    ///
+    /// Those of a table, of BM25 or of another program pass: any table may weight any index's terms.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if the networks differ.
+    pub fn check_queries(&self, file: &str, queries: &VectorMeta) -> Result<()> {
+        let known = self.metadata().encoding.as_ref();
+        let expected = known.and_then(|encoding| encoding.model_sha256.as_deref());
+        match (expected, queries.model_sha256.as_deref()) {
+            (Some(expected), Some(got)) if expected != got && queries.activation != "table" => {
+                Err(Error::Mismatch {
+                    what: format!("{file}: model of the queries"),
+                    expected: format!("SHA-256 {expected}, that of {}", self.name()),
+                    got: got.to_owned(),
+                    remedy: "encode queries and documents with the same model".into(),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Checks that a vocabulary is that of the index.

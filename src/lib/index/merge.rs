@@ -33,6 +33,8 @@ pub fn merge(indexes: &[Index], output: &mut dyn Write, name: &str) -> Result<Me
         first.check_language(other)?;
         check_weights(first, other)?;
     }
+    // damage must not get fresh checksums
+    indexes.iter().try_for_each(Index::verify)?;
     let metadata = first.metadata();
     let artefacts = Artefacts {
         vocabulary: metadata.vocabulary.clone(),

@@ -171,7 +171,11 @@ fn peek(mut reader: Box<dyn BufRead + Send>) -> io::Result<(Vec<u8>, Box<dyn Buf
     // a terminal or a slow pipe may give one line only: what decides stands in its first bytes
     while filled < head.len() && !head[..filled].contains(&b'\n') {
         match reader.read(&mut head[filled..]) {
-            Ok(0) => break,
+            Ok(0) => {
+                // a terminal would be asked again
+                reader = Box::new(io::empty());
+                break;
+            }
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

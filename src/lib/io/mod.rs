@@ -48,6 +48,9 @@ pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
 /// [`Error::Io`] if it cannot be opened or mapped (a pipe cannot).
 pub fn map(path: &Path) -> Result<Mmap> {
     let file = File::open(path).map_err(|source| Error::io(path, source))?;
+    if !file.metadata().is_ok_and(|kind| kind.is_file()) {
+        return Err(Error::format(path, "want a file, got a directory or a pipe"));
+    }
     // SAFETY: the map is read only. A file that another process cuts short while it is mapped ends
     // this one by SIGBUS; our own writers never change a file in place, they rename a new one over it.
     unsafe { Mmap::map(&file) }.map_err(|source| Error::io(path, source))

@@ -66,6 +66,11 @@ impl Output {
         // a link is followed: its target is replaced, not the link
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         let old = fs::metadata(&target).ok();
+        let home = target.parent().filter(|home| !home.as_os_str().is_empty());
+        if let Some(home) = home.filter(|home| !home.is_dir()) {
+            let reason = format!("want a folder {} to write in, found none", home.display());
+            return Err(Error::format(path, reason));
+        }
         if old.as_ref().is_some_and(|old| old.is_dir()) {
             return Err(Error::format(path, "want a file to write, got a directory"));
         }

@@ -4,7 +4,10 @@
 //! models carry beside the ones used here are known by name; any other missing or unexpected
 //! tensor is an error that names it.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use candle_core::{DType, Device, Tensor};
 use sha2::{Digest, Sha256};
@@ -113,18 +116,12 @@ impl Checkpoint {
     /// [`Error::Io`]; [`Error::Format`] naming what is missing, unexpected or of another shape.
     pub fn load(folder: &Path) -> Result<Checkpoint> {
         let config = Config::load(folder)?;
-        let (safetensors, pickle) =
-            (folder.join("model.safetensors"), folder.join("pytorch_model.bin"));
-        let file = match (safetensors.exists(), pickle.exists()) {
-            (true, _) => safetensors,
-            (false, true) => pickle,
-            (false, false) => {
-                let reason = "want model.safetensors or pytorch_model.bin in it, found neither";
-                return Err(Error::format(folder, reason));
-            }
+        let Some(file) = weights_file(folder) else {
+            let reason = "want model.safetensors or pytorch_model.bin in it, found neither";
+            return Err(Error::format(folder, reason));
         };
         let mapped = io::map(&file)?;
-        let sha256 = Sha256::digest(&mapped).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hash(&mapped);
         let bad = |error| Error::format(&file, format!("not readable as tensors: {error}"));
         let tensors: Vec<(String, Tensor)> = match file.extension().is_some_and(|e| e == "bin") {
             true => candle_core::pickle::read_all(&file).map_err(bad)?,
@@ -139,6 +136,23 @@ impl Checkpoint {
         named.finish()?;
         Ok(Checkpoint { config, weights, sha256 })
     }
+
+    /// SHA-256 of the file of weights in a folder, in hex; none if there is no such file.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn fingerprint(folder: &Path) -> Result<Option<String>> {
+        weights_file(folder).map(|file| Ok(hash(&io::map(&file)?))).transpose()
+    }
+}
+
+fn weights_file(folder: &Path) -> Option<PathBuf> {
+    let names = ["model.safetensors", "pytorch_model.bin"];
+    names.iter().map(|name| folder.join(name)).find(|file| file.exists())
+}
+
+fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The name that today's releases use.

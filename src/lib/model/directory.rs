@@ -59,6 +59,18 @@ impl Cutoff {
         SparseVector::new(vector.iter().filter(|&(term, weight)| passes(term, weight)))
     }
 
+    /// The threshold in a few characters; two that differ read differently.
+    pub fn in_short(&self) -> String {
+        match self {
+            Cutoff::All(level) => format!("{level}"),
+            Cutoff::Largest(share) => format!("{share}*largest"),
+            Cutoff::Term(levels) => {
+                let bytes: Vec<u8> = levels.iter().flat_map(|level| level.to_le_bytes()).collect();
+                format!("terms:{:08x}", crc32fast::hash(&bytes))
+            }
+        }
+    }
+
     /// The pruning rule that does the same, in the words of OpenSearch and of `--prune`.
     pub fn as_pruning(&self) -> String {
         match self {

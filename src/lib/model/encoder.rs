@@ -17,6 +17,7 @@ const DEVICE_DOCS: usize = 64;
 /// A model ready to encode documents.
 pub struct SparseEncoder {
     engine: Engine,
+    dtype: DType,
     cutoff: Option<Cutoff>,
     /// The activation in force.
     pub activation: Activation,
@@ -57,7 +58,7 @@ impl SparseEncoder {
     ) -> Result<SparseEncoder> {
         let dtype = compute.dtype(precision)?;
         match compute {
-            Compute::Cpu => SparseEncoder::with(directory, overrides, |checkpoint| {
+            Compute::Cpu => SparseEncoder::with(directory, overrides, dtype, |checkpoint| {
                 let Checkpoint { config, weights, .. } = checkpoint;
                 Ok(Engine::Slices(Box::new(CpuEncoder::new(config, weights))))
             }),
@@ -77,7 +78,7 @@ impl SparseEncoder {
         device: &Device,
         dtype: DType,
     ) -> Result<SparseEncoder> {
-        SparseEncoder::with(directory, overrides, |checkpoint| {
+        SparseEncoder::with(directory, overrides, dtype, |checkpoint| {
             Ok(Engine::Tensors(Box::new(TensorEncoder::new(checkpoint, device, dtype)?)))
         })
     }
@@ -85,6 +86,7 @@ impl SparseEncoder {
     fn with(
         directory: &ModelDirectory,
         overrides: Overrides,
+        dtype: DType,
         engine: impl FnOnce(Checkpoint) -> Result<Engine>,
     ) -> Result<SparseEncoder> {
         let checkpoint = Checkpoint::load(&directory.encoder)?;
@@ -98,6 +100,7 @@ impl SparseEncoder {
         }
         let activation = overrides.activation.or(directory.activation);
         Ok(SparseEncoder {
+            dtype,
             cutoff: directory.cutoff.clone(),
             activation: activation.unwrap_or(Activation::SPLADE),
             max_tokens,
@@ -105,6 +108,19 @@ impl SparseEncoder {
             sha256: checkpoint.sha256.clone(),
             engine: engine(checkpoint)?,
         })
+    }
+
+    /// All that besides tensors and lengths decides what a weight is: the activation, the threshold if
+    /// one was trained, the type of the numbers if it is not f32.
+    pub fn convention(&self) -> String {
+        let mut text = self.activation.to_string();
+        if let Some(cutoff) = &self.cutoff {
+            text += &format!(",threshold={}", cutoff.in_short());
+        }
+        if self.dtype != DType::F32 {
+            text += &format!(",{}", self.dtype.as_str());
+        }
+        text
     }
 
     /// The weights of each document, in order: `documents` are token ids, special ones included,

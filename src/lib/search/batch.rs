@@ -85,7 +85,7 @@ impl Engine {
                 .map(|question| question.map(|question| self.reply(question)))
                 .collect();
             for answer in answers {
-                let answer = answer?;
+                let answer = answer?.sayable(config.form);
                 count.queries += 1;
                 match &answer.hits {
                     Err(error) if concerns_query(error) => {

@@ -44,7 +44,7 @@ impl Latency {
             p90_us: percentile(90),
             p95_us: percentile(95),
             p99_us: percentile(99),
-            mean_us: micros.iter().sum::<f64>() / queries.max(1) as f64,
+            mean_us: (micros.iter().sum::<f64>() + 0.0) / queries.max(1) as f64,
             queries_per_s: if queries == 0 { 0.0 } else { queries as f64 / seconds.max(1e-9) },
         }
     }
@@ -117,7 +117,7 @@ impl Engine {
         Ok(Agreement {
             queries: queries.len(),
             identical: compared.iter().filter(|(same, _)| *same).count(),
-            recall: recall / queries.len().max(1) as f64,
+            recall: (recall + 0.0) / queries.len().max(1) as f64,
         })
     }
 }

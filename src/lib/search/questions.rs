@@ -37,7 +37,7 @@ impl Questions {
     /// The queries of `input`; vectors must be of the vocabulary of `index`.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] for vectors of another vocabulary; as [`vectors::read`].
+    /// [`Error::Mismatch`] for vectors of another vocabulary or network; as [`vectors::read`].
     pub fn open(input: Input, index: &Index) -> Result<Questions> {
         let name = input.name().to_owned();
         if input.content() == Content::Text {
@@ -46,6 +46,7 @@ impl Questions {
         let (meta, rows) = vectors::read(input, None)?;
         if let Some(meta) = meta {
             index.check_fingerprint(&meta.vocabulary_sha256)?;
+            index.check_queries(&name, &meta)?;
         }
         Ok(Questions { name, source: Source::Rows(rows, 0) })
     }

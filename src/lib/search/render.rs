@@ -73,10 +73,23 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The answer, or, where the form cannot say an id of it, why.
+    pub fn sayable(self, form: AnswerForm) -> Answer {
+        let ids = self.hits.iter().flatten().map(|hit| &hit.id).chain(&self.id);
+        let bad = ids.into_iter().find(|id| id.is_empty() || id.contains(char::is_whitespace));
+        match bad.filter(|_| form == AnswerForm::Trec) {
+            None => self,
+            Some(id) => {
+                let reason = format!("a TREC run cannot say the id `{id}`; want --format jsonl");
+                Answer { hits: Err(Error::Usage(reason)), ..self }
+            }
+        }
+    }
+
     /// Writes the answer. In a TREC run an error has no place: nothing is written for it.
     ///
     /// # Errors
-    /// Of the writer; `InvalidData` for an id with white space in a TREC run.
+    /// Of the writer.
     pub fn write(&self, output: &mut dyn Write, config: &AnswerConfig) -> io::Result<()> {
         match config.form {
             AnswerForm::Text => self.write_text(output, config.columns),
@@ -117,11 +130,6 @@ impl Answer {
     fn write_trec(&self, output: &mut dyn Write, tag: &str) -> io::Result<()> {
         let (Some(id), Ok(hits)) = (&self.id, &self.hits) else { return Ok(()) };
         for (rank, hit) in (1..).zip(hits) {
-            if let Some(id) = [id, &hit.id].into_iter().find(|id| id.contains(char::is_whitespace))
-            {
-                let reason = format!("`{id}` holds white space, which a TREC run cannot say");
-                return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
-            }
             writeln!(output, "{id} Q0 {} {rank} {} {tag}", hit.id, hit.score)?;
         }
         Ok(())
@@ -168,8 +176,14 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// What a terminal would obey, it shows as `�` instead.
+fn harmless(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
+}
+
 /// A line of at most `columns` characters; what is cut shows as `…`.
 fn within(line: &str, columns: usize) -> String {
+    let line = &harmless(line);
     if line.chars().count() <= columns {
         return line.to_owned();
     }

@@ -1,7 +1,13 @@
 //! One query against several indexes, as if they were one.
 
+use std::collections::BTreeMap;
+
 use super::{Hit, Method, search};
-use crate::{error::Result, index::Index, sparse::SparseVector};
+use crate::{
+    error::{Error, Result},
+    index::Index,
+    sparse::SparseVector,
+};
 
 /// A hit and the index it is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +22,7 @@ pub struct Found {
 /// then document ascending. That is the order in which one merged index would give them.
 ///
 /// # Errors
-/// [`crate::Error::Format`] if an index turns out to be damaged.
+/// [`Error::Format`] if an index turns out to be damaged, or two of them hold one document.
 pub fn search_all(
     indexes: &[Index],
     query: &SparseVector,
@@ -33,5 +39,23 @@ pub fn search_all(
         order.then(a.index.cmp(&b.index)).then(a.hit.doc.cmp(&b.hit.doc))
     });
     found.truncate(k);
+    if indexes.len() > 1 {
+        refuse_repeated(indexes, &found)?;
+    }
     Ok(found)
+}
+
+/// One document may not answer twice, as it may not stand twice in a merged index.
+fn refuse_repeated(indexes: &[Index], found: &[Found]) -> Result<()> {
+    let mut seen = BTreeMap::new();
+    for Found { index, hit } in found {
+        let docno = indexes[*index].docno(hit.doc)?;
+        if let Some(other) = seen.insert(docno, *index) {
+            let other = indexes[other].name();
+            let reason =
+                format!("document `{docno}` is also in {other}; want indexes that share none");
+            return Err(Error::format(indexes[*index].name(), reason));
+        }
+    }
+    Ok(())
 }

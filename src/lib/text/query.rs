@@ -45,22 +45,6 @@ impl QueryTable {
         }
     }
 
-    /// From a model directory: `idf.json`, `query_token_weights.txt` or
-    /// `query_0_SparseStaticEmbedding/model.safetensors`, the first that is there; none if none is.
-    ///
-    /// # Errors
-    /// As [`QueryTable::read`].
-    pub fn of_model(folder: &Path, vocabulary: &Vocabulary) -> Result<Option<QueryTable>> {
-        let names = [
-            "query_0_SparseStaticEmbedding/model.safetensors",
-            "idf.json",
-            "query_token_weights.txt",
-        ];
-        let files = names.iter().map(|name| folder.join(name));
-        let found = files.into_iter().find(|file| file.exists());
-        found.map(|file| QueryTable::read(&file, vocabulary)).transpose()
-    }
-
     /// From a file: `{"token": weight}`, lines `token TAB weight`, or safetensors with one tensor
     /// `weight` `[V]`. A token that the file does not name weighs 1.
     ///

@@ -7,7 +7,7 @@ use tokenizers::models::wordpiece::WordPiece;
 
 use super::{Vocabulary, ascii::AsciiWordPiece};
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, caught},
     io,
     sparse::TermId,
 };
@@ -69,7 +69,10 @@ impl Tokenizer {
     /// [`Error::Usage`] saying what is wrong; the caller knows the file's name.
     pub fn from_json(json: &[u8]) -> Result<Tokenizer> {
         let bad = |error: tokenizers::Error| Error::Usage(format!("not a tokenizer: {error}"));
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(bad)?;
+        // the crate panics on some strings that no JSON may hold
+        let parsed = caught(|| tokenizers::Tokenizer::from_bytes(json));
+        let parsed = parsed.ok_or_else(|| Error::Usage("not a tokenizer: damaged".into()))?;
+        let mut inner = parsed.map_err(bad)?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(bad)?;
         let vocabulary = Vocabulary::new(tokens_by_id(&inner)?);

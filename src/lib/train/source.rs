@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Result},
     formats::{
         examples::{Example, parse_example},
-        records::{QueryBody, Records},
+        records::{Records, TextQuery},
         rejects::Rejects,
         trec::Qrels,
     },
@@ -87,11 +87,9 @@ impl Texts {
             let content = document.content();
             texts.documents.insert(document.id, content);
         }
-        for query in Records::queries(vec![find("queries")?], &mut rejects) {
-            let query = query?;
-            if let (Some(id), QueryBody::Text(text)) = (query.id, query.body) {
-                texts.queries.insert(id, text);
-            }
+        for query in Records::text_queries(vec![find("queries")?], &mut rejects) {
+            let TextQuery { id, text } = query?;
+            texts.queries.insert(id, text);
         }
         Ok(texts)
     }
