@@ -130,8 +130,8 @@ fn the_directory_that_comes_out_encodes() {
     let directory = ModelDirectory::open(&folder).unwrap();
     assert!(directory.cutoff.is_some());
     let encoder =
-        SparseEncoder::load(&directory, Overrides::default(), Compute::Cpu, Precision::F32);
-    let encoder = encoder.unwrap();
+        SparseEncoder::load(&directory, Overrides::default(), Compute::Cpu, Precision::F32)
+            .unwrap();
     assert_eq!((encoder.activation.depth(), encoder.max_tokens), (2, 24));
     let tokenizer = Tokenizer::load(&folder).unwrap();
     let ids = tokenizer.tokens("the storm came from the sea", 24).unwrap().ids;

@@ -147,17 +147,19 @@ fn run(args: EncodeArgs) -> Result<()> {
         prune: args.prune,
         keep_text: args.keep_text,
     };
+    // before the long work: a folder that cannot be written is told at once
+    let output = (!args.resume).then(|| Output::create(&args.output)).transpose()?;
     let mut rejects = args.rejects.open()?;
     let inputs = cli::inputs(&args.input)?;
     let model = load(&args, role)?;
     let sources = inputs.iter().map(Input::consumed).collect();
     let mut progress = cli::Progress::new(PROGRAM, "docs", sources, &args.run);
     let job = Job { model: &model, role, config, shard: args.shard };
-    let done = if args.resume {
-        job.resume(inputs, &mut rejects, &args.output, form, || progress.add(1))
-    } else {
-        let output = Output::create(&args.output)?;
-        job.run(inputs, &mut rejects, output, form, || progress.add(1)).map(|summary| (summary, 0))
+    let done = match output {
+        None => job.resume(inputs, &mut rejects, &args.output, form, || progress.add(1)),
+        Some(output) => job
+            .run(inputs, &mut rejects, output, form, || progress.add(1))
+            .map(|summary| (summary, 0)),
     };
     let (_, seconds) = progress.finish();
     let refused = rejects.count();

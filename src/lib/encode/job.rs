@@ -107,7 +107,9 @@ impl Model {
                 encoder.activation.to_string(),
                 Some(encoder.max_tokens),
             ),
-            Model::Table { name, .. } => (name.clone(), None, "table".to_owned(), None),
+            Model::Table { encoder, name } => {
+                (name.clone(), Some(encoder.fingerprint()), "table".to_owned(), None)
+            }
             Model::Bm25 { bm25: Bm25 { k1, b }, max_tokens, .. } => {
                 ("bm25".to_owned(), None, format!("bm25:k1={k1},b={b}"), *max_tokens)
             }

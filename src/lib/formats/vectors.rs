@@ -70,7 +70,7 @@ pub struct VectorMeta {
     pub role: String,
     /// The model's name.
     pub model: String,
-    /// SHA-256 of the model's weights; none for BM25.
+    /// SHA-256 of the file of the model's weights, or of its query table; none for BM25.
     pub model_sha256: Option<String>,
     /// SHA-256 of the vocabulary (`Vocabulary::fingerprint`).
     pub vocabulary_sha256: String,

@@ -50,7 +50,7 @@ impl Staged {
     pub fn commit(self) -> Result<()> {
         let fail = |source| Error::io(&self.target, source);
         fs::rename(self.folder.path(), &self.target).map_err(fail)?;
-        super::sync_folder(&self.target);
+        super::output::sync_folder(&self.target);
         // the folder has another name now: there is nothing left to remove
         let _ = self.folder.keep();
         Ok(())

@@ -98,8 +98,8 @@ impl SparseEncoder {
         }
         let activation = overrides.activation.or(directory.activation);
         Ok(SparseEncoder {
-            activation: activation.unwrap_or(Activation::SPLADE),
             cutoff: directory.cutoff.clone(),
+            activation: activation.unwrap_or(Activation::SPLADE),
             max_tokens,
             vocab_size,
             sha256: checkpoint.sha256.clone(),
@@ -107,12 +107,12 @@ impl SparseEncoder {
         })
     }
 
-    /// The weights of each document, in order, those that pass the model's threshold if one was
-    /// trained: `documents` are token ids, special ones included,
+    /// The weights of each document, in order: `documents` are token ids, special ones included,
     /// each at most `max_tokens` long. One without tokens has no weights.
     ///
     /// The largest logit over the tokens, then the activation (paper.md 1.1). Special tokens take
-    /// part in the maximum, as in the released code.
+    /// part in the maximum, as in the released code. Weights that do not pass the model's threshold,
+    /// if it has one, are left out.
     ///
     /// # Errors
     /// [`Error::Weight`] if the model yields a weight that is not finite; [`Error::Tensor`].

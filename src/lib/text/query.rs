@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use sha2::{Digest, Sha256};
+
 use super::{Tokenizer, Vocabulary};
 use crate::{
     error::{Error, Result},
@@ -175,6 +177,13 @@ impl QueryEncoder {
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// SHA-256 of the weights in force, `[V]` little-endian f32, in hex: two tables with the same
+    /// fingerprint make the same queries.
+    pub fn fingerprint(&self) -> String {
+        let bytes: Vec<u8> = self.weights.iter().flat_map(|weight| weight.to_le_bytes()).collect();
+        super::vocabulary::hex(&Sha256::digest(bytes))
     }
 
     /// The weighted terms of a text; a term that comes twice counts once.

@@ -61,7 +61,7 @@ impl Vocabulary {
 }
 
 /// Bytes in lower-case hex.
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

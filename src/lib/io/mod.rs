@@ -1,0 +1,62 @@
+//! The door to files and pipes: inputs known by their first bytes, outputs that appear whole or not at all.
+//!
+//! The only module that opens files. `-` is standard input or output. It knows compression and the
+//! difference between a pipe and a file, and nothing of what the bytes mean.
+
+#![expect(clippy::disallowed_methods, reason = "the one module that opens files")]
+
+pub mod folder;
+mod input;
+mod lines;
+mod output;
+
+use std::{
+    fs::{self, File},
+    path::Path,
+};
+
+use memmap2::Mmap;
+
+pub use input::{Consumed, Content, Input};
+pub use lines::{Line, Lines, MAX_LINE_BYTES, RawLine};
+pub use output::{Output, remove_temporaries};
+
+use crate::error::{Error, Result};
+
+/// What is read from a file, or collected for one, at a time.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// A whole small file as text.
+///
+/// # Errors
+/// [`Error::Io`]; a file that is no UTF-8 is [`Error::Format`].
+pub fn read_text(path: &Path) -> Result<String> {
+    String::from_utf8(read_bytes(path)?).map_err(|_| Error::format(path, "want UTF-8 text"))
+}
+
+/// A whole file.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|source| Error::io(path, source))
+}
+
+/// A file mapped into memory, read only.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be opened or mapped (a pipe cannot).
+pub fn map(path: &Path) -> Result<Mmap> {
+    let file = File::open(path).map_err(|source| Error::io(path, source))?;
+    // SAFETY: the map is read only. A file that another process cuts short while it is mapped ends
+    // this one by SIGBUS; our own writers never change a file in place, they rename a new one over it.
+    unsafe { Mmap::map(&file) }.map_err(|source| Error::io(path, source))
+}
+
+/// A nameless temporary file for data that outgrow the memory.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn scratch() -> Result<File> {
+    tempfile::tempfile().map_err(|source| Error::io("temporary file", source))
+}

@@ -1,0 +1,187 @@
+//! An output that is written beside its target and takes the target's name when it is whole.
+
+use std::{
+    fs::{self, File, Permissions},
+    io::{self, BufWriter, IsTerminal, Write},
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use tempfile::{NamedTempFile, TempPath};
+
+use super::BUFFER_BYTES;
+use crate::error::{Error, Result};
+
+/// Files that exist only until their output is committed.
+static TEMPORARIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Removes the unfinished outputs of this process; for the handler of an interrupt.
+pub fn remove_temporaries() {
+    if let Ok(mut paths) = TEMPORARIES.lock() {
+        for path in paths.drain(..) {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// An output: standard output, a device or pipe written straight, or a file that is written beside
+/// its target and takes the target's name in [`Output::commit`]. Dropped without a commit, it
+/// leaves the target as it was.
+pub struct Output {
+    name: String,
+    sink: Sink,
+}
+
+enum Sink {
+    Stdout(BufWriter<io::Stdout>),
+    Direct(BufWriter<File>),
+    Beside { writer: BufWriter<File>, temporary: TempPath, target: PathBuf },
+}
+
+impl Output {
+    /// Opens a path, or standard output for `-`. Call it before the long work: it fails early.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the folder is missing or not writable.
+    pub fn create(path: &Path) -> Result<Output> {
+        Output::unfinished_in(None, path)
+    }
+
+    /// As [`Output::create`], with the unfinished file in `folder`, which must be on the file system
+    /// of `path`.
+    ///
+    /// # Errors
+    /// As [`Output::create`].
+    pub fn create_from(folder: &Path, path: &Path) -> Result<Output> {
+        Output::unfinished_in(Some(folder), path)
+    }
+
+    fn unfinished_in(folder: Option<&Path>, path: &Path) -> Result<Output> {
+        if path == Path::new("-") {
+            let writer = BufWriter::with_capacity(BUFFER_BYTES, io::stdout());
+            return Ok(Output { name: "<stdout>".into(), sink: Sink::Stdout(writer) });
+        }
+        let fail = |source| Error::io(path, source);
+        let name = path.display().to_string();
+        // a link is followed: its target is replaced, not the link
+        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let old = fs::metadata(&target).ok();
+        if old.as_ref().is_some_and(|old| old.is_dir()) {
+            return Err(Error::format(path, "want a file to write, got a directory"));
+        }
+        if old.as_ref().is_some_and(|old| !old.is_file()) {
+            let file = File::options().write(true).open(&target).map_err(fail)?;
+            let writer = BufWriter::with_capacity(BUFFER_BYTES, file);
+            return Ok(Output { name, sink: Sink::Direct(writer) });
+        }
+        let (file, temporary) = unfinished(folder, &target, old.map(|old| old.permissions()))
+            .map_err(fail)?
+            .into_parts();
+        if let Ok(mut paths) = TEMPORARIES.lock() {
+            paths.push(temporary.to_path_buf());
+        }
+        let writer = BufWriter::with_capacity(BUFFER_BYTES, file);
+        Ok(Output { name, sink: Sink::Beside { writer, temporary, target } })
+    }
+
+    /// The path as the user gave it, or `<stdout>`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether a person reads this on a terminal.
+    pub fn is_terminal(&self) -> bool {
+        matches!(&self.sink, Sink::Stdout(_)) && io::stdout().is_terminal()
+    }
+
+    /// Puts all bytes where they belong: syncs, then renames over the target.
+    ///
+    /// # Errors
+    /// [`Error::Io`], for instance when the disk is full; the target is then as it was.
+    pub fn commit(mut self) -> Result<()> {
+        let name = self.name.clone();
+        let fail = |source| Error::io(&name, source);
+        self.flush().map_err(fail)?;
+        if let Sink::Beside { writer, temporary, target } = self.sink {
+            let file = writer.into_inner().map_err(|error| fail(error.into_error()))?;
+            file.sync_all().map_err(fail)?;
+            let unfinished = temporary.to_path_buf();
+            temporary.persist(&target).map_err(|error| fail(error.error))?;
+            if let Ok(mut paths) = TEMPORARIES.lock() {
+                paths.retain(|path| *path != unfinished);
+            }
+            sync_folder(&target);
+        }
+        Ok(())
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.sink {
+            Sink::Stdout(writer) => writer.write(bytes),
+            Sink::Direct(writer) | Sink::Beside { writer, .. } => writer.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.sink {
+            Sink::Stdout(writer) => writer.flush(),
+            Sink::Direct(writer) | Sink::Beside { writer, .. } => writer.flush(),
+        }
+    }
+}
+
+/// A temporary file in `folder` or else beside the target, hidden, with the permissions the target
+/// will have.
+fn unfinished(
+    folder: Option<&Path>,
+    target: &Path,
+    old: Option<Permissions>,
+) -> io::Result<NamedTempFile> {
+    let beside = match target.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let name = target.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let prefix = format!(".{name}.tmp.");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(old.unwrap_or_else(|| Permissions::from_mode(0o666)));
+    }
+    #[cfg(not(unix))]
+    let _ = old;
+    builder.tempfile_in(folder.unwrap_or(beside))
+}
+
+/// Makes a rename survive a power cut; not every file system can, and none needs to for us.
+pub(super) fn sync_folder(target: &Path) {
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Ok(folder) = File::open(folder.unwrap_or(Path::new("."))) {
+        let _ = folder.sync_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_appears_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let mut output = Output::create(&path).unwrap();
+        output.write_all(b"half").unwrap();
+        drop(output);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        let mut output = Output::create(&path).unwrap();
+        output.write_all(b"whole").unwrap();
+        assert!(!path.exists());
+        output.commit().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
