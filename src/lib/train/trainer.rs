@@ -44,7 +44,7 @@ impl Trainer {
     /// Sets a run up: reads base, tokenizer and query table, opens the data.
     ///
     /// # Errors
-    /// As [`Checkpoint::load`], [`QueryTable::read`] and [`Mixture::open`]; [`Error::Usage`] for
+    /// As [`Checkpoint::load`], [`crate::text::QueryTable::read`] and [`Mixture::open`]; [`Error::Usage`] for
     /// stages whose thresholds are not of one kind.
     pub fn new(
         recipe: Recipe,
