@@ -60,6 +60,13 @@ fn lines(log: &Path) -> usize {
     std::fs::read_to_string(log).map_or(0, |text| text.lines().count())
 }
 
+fn wait_for_lines(log: &Path, count: usize) {
+    let began = Instant::now();
+    while lines(log) < count && began.elapsed() < Duration::from_secs(60) {
+        sleep(Duration::from_millis(2));
+    }
+}
+
 #[track_caller]
 fn check_fails(output: &Output, status: i32, found: &str) {
     let told = String::from_utf8_lossy(&output.stderr);
@@ -77,10 +84,7 @@ fn killed_at_any_step_and_resumed_it_writes_the_same_bytes() {
     let mut more: &[&str] = &[];
     for behind in [5, 13, 24, 31, 50] {
         let mut child = place.command("cut", more).stderr(Stdio::null()).spawn().unwrap();
-        let began = Instant::now();
-        while lines(&log) < behind && began.elapsed() < Duration::from_secs(60) {
-            sleep(Duration::from_millis(2));
-        }
+        wait_for_lines(&log, behind);
         child.kill().unwrap(); // SIGKILL
         child.wait().unwrap();
         assert!(lines(&log) >= behind && !place.file("cut/model.safetensors").exists());
@@ -100,15 +104,19 @@ fn killed_at_any_step_and_resumed_it_writes_the_same_bytes() {
 #[test]
 fn a_checkpoint_that_cannot_be_written_leaves_the_last_one() {
     let place = Place::new();
-    let once = place.run("out", &["--set", "stage.0.steps=4"]);
-    assert!(once.status.success());
-    let kept = place.file("out/checkpoints/step-00000004/state.safetensors");
+    let log = place.file("out/train.jsonl");
+    let mut child = place.command("out", &[]).stderr(Stdio::null()).spawn().unwrap();
+    wait_for_lines(&log, 6);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut folder = std::fs::read_dir(place.file("out/checkpoints")).unwrap();
+    let kept = folder.next().unwrap().unwrap().path().join("state.safetensors");
     let before = std::fs::read(&kept).unwrap();
     // a limit on the size of files is what a full disk is to a writer; 100 blocks of 512 or 1024
     let recipe = place.file("recipe.toml");
     let output = place.file("out");
     let script = format!(
-        "ulimit -f 100; trap '' XFSZ; exec '{}' '{}' -o '{}' --set stage.0.steps=8",
+        "ulimit -f 100; trap '' XFSZ; exec '{}' '{}' -o '{}' --resume",
         env!("CARGO_BIN_EXE_l0-train"),
         recipe.display(),
         output.display()
@@ -193,4 +201,57 @@ fn mined_negatives_train() {
     let more = ["--set", &data, "--set", "stage.0.steps=2", "--set", "stage.0.documents=4"];
     let done = place.run("out", &more);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// The evaluations of a log, as they stand in it.
+fn evaluations(log: &Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(log).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines.filter_map(|line| line.get("evaluation").cloned()).collect()
+}
+
+#[test]
+fn a_run_is_measured_as_its_user_would_and_the_best_model_is_kept() {
+    let place = Place::new();
+    let evaluate = "evaluate={ every = 5, data = [\"testdata/demo\"] }";
+    let few = ["--set", "stage.0.steps=12", "--set", evaluate];
+    let done = place.run("out", &few);
+    let told = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success() && told.contains("the best so far"), "{told}");
+    let found = evaluations(&place.file("out/train.jsonl"));
+    let steps: Vec<_> = found.iter().map(|one| one["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [5, 10, 12]);
+    let json = |name: &str| -> serde_json::Value {
+        serde_json::from_str(&std::fs::read_to_string(place.file(name)).unwrap()).unwrap()
+    };
+    assert_eq!(json("out/l0.json")["evaluation"], found[2]);
+    let best = &json("out/best/l0.json")["evaluation"];
+    let mean = |one: &serde_json::Value| one["mean"].as_f64().unwrap();
+    assert_eq!(mean(best), found.iter().map(mean).fold(0.0, f64::max));
+
+    // the programs, on the directory that was kept
+    let path = |name: &str| place.file(name).to_str().unwrap().to_owned();
+    let run = |program: &str, args: &[&str]| {
+        let done = Command::new(program).args(args).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let (model, vectors, index, hits) =
+        (path("out/best"), path("v.parquet"), path("d.l0x"), path("d.run"));
+    let demo = |name: &str| format!("testdata/demo/{name}");
+    let encode = ["--model", &model, &demo("corpus.jsonl"), "-o", &vectors];
+    run(env!("CARGO_BIN_EXE_l0-encode"), &encode);
+    run(env!("CARGO_BIN_EXE_l0-index"), &[&vectors, "--model", &model, "-o", &index]);
+    let query = [&index, &demo("queries.jsonl"), "-k", "1000", "--format", "trec", "-o", &hits];
+    run(env!("CARGO_BIN_EXE_l0-query"), &query);
+    let eval = [&demo("qrels/test.tsv"), &hits, "-m", "nDCG@10", "--format", "jsonl"];
+    let line: serde_json::Value =
+        serde_json::from_str(&run(env!("CARGO_BIN_EXE_l0-eval"), &eval)).unwrap();
+    assert_eq!(line["value"].as_f64().unwrap(), mean(best));
+
+    check_fails(&place.run("out", &few), 2, "out holds a run; --resume");
+    let nowhere = "evaluate={ every = 5, data = [\"testdata/toy-st\"] }";
+    check_fails(&place.run("new", &["--set", nowhere]), 1, "test.tsv");
+    let unknown = "evaluate={ every = 5, data = [\"testdata/demo\"], measure = \"goodness\" }";
+    check_fails(&place.run("new", &["--set", unknown]), 2, "goodness");
 }

@@ -7,7 +7,10 @@ use l0::{
     device::{Compute, Precision},
     model::{ModelDirectory, Overrides, SparseEncoder},
     text::{QueryEncoder, QueryTable, Tokenizer},
-    train::{recipe::Recipe, trainer::Trainer},
+    train::{
+        recipe::Recipe,
+        trainer::{Told, Trainer},
+    },
 };
 
 /// Sums over a batch in another order, through 3 steps.
@@ -124,7 +127,12 @@ fn the_directory_that_comes_out_encodes() {
     let (_above, folder) = scratch();
     let mut trainer = trainer(&folder, &["stage.0.steps=20", "stage.0.lr=5e-3"]);
     let mut losses = Vec::new();
-    trainer.run(|record| losses.push(record.loss)).unwrap();
+    let note = |told: Told| {
+        if let Told::Step(record) = told {
+            losses.push(record.loss);
+        }
+    };
+    trainer.run(note).unwrap();
     assert!(losses[19] < 0.8 * losses[0], "{losses:?}");
 
     let directory = ModelDirectory::open(&folder).unwrap();

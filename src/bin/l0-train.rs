@@ -174,7 +174,7 @@ fn run(args: TrainArgs) -> Result<()> {
         trainer.resume()?;
         args.run.say(PROGRAM, &format!("goes on after step {}", trainer.steps_done()));
     }
-    trainer.run(|record| args.run.say(PROGRAM, &record.to_string()))?;
+    trainer.run(|told| args.run.say(PROGRAM, &told.to_string()))?;
     args.run.say(PROGRAM, &format!("wrote {}", output.display()));
     Ok(())
 }

@@ -11,7 +11,7 @@ pub mod resume;
 
 use std::{fmt, str::FromStr};
 
-pub use document::{EncodeConfig, Source, Summary, Text};
+pub use document::{EncodeConfig, Source, Summary, Text, encode};
 pub use job::{Job, Model, Role, texts};
 
 use crate::{Error, Result};

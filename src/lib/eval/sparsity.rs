@@ -39,7 +39,8 @@ impl Tally {
         Ok(tally)
     }
 
-    fn add(&mut self, vector: &SparseVector) {
+    /// Counts one more.
+    pub fn add(&mut self, vector: &SparseVector) {
         self.vectors += 1;
         *self.with_nnz.entry(vector.nnz()).or_default() += 1;
         for page in vector.terms().chunk_by(|a, b| a.index() / PAGE_TERMS == b.index() / PAGE_TERMS)

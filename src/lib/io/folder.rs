@@ -43,6 +43,24 @@ impl Staged {
         file.sync_all().map_err(fail)
     }
 
+    /// Where it is for now.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// As [`Staged::commit`], in place of a folder of that name.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn replace(self) -> Result<()> {
+        if self.target.exists() {
+            let old = Staged::create(&self.target)?;
+            let fail = |source| Error::io(&self.target, source);
+            fs::rename(&self.target, old.path()).map_err(fail)?;
+        }
+        self.commit()
+    }
+
     /// Gives the folder its name; a folder of that name must not be there.
     ///
     /// # Errors
@@ -87,6 +105,14 @@ pub fn names(folder: &Path) -> Result<Vec<String>> {
 /// [`Error::Io`].
 pub fn remove(folder: &Path) -> Result<()> {
     fs::remove_dir_all(folder).map_err(|source| Error::io(folder, source))
+}
+
+/// Removes a file.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn remove_file(path: &Path) -> Result<()> {
+    fs::remove_file(path).map_err(|source| Error::io(path, source))
 }
 
 /// Writes a whole file in place of what was there, or nothing of it.

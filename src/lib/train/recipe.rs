@@ -37,6 +37,8 @@ pub struct Recipe {
     pub data: Vec<SourceRecipe>,
     /// One after the other.
     pub stage: Vec<StageRecipe>,
+    /// Measuring while the run goes on.
+    pub evaluate: Option<EvaluateRecipe>,
     /// Steps between two records of the log.
     #[serde(default = "ten")]
     pub log_every: u64,
@@ -88,6 +90,22 @@ pub struct QueryRecipe {
     pub lr: Option<f64>,
 }
 
+/// What a run is measured on, and how often.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluateRecipe {
+    /// Steps between two evaluations; there is one more at the end.
+    pub every: u64,
+    /// BEIR folders; the mean over them decides which model is the best.
+    pub data: Vec<PathBuf>,
+    /// Which judgements of a folder.
+    #[serde(default = "test")]
+    pub split: String,
+    /// What is measured, as `l0-eval` spells it.
+    #[serde(default = "ndcg")]
+    pub measure: String,
+}
+
 /// AdamW.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -132,6 +150,12 @@ pub struct SourceRecipe {
 
 fn train() -> String {
     "train".into()
+}
+fn test() -> String {
+    "test".into()
+}
+fn ndcg() -> String {
+    "nDCG@10".into()
 }
 fn one() -> f64 {
     1.0
@@ -209,6 +233,9 @@ impl Recipe {
         {
             return Err(format!("want data.weight above 0, got {}", source.weight));
         }
+        if self.evaluate.as_ref().is_some_and(|part| part.every == 0 || part.data.is_empty()) {
+            return Err("want evaluate.every above 0 and at least one folder in its data".into());
+        }
         for (at, stage) in self.stage.iter().enumerate() {
             stage.check().map_err(|reason| format!("stage {at}: {reason}"))?;
             let siamese = self.query.kind == QueryKind::Encoder;
@@ -275,6 +302,9 @@ mod tests {
             ("model.activation=5", "1 to 4"),
             ("model.dropout=1.0", "dropout"),
             ("data.0.weight=0", "above 0"),
+            ("evaluate={ every = 0, data = [\"x\"] }", "evaluate.every above 0"),
+            ("evaluate={ every = 5, data = [] }", "at least one folder"),
+            ("evaluate={ each = 5, data = [] }", "the nearest is `every`"),
             ("stage.0.query_regularizer={ kind = \"flops\", lambda = 1 }", "encoder"),
             ("stage.0.threshold={ width = 0.1, init = 0.01, lr = 1 }", "half the width"),
             ("stage.0.threshold={ width = 0.1, init = 0.1, lr = 1, target = 1 }", "terms"),

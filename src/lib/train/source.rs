@@ -61,6 +61,13 @@ impl Random {
     }
 }
 
+/// `NAME.jsonl` of a BEIR folder, plain or packed.
+pub(super) fn beir_file(folder: &Path, name: &str) -> Result<PathBuf> {
+    let files = ["jsonl", "jsonl.gz"].map(|end| folder.join(format!("{name}.{end}")));
+    let lacking = || Error::format(folder, format!("want a BEIR folder with {name}.jsonl"));
+    files.into_iter().find(|file| file.exists()).ok_or_else(lacking)
+}
+
 /// Texts by id, of a BEIR folder.
 struct Texts {
     folder: PathBuf,
@@ -70,12 +77,7 @@ struct Texts {
 
 impl Texts {
     fn load(folder: &Path) -> Result<Texts> {
-        let find = |name: &str| {
-            let plain = folder.join(format!("{name}.jsonl"));
-            let packed = folder.join(format!("{name}.jsonl.gz"));
-            Input::open(if plain.exists() { &plain } else { &packed })
-                .map_err(|_| Error::format(folder, format!("want a BEIR folder with {name}.jsonl")))
-        };
+        let find = |name: &str| Input::open(&beir_file(folder, name)?);
         let mut rejects = Rejects::stop();
         let mut texts = Texts {
             folder: folder.to_owned(),

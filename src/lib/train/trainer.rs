@@ -1,12 +1,14 @@
 //! The run: batch → forward → loss → backward → update, one step after the other.
 
-use std::{path::PathBuf, time::Instant};
+use std::{fmt, path::PathBuf, time::Instant};
 
 use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
+use serde_json::json;
 
 use super::{
     adamw::{Slot, length},
     batch::{Shape, TrainBatch},
+    evaluate::{Evaluation, Evaluator},
     objective::{Objective, Scored, Sparsity},
     parts::{Table, Theta},
     recipe::{QueryKind, Recipe},
@@ -37,7 +39,25 @@ pub struct Trainer {
     theta: Option<Theta>,
     slots: Vec<Slot>,
     mixture: Mixture,
+    evaluator: Option<Evaluator>,
     step: u64,
+}
+
+/// What a run tells of.
+pub enum Told<'a> {
+    /// A step that was logged.
+    Step(&'a Record),
+    /// An evaluation.
+    Evaluation(&'a Evaluation),
+}
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Told::Step(record) => record.fmt(f),
+            Told::Evaluation(evaluation) => evaluation.fmt(f),
+        }
+    }
 }
 
 impl Trainer {
@@ -76,6 +96,8 @@ impl Trainer {
         let table = Table::open(&recipe, &directory, &tokenizer, device)?;
         let theta = Theta::open(&recipe, terms, device)?;
         let mixture = Mixture::open(&recipe.data, recipe.seed)?;
+        let open = |recipe| Evaluator::open(recipe, device, dtype);
+        let evaluator = recipe.evaluate.as_ref().map(open).transpose()?;
         let mut slots = Vec::new();
         for (name, var) in encoder.variables() {
             slots.push(Slot::new(&name, var, None)?);
@@ -100,6 +122,7 @@ impl Trainer {
             theta,
             slots,
             mixture,
+            evaluator,
         })
     }
 
@@ -116,19 +139,21 @@ impl Trainer {
         let state = State::load(&self.checkpoints(), &self.text, &mut self.slots)?;
         self.mixture.skip(state.draws)?;
         self.step = state.step;
-        Ok(())
+        let folder = &self.folder;
+        self.evaluator.as_mut().map_or(Ok(()), |evaluator| evaluator.resume(folder))
     }
 
-    /// Runs to the end, telling each record; then writes the model directory.
+    /// Runs to the end, telling of each record and evaluation; then writes the model directory.
     ///
     /// # Errors
-    /// [`Error::Format`] if the loss is no number or every document became empty; as
-    /// [`Trainer::step`].
-    pub fn run(&mut self, mut tell: impl FnMut(&Record)) -> Result<()> {
+    /// [`Error::Usage`] if the folder holds another run; [`Error::Format`] if the loss is no number
+    /// or every document became empty; as [`Trainer::step`].
+    pub fn run(&mut self, mut tell: impl FnMut(Told)) -> Result<()> {
+        self.check_folder()?;
         folder::make(&self.folder)?;
         let mut log = self.log()?;
         let mut watch = Watch::new(self.tokenizer.vocabulary().len());
-        let (mut since, mut documents) = (Instant::now(), 0);
+        let (mut since, mut documents, mut last) = (Instant::now(), 0, None);
         while self.recipe.stage_of(self.step).is_some() {
             let mut record = self.step()?;
             documents += record.documents;
@@ -137,14 +162,52 @@ impl Trainer {
                 record.docs_per_second = documents as f64 / since.elapsed().as_secs_f64();
                 (since, documents) = (Instant::now(), 0);
                 log.add(&record.to_json())?;
-                tell(&record);
+                tell(Told::Step(&record));
+            }
+            if let Some(evaluation) = self.evaluation()? {
+                let line = json!({"step": self.step, "evaluation": evaluation.to_json()});
+                log.add(&line.to_string())?;
+                tell(Told::Evaluation(&evaluation));
+                since = Instant::now();
+                last = Some(evaluation);
             }
             if self.step.is_multiple_of(self.recipe.checkpoint_every) {
                 self.save_state()?;
             }
         }
         self.save_state()?;
-        self.saved()?.write(&self.folder)
+        let mut saved = self.saved()?;
+        let measured = last.filter(|evaluation| evaluation.step == self.step);
+        if let Some(evaluation) = measured {
+            saved.record.insert("evaluation".into(), evaluation.to_json().into());
+        }
+        saved.write(&self.folder)
+    }
+
+    /// The evaluation that is due after this step, if one is.
+    fn evaluation(&mut self) -> Result<Option<Evaluation>> {
+        let every = self.recipe.evaluate.as_ref().map(|recipe| recipe.every);
+        let due = |every| self.step.is_multiple_of(every) || self.step == self.recipe.steps();
+        if !every.is_some_and(due) {
+            return Ok(None);
+        }
+        let Some(mut evaluator) = self.evaluator.take() else { return Ok(None) };
+        let found = evaluator.evaluate(self.saved()?, &self.tokenizer, self.step, &self.folder);
+        self.evaluator = Some(evaluator);
+        found.map(Some)
+    }
+
+    /// A folder that holds a run is not written over.
+    fn check_folder(&self) -> Result<()> {
+        let begun =
+            ["checkpoints", "train.jsonl"].iter().any(|name| self.folder.join(name).exists());
+        if self.step == 0 && begun {
+            return Err(Error::Usage(format!(
+                "{} holds a run; --resume goes on with it, or name another folder",
+                self.folder.display()
+            )));
+        }
+        Ok(())
     }
 
     /// One step.

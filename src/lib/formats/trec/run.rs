@@ -184,6 +184,11 @@ impl<W: Write> RunWriter<W> {
         writeln!(self.output, "{qid} Q0 {docno} {rank} {score} {}", self.tag)
             .map_err(|source| Error::io(&self.name, source))
     }
+
+    /// What was written into.
+    pub fn into_inner(self) -> W {
+        self.output
+    }
 }
 
 fn is_column(text: &str) -> bool {
