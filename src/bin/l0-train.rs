@@ -8,17 +8,24 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use l0::{
-    Error, Result, cli,
+    Error, Result,
+    cli::{
+        self,
+        train::{CheckArgs, MineArgs, ScoreArgs},
+    },
     device::{Choice, Precision},
-    formats::{records::Records, rejects::Rejects, trec::Qrels},
+    formats::{example_rows::ExampleWriter, records::Records, rejects::Rejects, trec::Qrels},
     index::Index,
-    io::{self, Input, Output},
+    io::{self, Consumed, Input, Output},
     search::{Detail, Engine, Method, SearchConfig},
     text::Tokenizer,
     train::{
         check::check,
         mine::MineRule,
         recipe::{Recipe, SourceRecipe},
+        score::{Raw, Work},
+        source::Source,
+        teacher::{self, TeacherName},
         trainer::Trainer,
     },
 };
@@ -58,6 +65,8 @@ enum Command {
     Check(CheckArgs),
     /// Find hard negatives with an index of the corpus
     Mine(MineArgs),
+    /// Ask teachers for scores of examples
+    Score(ScoreArgs),
 }
 
 #[derive(Args)]
@@ -87,61 +96,6 @@ struct TrainArgs {
     run: cli::RunArgs,
 }
 
-#[derive(Args)]
-struct CheckArgs {
-    /// Files of examples, or BEIR folders
-    #[arg(required = true)]
-    data: Vec<PathBuf>,
-    /// A BEIR folder that has the texts, if the files have ids
-    #[arg(long, value_name = "DIR")]
-    texts: Option<PathBuf>,
-    /// Which judgements of a BEIR folder
-    #[arg(long, default_value = "train")]
-    split: String,
-    /// Whose word pieces: a model directory or a tokenizer.json
-    #[arg(long, value_name = "DIR")]
-    tokenizer: Option<PathBuf>,
-    /// Tokens of a document that are read
-    #[arg(long, default_value_t = 256, value_name = "N")]
-    max_tokens: usize,
-    #[command(flatten)]
-    run: cli::RunArgs,
-}
-
-#[derive(Args)]
-struct MineArgs {
-    /// Queries with ids
-    queries: PathBuf,
-    /// Judgements: TREC, or BEIR's table
-    qrels: PathBuf,
-    /// Where the corpus is indexed; may be given again
-    #[arg(long, required = true, value_name = "INDEX")]
-    index: Vec<PathBuf>,
-    /// Whose vocabulary the index must have
-    #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
-    /// Where the examples go, by id: name the corpus as `texts` in the recipe
-    #[arg(long, short, default_value = "-", value_name = "FILE")]
-    output: PathBuf,
-    /// Negatives a query
-    #[arg(long, default_value_t = 8, value_name = "N")]
-    negatives: usize,
-    /// The first rank to take
-    #[arg(long, default_value_t = 1, value_name = "RANK")]
-    from: usize,
-    /// The last rank to take
-    #[arg(long, default_value_t = 100, value_name = "RANK")]
-    to: usize,
-    /// Leave out hits whose score is not so far below that of the best good document
-    #[arg(long, value_name = "SCORE")]
-    margin: Option<f32>,
-    /// Where the random choice comes from
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    #[command(flatten)]
-    run: cli::RunArgs,
-}
-
 fn main() -> ExitCode {
     let arguments: Arguments = cli::parse();
     cli::exit(
@@ -149,6 +103,7 @@ fn main() -> ExitCode {
         match arguments.command {
             Some(Command::Check(args)) => run_check(args),
             Some(Command::Mine(args)) => run_mine(args),
+            Some(Command::Score(args)) => run_score(args),
             None => run(arguments.train),
         },
     )
@@ -244,5 +199,45 @@ fn run_mine(args: MineArgs) -> Result<()> {
         mined.written, mined.negatives, mined.without_good, mined.without_negative
     );
     args.run.say(PROGRAM, &told);
+    Ok(())
+}
+
+fn run_score(args: ScoreArgs) -> Result<()> {
+    args.run.start_threads();
+    let form = cli::vector_form(&args.output, args.format)?;
+    let output = Output::create(&args.output)?;
+    let mut teachers = args.teachers()?;
+    let name = args.data.display().to_string();
+    let (texts, split) = (args.texts.clone(), "train".into());
+    let recipe = SourceRecipe { path: args.data, texts, split, weight: 1.0, buffer: 1 };
+    let work = Work::read(&name, Source::open(&recipe, 0)?)?;
+    args.run.say(PROGRAM, &work.to_string());
+    for (teacher, weight) in &teachers {
+        let statistics = match &teacher.name {
+            TeacherName::Bm25 => format!(", statistics of {}", work.statistics()),
+            _ => String::new(),
+        };
+        args.run.say(PROGRAM, &format!("teacher {teacher}{statistics}, weight {weight}"));
+    }
+    let (keep, raw) = match args.keep_raw {
+        true => (Raw::Keep, teachers.len()),
+        false => (Raw::Drop, 0),
+    };
+    let writer = ExampleWriter::new(output, form, &teacher::described(&teachers), raw)?;
+    let left = Consumed::of(work.bytes() * teachers.len() as u64);
+    let mut progress = cli::Progress::new(PROGRAM, "texts", vec![left.clone()], &args.run);
+    let scores = work.score(&mut teachers, keep, |texts, bytes| {
+        left.add(bytes);
+        progress.add(texts);
+    })?;
+    let (texts, seconds) = progress.finish();
+    work.write(&scores, writer)?;
+    let took = cli::clock(seconds);
+    let told = format!("{} examples; {texts} texts encoded in {took}", work.len());
+    let flat = match scores.flat {
+        0 => String::new(),
+        flat => format!("; {flat} with scores that are all equal, which teach nothing"),
+    };
+    args.run.say(PROGRAM, &(told + &flat));
     Ok(())
 }

@@ -3,41 +3,13 @@
 use std::io::Write;
 
 use super::Source;
+pub use crate::text::DocumentFrequencies;
 use crate::{
     error::{Error, Result},
     io::Output,
     sparse::TermId,
-    text::{Tokenizer, inverse_document_frequency},
+    text::Tokenizer,
 };
-
-/// In how many documents each term occurs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DocumentFrequencies {
-    /// Documents, empty ones included.
-    pub documents: u64,
-    /// By term id, `[V]`.
-    pub frequencies: Vec<u64>,
-}
-
-impl DocumentFrequencies {
-    /// None yet, for a vocabulary of `terms`.
-    pub fn new(terms: usize) -> DocumentFrequencies {
-        DocumentFrequencies { documents: 0, frequencies: vec![0; terms] }
-    }
-
-    /// Counts a document by its distinct terms.
-    pub fn add(&mut self, distinct: impl IntoIterator<Item = u32>) {
-        self.documents += 1;
-        for term in distinct {
-            self.frequencies[term as usize] += 1;
-        }
-    }
-
-    /// ln(1 + (N − df + ½) / (df + ½)); a term that no document has gets the largest.
-    pub fn weight(&self, term: TermId) -> f32 {
-        inverse_document_frequency(self.documents, self.frequencies[term.index()])
-    }
-}
 
 /// Counts the word pieces of a corpus, of each document at most `max_tokens` (special ones counted
 /// as an encoder counts them); calls `each` after every document.

@@ -4,7 +4,7 @@
 //! | form | keys |
 //! |---|---|
 //! | positive and negatives | `query`, `pos` (one or a list), `negs`; `scores` for pos then negs |
-//! | distillation | `query`, `docs`, `scores` |
+//! | distillation | `query`, `docs`, `scores`; `positives`, if the first so many docs are known to be good |
 //! | Sentence Transformers | `anchor` or `query`, `positive`, `negative` or `negative_1` …; `label`, `score` or `scores` |
 //! | Tevatron | `query`, `positive_passages`, `negative_passages` of `{"title", "text"}` |
 //! | hard negatives by id | `qid`, `pos`, `neg: {system: [pid, or {"pid", "ce-score"}]}` |
@@ -80,6 +80,12 @@ fn of_object(raw: &Map<String, Value>) -> Result<Example, String> {
         example.docs = texts_of(docs, "docs")?;
         let scores = raw.get("scores").ok_or("docs without scores")?;
         example.scores = Some(scores_of(scores)?);
+        if let Some(positives) = raw.get("positives") {
+            let count = positives.as_u64().and_then(|count| usize::try_from(count).ok());
+            example.positives = count
+                .filter(|&count| count <= example.docs.len())
+                .ok_or_else(|| format!("{positives} positives of {} docs", example.docs.len()))?;
+        }
         return Ok(example);
     }
     let keys = [("pos", "negs"), ("positive_passages", "negative_passages")];
@@ -226,6 +232,8 @@ mod tests {
             Some(&[1.0, 2.0]),
         );
         good(r#"{"query":7,"docs":[4,"b"],"scores":[1,2.5]}"#, &["4", "b"], 0, Some(&[1.0, 2.5]));
+        let scored = r#"{"query":"7","docs":["a","b"],"scores":[1,2],"positives":1}"#;
+        good(scored, &["a", "b"], 1, Some(&[1.0, 2.0]));
         good(r#"{"anchor":"7","positive":"a"}"#, &["a"], 1, None);
         good(
             r#"{"query":"7","positive":"a","negative_1":"b","negative_2":"c","label":[2,3]}"#,
@@ -266,6 +274,8 @@ mod tests {
             (r#"{"query":"q","docs":["a","b"],"scores":[1]}"#, "1 scores for 2 documents"),
             (r#"{"query":"q","docs":["a"]}"#, "docs without scores"),
             (r#"{"query":"q","docs":[],"scores":[]}"#, "no document"),
+            (r#"{"query":"q","docs":["a"],"scores":[1],"positives":2}"#, "2 positives of 1 docs"),
+            (r#"{"query":"q","docs":["a"],"scores":[1],"positives":-1}"#, "-1 positives of 1"),
             (r#"{"query":"q","docs":["a"],"scores":[NaN]}"#, "expected value"),
             (r#"{"query":"q","docs":["a"],"scores":[1e60]}"#, "a score inf"),
             (r#"{"query":"q","docs":["a"],"scores":["1"]}"#, "a score \"1\""),

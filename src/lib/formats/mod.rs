@@ -3,17 +3,19 @@
 //! | artefact | form | file |
 //! |---|---|---|
 //! | corpus, queries | JSON lines, BEIR's field names; tables with the same columns | `records` |
-//! | training examples | JSON lines in five forms | `examples` |
-//! | sparse vectors | Parquet, Arrow IPC, JSON lines | `vectors`, `rows` |
+//! | training examples | JSON lines in five forms; tables with the same columns | `examples`, `example_rows` |
+//! | sparse vectors | Parquet, Arrow IPC, JSON lines | `vectors`, `rows`, `sink` |
 //! | refused records | JSON lines | `rejects` |
 //! | judgements, runs | TREC text; BEIR's table of judgements | `trec` |
 //!
 //! Nothing here knows of tokenizers, tensors or indexes.
 
 mod arrow;
+pub mod example_rows;
 pub mod examples;
 pub mod records;
 pub mod rejects;
 mod rows;
+mod sink;
 pub mod trec;
 pub mod vectors;

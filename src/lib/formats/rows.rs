@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The child of every list, under the name that Parquet's specification gives it.
-fn element(kind: DataType) -> Field {
+pub(super) fn element(kind: DataType) -> Field {
     Field::new("element", kind, false)
 }
 

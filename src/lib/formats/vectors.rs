@@ -18,22 +18,15 @@
 //! `{"_id", "indices", "values"}`, or, when read, `{"_id", "vector": {token: weight}}`; JSON lines
 //! carry no metadata.
 
-use std::{collections::BTreeMap, fmt, io::Write, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use arrow_ipc::writer::StreamWriter;
-use arrow_schema::Schema;
-use parquet::{
-    arrow::ArrowWriter,
-    basic::{Compression, ZstdLevel},
-    file::{metadata::KeyValue, properties::EnabledStatistics, properties::WriterProperties},
-    schema::types::ColumnPath,
-};
 use serde_json::{Value, json};
 
 use super::{
-    arrow::{Table, arrow_error, parquet_error},
+    arrow::Table,
     records::{id_of, json_reason, tokens_of, vector_of},
     rows::{self, RowBuilder},
+    sink::Sink,
 };
 use crate::{
     error::{Error, Result},
@@ -293,16 +286,8 @@ impl fmt::Display for Form {
 
 /// Writes rows; [`Writer::finish`] must be called, else the output stays as it was.
 pub struct Writer {
-    name: String,
     sink: Sink,
     rows: RowBuilder,
-    batch_rows: usize,
-}
-
-enum Sink {
-    Parquet(Box<ArrowWriter<Output>>),
-    Arrow(Box<StreamWriter<Output>>),
-    JsonLines(Output),
 }
 
 impl Writer {
@@ -311,23 +296,9 @@ impl Writer {
     /// # Errors
     /// [`Error::Io`].
     pub fn new(output: Output, form: Form, meta: &VectorMeta, keep_text: bool) -> Result<Writer> {
-        let name = output.name().to_owned();
-        let map = meta.to_map();
-        let schema = Arc::new(Schema::new_with_metadata(rows::fields(keep_text), map.clone()));
-        let sink = match form {
-            Form::Parquet => {
-                let pairs = map.into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
-                let properties = parquet_properties(pairs);
-                let writer = ArrowWriter::try_new(output, Arc::clone(&schema), Some(properties));
-                Sink::Parquet(Box::new(writer.map_err(|error| parquet_error(&name, error))?))
-            }
-            Form::Arrow => {
-                let writer = StreamWriter::try_new(output, &schema);
-                Sink::Arrow(Box::new(writer.map_err(|error| arrow_error(&name, error))?))
-            }
-            Form::JsonLines => Sink::JsonLines(output),
-        };
-        Ok(Writer { name, sink, rows: RowBuilder::new(schema, keep_text), batch_rows: STREAM_ROWS })
+        let fields = rows::fields(keep_text);
+        let (sink, schema) = Sink::open(output, form, fields, meta.to_map(), GROUP_ROWS)?;
+        Ok(Writer { sink, rows: RowBuilder::new(schema, keep_text) })
     }
 
     /// Adds a row.
@@ -335,12 +306,11 @@ impl Writer {
     /// # Errors
     /// [`Error::Io`].
     pub fn write(&mut self, row: &Row) -> Result<()> {
-        if let Sink::JsonLines(output) = &mut self.sink {
-            let line = json_line(row, self.rows.keeps_text());
-            return writeln!(output, "{line}").map_err(|source| Error::io(&self.name, source));
+        if self.sink.takes_lines() {
+            return self.sink.line(&json_line(row, self.rows.keeps_text()));
         }
         self.rows.push(row);
-        if self.rows.len() >= self.batch_rows { self.flush() } else { Ok(()) }
+        if self.rows.len() >= STREAM_ROWS { self.flush() } else { Ok(()) }
     }
 
     /// Hands on what was written so far, so that a reader at the other end of a pipe has it.
@@ -348,23 +318,11 @@ impl Writer {
     /// # Errors
     /// [`Error::Io`].
     pub fn flush(&mut self) -> Result<()> {
-        let batch = match self.rows.len() {
-            0 => None,
-            _ => Some(self.rows.finish().map_err(|error| arrow_error(&self.name, error))?),
-        };
-        match (&mut self.sink, batch) {
-            (Sink::Parquet(writer), Some(batch)) => {
-                writer.write(&batch).map_err(|error| parquet_error(&self.name, error))
-            }
-            (Sink::Arrow(writer), Some(batch)) => {
-                let done = writer.write(&batch).and_then(|()| writer.flush());
-                done.map_err(|error| arrow_error(&self.name, error))
-            }
-            (Sink::JsonLines(output), _) => {
-                output.flush().map_err(|source| Error::io(&self.name, source))
-            }
-            (_, None) => Ok(()),
+        if self.rows.len() > 0 {
+            let batch = self.rows.finish().map_err(|error| self.sink.failed(error))?;
+            self.sink.batch(&batch)?;
         }
+        self.sink.flush()
     }
 
     /// Ends the output and puts it in place.
@@ -373,30 +331,8 @@ impl Writer {
     /// [`Error::Io`]; the target is then as it was.
     pub fn finish(mut self) -> Result<()> {
         self.flush()?;
-        let output = match self.sink {
-            Sink::Parquet(writer) => {
-                writer.into_inner().map_err(|error| parquet_error(&self.name, error))?
-            }
-            Sink::Arrow(writer) => {
-                writer.into_inner().map_err(|error| arrow_error(&self.name, error))?
-            }
-            Sink::JsonLines(output) => output,
-        };
-        output.commit()
+        self.sink.finish()
     }
-}
-
-fn parquet_properties(pairs: Vec<KeyValue>) -> WriterProperties {
-    let level = ZstdLevel::try_new(3).expect("3 is a level of zstd");
-    WriterProperties::builder()
-        .set_compression(Compression::ZSTD(level))
-        .set_dictionary_enabled(false)
-        .set_statistics_enabled(EnabledStatistics::None)
-        .set_column_statistics_enabled(ColumnPath::from("id"), EnabledStatistics::Page)
-        .set_max_row_group_row_count(Some(GROUP_ROWS))
-        .set_key_value_metadata(Some(pairs))
-        .set_created_by(concat!("l0 ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build()
 }
 
 fn json_line(row: &Row, keep_text: bool) -> Value {

@@ -45,6 +45,16 @@ pub struct Consumed {
 }
 
 impl Consumed {
+    /// Of work whose size is known in some unit, none of it done.
+    pub fn of(total: u64) -> Consumed {
+        Consumed { bytes: Arc::default(), total: Some(total) }
+    }
+
+    /// Counts more done.
+    pub fn add(&self, more: u64) {
+        self.bytes.fetch_add(more, Ordering::Relaxed);
+    }
+
     /// The share of the stored bytes that was read, 0 to 1; none for a pipe.
     pub fn share(&self) -> Option<f64> {
         let total = self.total.filter(|&total| total > 0)?;

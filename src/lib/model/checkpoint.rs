@@ -115,6 +115,34 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Io`]; [`Error::Format`] naming what is missing, unexpected or of another shape.
     pub fn load(folder: &Path) -> Result<Checkpoint> {
+        Checkpoint::read(folder, "a masked-language model with its head", |name| name, read)
+    }
+
+    /// As [`Checkpoint::load`], of an encoder for inference: with or without the family's prefix before
+    /// the names, a head passed over if there is one; the head's weights stay empty.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::load`].
+    pub fn load_encoder(folder: &Path) -> Result<Checkpoint> {
+        let prefix = Config::load(folder)?.architecture.prefix();
+        let prefixed = |name: String| {
+            let bare = ["embeddings.", "encoder.", "transformer.", "pooler."];
+            let is_bare = bare.iter().any(|start| name.starts_with(start));
+            if is_bare { format!("{prefix}{name}") } else { name }
+        };
+        Checkpoint::read(folder, "an encoder", prefixed, |config, named| {
+            let weights = read_encoder(config, named)?;
+            named.tensors.retain(|name, _| name.starts_with(prefix));
+            Ok(weights)
+        })
+    }
+
+    fn read(
+        folder: &Path,
+        wanted: &'static str,
+        rename: impl Fn(String) -> String,
+        read: impl FnOnce(&Config, &mut Named) -> Result<Weights>,
+    ) -> Result<Checkpoint> {
         let config = Config::load(folder)?;
         let Some(file) = weights_file(folder) else {
             let reason = "want model.safetensors or pytorch_model.bin in it, found neither";
@@ -130,8 +158,9 @@ impl Checkpoint {
                 .into_iter()
                 .collect(),
         };
-        let tensors = tensors.into_iter().map(|(name, tensor)| (modern(&name), tensor)).collect();
-        let mut named = Named { file: &file, tensors, missing: Vec::new() };
+        let tensors = tensors.into_iter().map(|(name, tensor)| (rename(modern(&name)), tensor));
+        let tensors = tensors.collect();
+        let mut named = Named { file: &file, wanted, tensors, missing: Vec::new() };
         let weights = read(&config, &mut named)?;
         named.finish()?;
         Ok(Checkpoint { config, weights, sha256 })
@@ -171,6 +200,8 @@ fn is_known_extra(name: &str) -> bool {
 /// Tensors by name; each is taken once.
 struct Named<'a> {
     file: &'a Path,
+    /// The kind of model.
+    wanted: &'static str,
     tensors: BTreeMap<String, Tensor>,
     missing: Vec<String>,
 }
@@ -219,7 +250,7 @@ impl Named<'_> {
             Error::format(self.file, format!("{what} {shown}{more}"))
         };
         if !self.missing.is_empty() {
-            return Err(bad("want a masked-language model with its head; missing:", &self.missing));
+            return Err(bad(&format!("want {}; missing:", self.wanted), &self.missing));
         }
         let unexpected = self.tensors.into_keys().filter(|name| !is_known_extra(name));
         let unexpected: Vec<String> = unexpected.collect();
@@ -228,6 +259,20 @@ impl Named<'_> {
 }
 
 fn read(config: &Config, named: &mut Named) -> Result<Weights> {
+    let &Config { vocab_size, hidden, architecture, .. } = config;
+    let names = architecture.outer();
+    let encoder = read_encoder(config, named)?;
+    Ok(Weights {
+        untied_decoder: named.decoder(names.decoder, &encoder.words, vocab_size)?,
+        head: named.linear(names.head, hidden, hidden)?,
+        head_norm: named.norm(names.head_norm, hidden)?,
+        decoder_bias: named.take(names.decoder_bias, &[vocab_size])?,
+        ..encoder
+    })
+}
+
+/// Everything but the head, which stays empty.
+fn read_encoder(config: &Config, named: &mut Named) -> Result<Weights> {
     let &Config { vocab_size, hidden, intermediate, architecture, .. } = config;
     let names = architecture.outer();
     let words = named.matrix(names.words, vocab_size, hidden)?;
@@ -253,14 +298,11 @@ fn read(config: &Config, named: &mut Named) -> Result<Weights> {
         });
     }
     Ok(Weights {
-        untied_decoder: named.decoder(names.decoder, &words, vocab_size)?,
         positions: named.matrix(names.positions, config.max_positions, hidden)?,
         words,
         token_types,
         embedding_norm: named.norm(names.embedding_norm, hidden)?,
         layers,
-        head: named.linear(names.head, hidden, hidden)?,
-        head_norm: named.norm(names.head_norm, hidden)?,
-        decoder_bias: named.take(names.decoder_bias, &[vocab_size])?,
+        ..Weights::default()
     })
 }

@@ -241,7 +241,7 @@ impl ModelDirectory {
     }
 }
 
-fn parse<T: DeserializeOwned>(file: &Path) -> Result<T> {
+pub(super) fn parse<T: DeserializeOwned>(file: &Path) -> Result<T> {
     serde_json::from_str(&io::read_text(file)?)
         .map_err(|error| Error::format(file, error.to_string()))
 }

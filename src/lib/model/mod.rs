@@ -1,12 +1,13 @@
 //! The document encoder: a masked-language model read off a directory, run to sparse vectors.
 //!
 //! `directory` knows what files mean, `checkpoint` what tensors are called, `cpu` the arithmetic on
-//! slices, `tensor` the same arithmetic with gradients and on devices. Nothing here knows of corpora
-//! or outputs.
+//! slices, `tensor` the same arithmetic with gradients and on devices, `dense` the models that teach.
+//! Nothing here knows of corpora or outputs.
 
 mod checkpoint;
 mod config;
 pub mod cpu;
+mod dense;
 mod directory;
 mod encoder;
 mod names;
@@ -14,6 +15,7 @@ mod tensor;
 
 pub use checkpoint::{Checkpoint, Layer, Linear, Matrix, Norm, Weights};
 pub use config::{Architecture, Config};
+pub use dense::{DenseDirectory, DenseEncoder, Pooling};
 pub use directory::{Cutoff, ModelDirectory};
 pub use encoder::{Overrides, SparseEncoder};
 pub use tensor::{Batch, TensorEncoder};

@@ -25,6 +25,14 @@ pub(super) struct LayerNames {
 }
 
 impl Architecture {
+    /// What stands before an encoder's names in a model with a head.
+    pub(super) fn prefix(self) -> &'static str {
+        match self {
+            Architecture::Bert => "bert.",
+            Architecture::DistilBert => "distilbert.",
+        }
+    }
+
     pub(super) fn outer(self) -> OuterNames {
         match self {
             Architecture::Bert => OuterNames {

@@ -4,10 +4,12 @@
 //! neural network.
 
 mod ascii;
+mod bm25;
 mod query;
 mod tokenizer;
 mod vocabulary;
 
+pub use bm25::{Bm25, DocumentFrequencies};
 pub use query::{QueryEncoder, QueryTable, inverse_document_frequency};
 pub use tokenizer::{Tokenizer, Tokens};
 pub use vocabulary::Vocabulary;

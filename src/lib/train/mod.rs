@@ -3,7 +3,8 @@
 //! `recipe` and its `stage`s say what is to happen, `source` draws examples, `batch` makes tokens of them,
 //! `objective` a loss of their weights, `adamw` moves the variables, `trainer` drives, `record`
 //! tells, `state` keeps what a run is resumed from and `save` writes the directory that other
-//! programs load. `evaluate` measures while the run goes on. `check` looks at data before an hour is spent, `mine` finds hard negatives.
+//! programs load. `evaluate` measures while the run goes on, `check` looks at data before an hour is
+//! spent, `mine` finds hard negatives, and `score` asks `teacher`s about examples.
 
 pub mod adamw;
 pub mod batch;
@@ -17,7 +18,9 @@ mod parts;
 pub mod recipe;
 pub mod record;
 pub mod save;
+pub mod score;
 pub mod source;
 pub mod stage;
 pub mod state;
+pub mod teacher;
 pub mod trainer;

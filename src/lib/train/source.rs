@@ -69,7 +69,7 @@ pub(super) fn beir_file(folder: &Path, name: &str) -> Result<PathBuf> {
 }
 
 /// Texts by id, of a BEIR folder.
-struct Texts {
+pub(super) struct Texts {
     folder: PathBuf,
     documents: BTreeMap<String, String>,
     queries: BTreeMap<String, String>,
@@ -96,18 +96,46 @@ impl Texts {
         Ok(texts)
     }
 
-    /// The example with texts in place of ids; the error says which is missing.
+    /// A query's text; the error says what is missing.
+    pub fn query(&self, id: &str) -> Result<&str, String> {
+        self.found(&self.queries, "query", id)
+    }
+
+    /// A document's text; the error says what is missing.
+    pub fn document(&self, id: &str) -> Result<&str, String> {
+        self.found(&self.documents, "document", id)
+    }
+
+    /// The texts of all documents, in the order of their ids.
+    pub fn documents(&self) -> impl Iterator<Item = &str> {
+        self.documents.values().map(String::as_str)
+    }
+
+    fn found<'a>(
+        &self,
+        map: &'a BTreeMap<String, String>,
+        what: &str,
+        id: &str,
+    ) -> Result<&'a str, String> {
+        let text = map.get(id).filter(|text| !text.trim().is_empty());
+        text.map(String::as_str).ok_or_else(|| {
+            format!("{what} `{id}`, which {} lacks or has empty", self.folder.display())
+        })
+    }
+
+    /// The example with texts in place of ids.
     fn fill(&self, mut example: Example) -> Result<Example, String> {
-        let found = |map: &BTreeMap<String, String>, what: &str, id: &str| {
-            let text = map.get(id).filter(|text| !text.trim().is_empty()).cloned();
-            text.ok_or_else(|| {
-                format!("{what} `{id}`, which {} lacks or has empty", self.folder.display())
-            })
-        };
-        example.query = found(&self.queries, "query", &example.query)?;
+        example.query = self.query(&example.query)?.to_owned();
         for doc in &mut example.docs {
-            *doc = found(&self.documents, "document", doc)?;
+            *doc = self.document(doc)?.to_owned();
         }
+        Ok(example)
+    }
+
+    /// The example itself, if all its ids have texts.
+    fn check(&self, example: Example) -> Result<Example, String> {
+        self.query(&example.query)?;
+        example.docs.iter().try_for_each(|doc| self.document(doc).map(drop))?;
         Ok(example)
     }
 }
@@ -194,7 +222,16 @@ impl Source {
         }
     }
 
-    fn parse(&self, raw: Raw) -> Result<Example> {
+    /// The texts behind ids, if the source has them.
+    pub(super) fn into_texts(self) -> Option<Texts> {
+        self.texts
+    }
+
+    fn parse(
+        &self,
+        raw: Raw,
+        with: fn(&Texts, Example) -> Result<Example, String>,
+    ) -> Result<Example> {
         let (number, example) = match raw {
             Raw::Line(line) => (line.number, parse_example(&self.name, &line)?),
             Raw::Pair(query, document) => {
@@ -202,7 +239,7 @@ impl Source {
             }
         };
         let Some(texts) = &self.texts else { return Ok(example) };
-        texts.fill(example).map_err(|found| match number {
+        with(texts, example).map_err(|found| match number {
             0 => Error::format(&self.name, format!("names {found}")),
             number => Error::line(&self.name, number, "ids with texts", found),
         })
@@ -212,19 +249,33 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn each(&mut self, mut f: impl FnMut(Result<Example>)) -> Result<()> {
+    pub fn each(&mut self, f: impl FnMut(Result<Example>)) -> Result<()> {
+        self.every(Texts::fill, f)
+    }
+
+    /// As [`Source::each`], with ids where the source has ids; all of them have texts.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn each_as_it_stands(&mut self, f: impl FnMut(Result<Example>)) -> Result<()> {
+        self.every(Texts::check, f)
+    }
+
+    fn every(
+        &mut self,
+        with: fn(&Texts, Example) -> Result<Example, String>,
+        mut f: impl FnMut(Result<Example>),
+    ) -> Result<()> {
         if let Rows::Pairs { all, .. } = &self.rows {
-            let pairs = all.clone();
-            pairs
-                .into_iter()
-                .for_each(|(query, document)| f(self.parse(Raw::Pair(query, document))));
+            let raw = all.iter().cloned();
+            raw.for_each(|(query, document)| f(self.parse(Raw::Pair(query, document), with)));
             return Ok(());
         }
-        let Rows::Lines { path, .. } = &self.rows else { return Ok(()) };
-        for line in Input::open(&path.clone())?.lines() {
+        let Rows::Lines { open, .. } = &mut self.rows else { return Ok(()) };
+        for line in open.take().into_iter().flatten() {
             match line {
                 Ok(line) if line.text.trim().is_empty() => {}
-                Ok(line) => f(self.parse(Raw::Line(line))),
+                Ok(line) => f(self.parse(Raw::Line(line), with)),
                 Err(error) if error.is_record() => f(Err(error)),
                 Err(error) => return Err(error),
             }
@@ -276,7 +327,7 @@ impl Mixture {
         let (source, random) = self.next();
         let source = &mut self.sources[source].1;
         let raw = source.draw()?;
-        Ok((source.parse(raw)?, random))
+        Ok((source.parse(raw, Texts::fill)?, random))
     }
 
     /// Goes on as after `draws` draws.

@@ -1,0 +1,136 @@
+//! The arguments of l0-train's subcommands.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::RunArgs;
+use crate::{
+    error::{Error, Result},
+    formats::vectors::Form,
+    train::teacher::{Teacher, TeacherName, TeacherOptions},
+};
+
+/// `l0-train check`
+#[derive(Args)]
+pub struct CheckArgs {
+    /// Files of examples, or BEIR folders
+    #[arg(required = true)]
+    pub data: Vec<PathBuf>,
+    /// A BEIR folder that has the texts, if the files have ids
+    #[arg(long, value_name = "DIR")]
+    pub texts: Option<PathBuf>,
+    /// Which judgements of a BEIR folder
+    #[arg(long, default_value = "train")]
+    pub split: String,
+    /// Whose word pieces: a model directory or a tokenizer.json
+    #[arg(long, value_name = "DIR")]
+    pub tokenizer: Option<PathBuf>,
+    /// Tokens of a document that are read
+    #[arg(long, default_value_t = 256, value_name = "N")]
+    pub max_tokens: usize,
+    /// Threads and talk
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `l0-train mine`
+#[derive(Args)]
+pub struct MineArgs {
+    /// Queries with ids
+    pub queries: PathBuf,
+    /// Judgements: TREC, or BEIR's table
+    pub qrels: PathBuf,
+    /// Where the corpus is indexed; may be given again
+    #[arg(long, required = true, value_name = "INDEX")]
+    pub index: Vec<PathBuf>,
+    /// Whose vocabulary the index must have
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Where the examples go, by id: name the corpus as `texts` in the recipe
+    #[arg(long, short, default_value = "-", value_name = "FILE")]
+    pub output: PathBuf,
+    /// Negatives a query
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    pub negatives: usize,
+    /// The first rank to take
+    #[arg(long, default_value_t = 1, value_name = "RANK")]
+    pub from: usize,
+    /// The last rank to take
+    #[arg(long, default_value_t = 100, value_name = "RANK")]
+    pub to: usize,
+    /// Leave out hits whose score is not so far below that of the best good document
+    #[arg(long, value_name = "SCORE")]
+    pub margin: Option<f32>,
+    /// Where the random choice comes from
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Threads and talk
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `l0-train score`
+#[derive(Args)]
+pub struct ScoreArgs {
+    /// A file of examples; `-` or none is standard input
+    #[arg(default_value = "-", value_name = "EXAMPLES")]
+    pub data: PathBuf,
+    /// DIR, mean:DIR, cls:DIR, siamese:DIR or bm25; may be given again
+    ///
+    /// A dense directory of Sentence Transformers, or a sparse model; one with a query table looks queries
+    /// up, unless it is said as siamese:DIR. A bare encoder does not name its pooling: say mean:DIR or
+    /// cls:DIR.
+    #[arg(long, required = true, value_name = "TEACHER")]
+    pub teacher: Vec<TeacherName>,
+    /// What a teacher counts in the mean, in the order of the teachers [default: 1 each]
+    #[arg(long, value_name = "X")]
+    pub weight: Vec<f64>,
+    /// Where the examples with scores go
+    #[arg(long, short, default_value = "-", value_name = "FILE")]
+    pub output: PathBuf,
+    /// parquet, arrow or jsonl [default: by the name of the output]
+    #[arg(long, value_name = "FORM")]
+    pub format: Option<Form>,
+    /// A BEIR folder that has the texts, if the file has ids; ids are written then
+    #[arg(long, value_name = "DIR")]
+    pub texts: Option<PathBuf>,
+    /// With --teacher bm25: whose word pieces, a model directory or a tokenizer.json
+    #[arg(long, value_name = "DIR")]
+    pub tokenizer: Option<PathBuf>,
+    /// Tokens of a text that are read [default: each teacher's own; all for bm25]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(3..))]
+    pub max_tokens: Option<u32>,
+    /// Write each teacher's own scores too, as raw_0, raw_1 …
+    #[arg(long)]
+    pub keep_raw: bool,
+    /// Threads and talk
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+impl ScoreArgs {
+    /// The teachers with their weights, each loaded.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for weights that are not one a teacher and above 0; as [`Teacher::load`].
+    pub fn teachers(&self) -> Result<Vec<(Teacher, f64)>> {
+        let weights = match self.weight.len() {
+            0 => vec![1.0; self.teacher.len()],
+            _ => self.weight.clone(),
+        };
+        let sound = weights.iter().all(|weight| weight.is_finite() && *weight > 0.0);
+        if weights.len() != self.teacher.len() || !sound {
+            return Err(Error::Usage(format!(
+                "--weight: want one above 0 for each of {} teachers, got {weights:?}",
+                self.teacher.len()
+            )));
+        }
+        let max_tokens = self.max_tokens.map(|count| count as usize);
+        let options = TeacherOptions { max_tokens, tokenizer: self.tokenizer.as_deref() };
+        let load = |(name, weight): (&TeacherName, f64)| {
+            Ok((Teacher::load(name.clone(), options)?, weight))
+        };
+        self.teacher.iter().zip(weights).map(load).collect()
+    }
+}

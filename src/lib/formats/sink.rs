@@ -1,0 +1,130 @@
+//! Where the rows of a table go: a Parquet file, an Arrow stream or JSON lines.
+
+use std::{collections::BTreeMap, io::Write, sync::Arc};
+
+use arrow_array::RecordBatch;
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::{Field, Schema, SchemaRef};
+use parquet::{
+    arrow::ArrowWriter,
+    basic::{Compression, ZstdLevel},
+    file::{metadata::KeyValue, properties::EnabledStatistics, properties::WriterProperties},
+    schema::types::ColumnPath,
+};
+use serde_json::Value;
+
+use super::{
+    arrow::{arrow_error, parquet_error},
+    vectors::Form,
+};
+use crate::{
+    error::{Error, Result},
+    io::Output,
+};
+
+/// An output of rows. [`Sink::finish`] must be called, else the output stays as it was.
+pub(super) struct Sink {
+    name: String,
+    open: Open,
+}
+
+enum Open {
+    Parquet(Box<ArrowWriter<Output>>),
+    Arrow(Box<StreamWriter<Output>>),
+    JsonLines(Output),
+}
+
+impl Sink {
+    /// Begins an output of `form`; `group` rows of Parquet stand together, and its column `id`, if
+    /// there is one, has statistics. `metadata` go into Arrow's schema and Parquet's pairs alike.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn open(
+        output: Output,
+        form: Form,
+        fields: Vec<Field>,
+        metadata: BTreeMap<String, String>,
+        group: usize,
+    ) -> Result<(Sink, SchemaRef)> {
+        let name = output.name().to_owned();
+        let schema = Arc::new(Schema::new_with_metadata(fields, metadata.clone()));
+        let open = match form {
+            Form::Parquet => {
+                let properties = parquet_properties(metadata, group);
+                let writer = ArrowWriter::try_new(output, Arc::clone(&schema), Some(properties));
+                Open::Parquet(Box::new(writer.map_err(|error| parquet_error(&name, error))?))
+            }
+            Form::Arrow => {
+                let writer = StreamWriter::try_new(output, &schema);
+                Open::Arrow(Box::new(writer.map_err(|error| arrow_error(&name, error))?))
+            }
+            Form::JsonLines => Open::JsonLines(output),
+        };
+        Ok((Sink { name, open }, schema))
+    }
+
+    /// Whether rows are written one by one as lines.
+    pub fn takes_lines(&self) -> bool {
+        matches!(self.open, Open::JsonLines(_))
+    }
+
+    /// Writes a row as a line, where rows are lines.
+    pub fn line(&mut self, line: &Value) -> Result<()> {
+        let Open::JsonLines(output) = &mut self.open else { return Ok(()) };
+        writeln!(output, "{line}").map_err(|source| Error::io(&self.name, source))
+    }
+
+    /// Writes a batch, where rows are columns; a reader at the other end of a pipe has it then.
+    pub fn batch(&mut self, batch: &RecordBatch) -> Result<()> {
+        match &mut self.open {
+            Open::Parquet(writer) => {
+                writer.write(batch).map_err(|error| parquet_error(&self.name, error))
+            }
+            Open::Arrow(writer) => {
+                let done = writer.write(batch).and_then(|()| writer.flush());
+                done.map_err(|error| arrow_error(&self.name, error))
+            }
+            Open::JsonLines(_) => Ok(()),
+        }
+    }
+
+    /// Hands on the lines written so far.
+    pub fn flush(&mut self) -> Result<()> {
+        let Open::JsonLines(output) = &mut self.open else { return Ok(()) };
+        output.flush().map_err(|source| Error::io(&self.name, source))
+    }
+
+    /// What the Arrow library said of these rows.
+    pub fn failed(&self, error: arrow_schema::ArrowError) -> Error {
+        arrow_error(&self.name, error)
+    }
+
+    /// Ends the output and puts it in place.
+    pub fn finish(self) -> Result<()> {
+        let output = match self.open {
+            Open::Parquet(writer) => {
+                writer.into_inner().map_err(|error| parquet_error(&self.name, error))?
+            }
+            Open::Arrow(writer) => {
+                writer.into_inner().map_err(|error| arrow_error(&self.name, error))?
+            }
+            Open::JsonLines(output) => output,
+        };
+        output.commit()
+    }
+}
+
+fn parquet_properties(metadata: BTreeMap<String, String>, group: usize) -> WriterProperties {
+    let pairs = metadata.into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
+    let level = ZstdLevel::try_new(3).expect("3 is a level of zstd");
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_column_statistics_enabled(ColumnPath::from("id"), EnabledStatistics::Page)
+        .set_max_row_group_row_count(Some(group))
+        .set_key_value_metadata(Some(pairs))
+        .set_created_by(concat!("l0 ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build()
+}
