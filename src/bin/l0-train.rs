@@ -14,7 +14,7 @@ use l0::{
         train::{CheckArgs, MineArgs, ScoreArgs},
     },
     device::{Choice, Precision},
-    formats::{example_rows::ExampleWriter, records::Records, rejects::Rejects, trec::Qrels},
+    formats::{examples::ExampleWriter, records::Records, rejects::Rejects, trec::Qrels},
     index::Index,
     io::{self, Consumed, Input, Output},
     search::{Detail, Engine, Method, SearchConfig},

@@ -3,7 +3,7 @@
 //! | artefact | form | file |
 //! |---|---|---|
 //! | corpus, queries | JSON lines, BEIR's field names; tables with the same columns | `records` |
-//! | training examples | JSON lines in five forms; tables with the same columns | `examples`, `example_rows` |
+//! | training examples | JSON lines in six forms; tables with the same columns | `examples` |
 //! | sparse vectors | Parquet, Arrow IPC, JSON lines | `vectors`, `rows`, `sink` |
 //! | refused records | JSON lines | `rejects` |
 //! | judgements, runs | TREC text; BEIR's table of judgements | `trec` |
@@ -11,7 +11,6 @@
 //! Nothing here knows of tokenizers, tensors or indexes.
 
 mod arrow;
-pub mod example_rows;
 pub mod examples;
 pub mod records;
 pub mod rejects;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::source::{Mixture, Random};
+use super::source::{Drawn, Mixture, Random};
 use crate::{
-    error::{Error, Result},
-    formats::examples::Example,
+    error::Result,
+    formats::examples::{Example, Place},
     sparse::TermId,
     text::Tokenizer,
 };
@@ -45,6 +45,7 @@ struct Chosen {
     docs: Vec<String>,
     scores: Vec<f32>,
     known: BTreeSet<String>,
+    place: Place,
     random: Random,
 }
 
@@ -52,13 +53,12 @@ impl Shape {
     /// Draws the next batch.
     ///
     /// # Errors
-    /// As [`Mixture::draw`]; [`Error::Usage`] for an example without scores or with too few
-    /// documents where a loss needs them.
+    /// As [`Mixture::draw`]; [`crate::Error::Line`] for an example without scores or with too few documents
+    /// where a loss needs them.
     pub fn draw(&self, mixture: &mut Mixture, tokenizer: &Tokenizer) -> Result<TrainBatch> {
         let mut chosen = Vec::with_capacity(self.queries);
         for _ in 0..self.queries {
-            let (example, random) = mixture.draw()?;
-            chosen.push(self.choose(example, random)?);
+            chosen.push(self.choose(mixture.draw()?)?);
         }
         self.fill(&mut chosen)?;
         let twins = (0..chosen.len()).flat_map(|query| {
@@ -96,16 +96,17 @@ impl Shape {
 
     /// A positive first and others behind it, up to N; where nothing is known to be good, N drawn
     /// ones with the teacher's best first.
-    fn choose(&self, example: Example, mut random: Random) -> Result<Chosen> {
+    fn choose(&self, Drawn { example, place, mut random }: Drawn) -> Result<Chosen> {
         let Example { query, docs, positives, scores } = example;
         if self.teacher && (scores.is_none() || docs.len() < self.documents) {
-            return Err(Error::Usage(format!(
-                "want {} documents with a teacher's scores in every example, got {} {} scores for \
-                 the query `{query}`; use info_nce or in_batch, or other data",
-                self.documents,
-                docs.len(),
-                if scores.is_some() { "with" } else { "without" },
-            )));
+            let with = if scores.is_some() { "with" } else { "without" };
+            return Err(place.error(
+                &format!(
+                    "{} documents with a teacher's scores for kl or margin_mse",
+                    self.documents
+                ),
+                &format!("{} {with} scores; l0-train score asks a teacher", docs.len()),
+            ));
         }
         let known = docs[..positives].iter().cloned().collect();
         let mut order: Vec<usize> = (positives..docs.len()).collect();
@@ -120,7 +121,7 @@ impl Shape {
         }
         let scores = order.iter().map(|&at| scores[at]).collect();
         let docs = order.into_iter().map(|at| docs[at].clone()).collect();
-        Ok(Chosen { query, docs, scores, known, random })
+        Ok(Chosen { query, docs, scores, known, place, random })
     }
 
     /// Fills short lists with the first documents of other queries.
@@ -135,13 +136,14 @@ impl Shape {
             example.random.shuffle(&mut others);
             let missing = self.documents - example.docs.len();
             if others.len() < missing {
-                return Err(Error::Usage(format!(
-                    "want {} documents a query, got {} for `{}` and too few others in the batch; \
-                     raise batch, lower documents, or add negatives",
-                    self.documents,
-                    example.docs.len(),
-                    example.query
-                )));
+                return Err(example.place.error(
+                    &format!("{} documents a query", self.documents),
+                    &format!(
+                        "{} and too few others in the batch; raise batch, lower documents, or add \
+                         negatives",
+                        example.docs.len()
+                    ),
+                ));
             }
             example.docs.extend(others.into_iter().take(missing));
             example.scores.resize(self.documents, 0.0);
@@ -193,9 +195,12 @@ mod tests {
     fn what_a_loss_needs_and_an_example_lacks_is_said() {
         let lines = "{\"query\":\"a\",\"pos\":\"sun\",\"negs\":[\"rain\"]}\n";
         let error = batch(lines, Shape { teacher: true, ..SHAPE }).unwrap_err().to_string();
-        assert!(error.contains("got 2 without scores for the query `a`"), "{error}");
+        assert!(error.contains("x.jsonl:1: want 2 documents with a teacher's scores for kl or margin_mse, got 2 without"), "{error}");
         let lines = "{\"query\":\"a\",\"pos\":\"sun\"}\n";
         let error = batch(lines, SHAPE).unwrap_err().to_string();
-        assert!(error.contains("too few others in the batch"), "{error}");
+        assert!(
+            error.contains("x.jsonl:1: want 2 documents a query, got 1 and too few others"),
+            "{error}"
+        );
     }
 }

@@ -1,9 +1,12 @@
 //! A look at training data before an hour is spent on them.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use super::{recipe::SourceRecipe, source::Source};
-use crate::{error::Result, text::Tokenizer};
+use crate::{error::Result, formats::examples::Parsed, text::Tokenizer};
 
 /// Faults that are told one by one.
 const TOLD: usize = 10;
@@ -33,6 +36,10 @@ pub struct Findings {
     pub cut: u64,
     /// Documents in all.
     pub documents: u64,
+    /// Keys that are not read, and in how many examples.
+    pub unread: BTreeMap<String, u64>,
+    /// How columns are read that are told by their places.
+    pub by_place: Option<String>,
 }
 
 /// Reads a whole source.
@@ -47,9 +54,11 @@ pub fn check(
     let mut found = Findings::default();
     let mut queries = BTreeSet::new();
     let mut failure = None;
-    Source::open(recipe, 0)?.each(|example| {
-        let example = match example {
-            Ok(example) => example,
+    let mut source = Source::open(recipe, 0)?;
+    found.by_place = source.positional().map(|positional| positional.to_string());
+    source.each(|parsed| {
+        let Parsed { example, unread, .. } = match parsed {
+            Ok(parsed) => parsed,
             Err(error) => {
                 found.refused += 1;
                 if found.reasons.len() < TOLD {
@@ -58,6 +67,7 @@ pub fn check(
                 return;
             }
         };
+        unread.into_iter().for_each(|key| *found.unread.entry(key).or_insert(0) += 1);
         found.examples += 1;
         found.documents += example.docs.len() as u64;
         if let Some(scores) = &example.scores {
@@ -117,6 +127,12 @@ impl fmt::Display for Findings {
             if count > 0 {
                 write!(f, "\n{count:>8} {what}")?;
             }
+        }
+        for (key, count) in &self.unread {
+            write!(f, "\n{count:>8} with a key `{key}`, which is not read")?;
+        }
+        if let Some(columns) = &self.by_place {
+            write!(f, "\ncolumns are told by their places: {columns}")?;
         }
         Ok(())
     }

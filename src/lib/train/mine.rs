@@ -117,7 +117,7 @@ impl MineRule {
 mod tests {
     use super::*;
     use crate::{
-        formats::{examples::parse_example, rejects::Rejects},
+        formats::{examples::RawExample, rejects::Rejects},
         io::{Input, Line},
     };
 
@@ -147,7 +147,7 @@ mod tests {
         let (mined, lines) = mine(rule);
         assert_eq!((mined.without_good, mined.without_negative, lines.len()), (1, 1, 1));
         let line = Line { number: 1, text: lines[0].clone() };
-        let example = parse_example("f", &line).unwrap();
+        let example = RawExample::Line(line).parse("f", None).unwrap().example;
         assert_eq!((example.query.as_str(), example.docs[0].as_str()), ("a", "d3"));
         assert_eq!(example.docs[1..], *expected);
     }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    formats::{example_rows::ExampleWriter, examples::Example},
+    formats::examples::{Example, ExampleWriter, Parsed},
 };
 
 /// Texts that are encoded at a time.
@@ -85,10 +85,10 @@ impl Work {
         let (mut queries, mut documents) = (Distinct::default(), Distinct::default());
         let (mut examples, mut docs) = (Vec::new(), Vec::new());
         let mut failure = None;
-        source.each_as_it_stands(|example| match example {
+        source.each_as_it_stands(|parsed| match parsed {
             Ok(_) if failure.is_some() => {}
             Err(error) => failure = failure.take().or(Some(error)),
-            Ok(example) => {
+            Ok(Parsed { example, .. }) => {
                 let first = docs.len();
                 docs.extend(example.docs.into_iter().map(|doc| documents.number(doc)));
                 examples.push(Numbered {

@@ -5,18 +5,19 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::recipe::SourceRecipe;
 use crate::{
     error::{Error, Result},
     formats::{
-        examples::{Example, parse_example},
+        examples::{Example, ExampleReader, Parsed, Place, Positional, RawExample},
         records::{Records, TextQuery},
         rejects::Rejects,
         trec::Qrels,
     },
-    io::{Input, Line, Lines},
+    io::Input,
 };
 
 /// A small generator (splitmix64): the same numbers on every machine and for every version.
@@ -142,24 +143,35 @@ impl Texts {
 
 /// Where the raw examples of a source stand.
 enum Rows {
-    /// A file's lines, read anew for every pass.
-    Lines { path: PathBuf, open: Option<Lines>, buffer: Vec<Line>, size: usize },
+    /// A file's records, read anew for every pass.
+    File { path: PathBuf, open: Option<ExampleReader>, buffer: Vec<RawExample>, size: usize },
     /// Judged pairs in the order of this pass, the next one last.
     Pairs { all: Vec<(String, String)>, left: Vec<usize> },
 }
 
 /// One source.
 pub struct Source {
-    name: String,
+    name: Arc<str>,
     rows: Rows,
+    positional: Option<Positional>,
     texts: Option<Texts>,
     random: Random,
 }
 
 /// An example before it is parsed.
 enum Raw {
-    Line(Line),
+    Record(RawExample),
     Pair(String, String),
+}
+
+/// An example with what belongs to it.
+pub struct Drawn {
+    /// The example.
+    pub example: Example,
+    /// Where it stands.
+    pub place: Place,
+    /// For the choices within it.
+    pub random: Random,
 }
 
 impl Source {
@@ -168,18 +180,19 @@ impl Source {
     /// # Errors
     /// [`Error::Io`]; [`Error::Format`] or [`Error::Line`] for a folder that is no collection.
     pub fn open(recipe: &SourceRecipe, seed: u64) -> Result<Source> {
-        let name = recipe.path.display().to_string();
         let random = Random::new(seed, 0);
         if !recipe.path.is_dir() {
-            let open = Some(Input::open(&recipe.path)?.lines());
-            let rows = Rows::Lines {
+            let open = ExampleReader::open(Input::open(&recipe.path)?)?;
+            let positional = open.positional().cloned();
+            let rows = Rows::File {
                 path: recipe.path.clone(),
-                open,
+                open: Some(open),
                 buffer: Vec::new(),
                 size: recipe.buffer.max(1),
             };
             let texts = recipe.texts.as_deref().map(Texts::load).transpose()?;
-            return Ok(Source { name, rows, texts, random });
+            let name = recipe.path.display().to_string().into();
+            return Ok(Source { name, rows, positional, texts, random });
         }
         let file = recipe.path.join("qrels").join(format!("{}.tsv", recipe.split));
         let qrels = Qrels::read(Input::open(&file)?, &mut Rejects::stop())?;
@@ -192,8 +205,9 @@ impl Source {
             return Err(Error::format(&file, "want judgements above 0, got none"));
         }
         let texts = Some(Texts::load(recipe.texts.as_deref().unwrap_or(&recipe.path))?);
-        let name = file.display().to_string();
-        Ok(Source { name, rows: Rows::Pairs { all, left: Vec::new() }, texts, random })
+        let name = file.display().to_string().into();
+        let rows = Rows::Pairs { all, left: Vec::new() };
+        Ok(Source { name, rows, positional: None, texts, random })
     }
 
     /// The next raw example; the source begins again at its end.
@@ -208,16 +222,16 @@ impl Source {
                 let (query, document) = all[at].clone();
                 Ok(Raw::Pair(query, document))
             }
-            Rows::Lines { path, open, buffer, size } => {
+            Rows::File { path, open, buffer, size } => {
                 fill(open, buffer, *size)?;
                 if buffer.is_empty() {
-                    *open = Some(Input::open(path)?.lines());
+                    *open = Some(ExampleReader::open(Input::open(path)?)?);
                     fill(open, buffer, *size)?;
                 }
                 if buffer.is_empty() {
                     return Err(Error::format(path, "want examples, found none"));
                 }
-                Ok(Raw::Line(buffer.swap_remove(self.random.below(buffer.len()))))
+                Ok(Raw::Record(buffer.swap_remove(self.random.below(buffer.len()))))
             }
         }
     }
@@ -227,29 +241,41 @@ impl Source {
         self.texts
     }
 
-    fn parse(
-        &self,
-        raw: Raw,
-        with: fn(&Texts, Example) -> Result<Example, String>,
-    ) -> Result<Example> {
-        let (number, example) = match raw {
-            Raw::Line(line) => (line.number, parse_example(&self.name, &line)?),
+    /// The columns that are told by their places, if they are.
+    pub fn positional(&self) -> Option<&Positional> {
+        self.positional.as_ref()
+    }
+
+    fn parse(&self, raw: Raw, with: Filling) -> Result<(Parsed, Place)> {
+        let (line, mut parsed) = match raw {
+            Raw::Record(record) => {
+                (record.number(), record.parse(&self.name, self.positional.as_ref())?)
+            }
             Raw::Pair(query, document) => {
-                (0, Example { query, docs: vec![document], positives: 1, scores: None })
+                let example = Example { query, docs: vec![document], positives: 1, scores: None };
+                (0, Parsed { example, ids: true, unread: Vec::new() })
             }
         };
-        let Some(texts) = &self.texts else { return Ok(example) };
-        with(texts, example).map_err(|found| match number {
-            0 => Error::format(&self.name, format!("names {found}")),
-            number => Error::line(&self.name, number, "ids with texts", found),
-        })
+        let place = Place { file: Arc::clone(&self.name), line };
+        match &self.texts {
+            Some(texts) => {
+                let filled = with(texts, parsed.example);
+                parsed.example = filled.map_err(|found| place.error("ids with texts", &found))?;
+            }
+            None if parsed.ids => {
+                let wanted = "texts, or texts = FOLDER (--texts) for the ids";
+                return Err(place.error(wanted, "ids alone"));
+            }
+            None => {}
+        }
+        Ok((parsed, place))
     }
 
     /// Every example of a first pass in the order of the source, for a check of the whole.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn each(&mut self, f: impl FnMut(Result<Example>)) -> Result<()> {
+    pub fn each(&mut self, f: impl FnMut(Result<Parsed>)) -> Result<()> {
         self.every(Texts::fill, f)
     }
 
@@ -257,25 +283,21 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn each_as_it_stands(&mut self, f: impl FnMut(Result<Example>)) -> Result<()> {
+    pub fn each_as_it_stands(&mut self, f: impl FnMut(Result<Parsed>)) -> Result<()> {
         self.every(Texts::check, f)
     }
 
-    fn every(
-        &mut self,
-        with: fn(&Texts, Example) -> Result<Example, String>,
-        mut f: impl FnMut(Result<Example>),
-    ) -> Result<()> {
+    fn every(&mut self, with: Filling, mut f: impl FnMut(Result<Parsed>)) -> Result<()> {
+        let see = |source: &Source, raw| source.parse(raw, with).map(|(parsed, _)| parsed);
         if let Rows::Pairs { all, .. } = &self.rows {
-            let raw = all.iter().cloned();
-            raw.for_each(|(query, document)| f(self.parse(Raw::Pair(query, document), with)));
+            let pairs = all.iter().cloned();
+            pairs.for_each(|(query, document)| f(see(self, Raw::Pair(query, document))));
             return Ok(());
         }
-        let Rows::Lines { open, .. } = &mut self.rows else { return Ok(()) };
-        for line in open.take().into_iter().flatten() {
-            match line {
-                Ok(line) if line.text.trim().is_empty() => {}
-                Ok(line) => f(self.parse(Raw::Line(line), with)),
+        let Rows::File { open, .. } = &mut self.rows else { return Ok(()) };
+        for record in open.take().into_iter().flatten() {
+            match record {
+                Ok(record) => f(see(self, Raw::Record(record))),
                 Err(error) if error.is_record() => f(Err(error)),
                 Err(error) => return Err(error),
             }
@@ -284,11 +306,14 @@ impl Source {
     }
 }
 
-/// Reads on until `size` lines wait, or the end.
-fn fill(open: &mut Option<Lines>, buffer: &mut Vec<Line>, size: usize) -> Result<()> {
-    while let (true, Some(lines)) = (buffer.len() < size, open.as_mut()) {
-        match lines.next() {
-            Some(line) => buffer.extend(Some(line?).filter(|line| !line.text.trim().is_empty())),
+/// What happens to ids: texts take their places, or they are only looked up.
+type Filling = fn(&Texts, Example) -> Result<Example, String>;
+
+/// Reads on until `size` records wait, or the end.
+fn fill(open: &mut Option<ExampleReader>, buffer: &mut Vec<RawExample>, size: usize) -> Result<()> {
+    while let (true, Some(records)) = (buffer.len() < size, open.as_mut()) {
+        match records.next() {
+            Some(record) => buffer.push(record?),
             None => *open = None,
         }
     }
@@ -319,15 +344,16 @@ impl Mixture {
         self.draws
     }
 
-    /// The next example, and a generator for the choices within it.
+    /// The next example, where it stands, and a generator for the choices within it.
     ///
     /// # Errors
     /// [`Error::Line`] or [`Error::Format`] for an example that cannot be used; [`Error::Io`].
-    pub fn draw(&mut self) -> Result<(Example, Random)> {
+    pub fn draw(&mut self) -> Result<Drawn> {
         let (source, random) = self.next();
         let source = &mut self.sources[source].1;
         let raw = source.draw()?;
-        Ok((source.parse(raw, Texts::fill)?, random))
+        let (parsed, place) = source.parse(raw, Texts::fill)?;
+        Ok(Drawn { example: parsed.example, place, random })
     }
 
     /// Goes on as after `draws` draws.
@@ -369,7 +395,7 @@ mod tests {
     }
 
     fn queries(mixture: &mut Mixture, count: usize) -> Vec<String> {
-        (0..count).map(|_| mixture.draw().unwrap().0.query).collect()
+        (0..count).map(|_| mixture.draw().unwrap().example.query).collect()
     }
 
     #[test]
@@ -413,7 +439,8 @@ mod tests {
             weight: 1.0,
             buffer: 1,
         };
-        let example = Mixture::open(std::slice::from_ref(&beir), 0).unwrap().draw().unwrap().0;
+        let example =
+            Mixture::open(std::slice::from_ref(&beir), 0).unwrap().draw().unwrap().example;
         assert_eq!(
             (example.query.as_str(), example.docs.as_slice()),
             ("who", &["t x".to_owned()][..])
@@ -422,11 +449,11 @@ mod tests {
         write("ids.jsonl", "{\"query\":\"q1\",\"docs\":[\"d1\",\"d9\"],\"scores\":[1,2]}\n");
         let path = folder.path().join("ids.jsonl");
         let by_id = SourceRecipe { path, texts: Some(folder.path().to_owned()), ..beir.clone() };
-        let error = Mixture::open(&[by_id], 0).unwrap().draw().unwrap_err().to_string();
+        let error = Mixture::open(&[by_id], 0).unwrap().draw().err().unwrap().to_string();
         assert!(error.contains("ids.jsonl:1: want ids with texts, got document `d9`"), "{error}");
 
         write("qrels/train.tsv", "query-id\tcorpus-id\tscore\nq1\td2\t1\n");
-        let error = Mixture::open(&[beir], 0).unwrap().draw().unwrap_err().to_string();
-        assert!(error.contains("names document `d2`"), "{error}");
+        let error = Mixture::open(&[beir], 0).unwrap().draw().err().unwrap().to_string();
+        assert!(error.contains("got document `d2`"), "{error}");
     }
 }

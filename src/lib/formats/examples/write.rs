@@ -21,11 +21,14 @@ use arrow_array::{
 use arrow_schema::{DataType, Field, SchemaRef};
 use serde_json::json;
 
-use super::{examples::Example, rows::element, sink::Sink, vectors::Form};
+use super::{
+    super::{rows::element, sink::Sink, vectors::Form},
+    Example,
+};
 use crate::{error::Result, io::Output};
 
-/// The version of the table above.
-pub const FORMAT: u32 = 1;
+/// The version of the table above; readers refuse another.
+pub(super) const FORMAT: u32 = 1;
 const GROUP_ROWS: usize = 1024;
 
 /// Writes examples with scores; [`ExampleWriter::finish`] must be called, else the output stays as it
