@@ -9,6 +9,7 @@ mod formats;
 mod golden;
 mod index;
 mod index_broken;
+mod paper;
 mod pipes;
 mod programs_search;
 mod readme;
