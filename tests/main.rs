@@ -15,6 +15,7 @@ mod programs_search;
 mod readme;
 mod run;
 mod search_equal;
+mod train_masked;
 mod train_ops;
 mod train_program;
 mod train_run;

@@ -136,17 +136,7 @@ impl ModelDirectory {
     /// [`Error::Io`]; [`Error::Format`] for a convention that is not implemented;
     /// [`Error::Mismatch`] if two files disagree on the activation.
     pub fn open(path: &Path) -> Result<ModelDirectory> {
-        if !path.is_dir() {
-            return Err(Error::format(path, "want a model directory, found none of that name"));
-        }
-        let mut found = ModelDirectory {
-            path: path.to_owned(),
-            encoder: path.to_owned(),
-            activation: None,
-            max_tokens: None,
-            query_table: None,
-            cutoff: None,
-        };
+        let mut found = ModelDirectory::silent(path)?;
         let modules = path.join("modules.json");
         if modules.exists() {
             for module in parse::<Vec<Module>>(&modules)? {
@@ -161,6 +151,45 @@ impl ModelDirectory {
             names.iter().map(|name| path.join(name)).find(|file| file.exists())
         });
         Ok(found)
+    }
+
+    /// The directory of an encoder, whatever stands behind it: where the tensors are and how long a
+    /// text may be, and nothing of pooling, activation or tables.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Format`] for modules that do not begin with a transformer.
+    pub fn of_encoder(path: &Path) -> Result<ModelDirectory> {
+        let mut found = ModelDirectory::silent(path)?;
+        let modules = path.join("modules.json");
+        if !modules.exists() {
+            found.transformer(path)?;
+            return Ok(found);
+        }
+        match parse::<Vec<Module>>(&modules)?.first() {
+            Some(first) if first.r#type.ends_with("Transformer") => {
+                found.transformer(&path.join(&first.path))?;
+                Ok(found)
+            }
+            _ => Err(Error::format(
+                &modules,
+                "want a Transformer as the first module; a sparse model has its head: leave model.head out",
+            )),
+        }
+    }
+
+    /// A directory of which nothing is known.
+    fn silent(path: &Path) -> Result<ModelDirectory> {
+        if !path.is_dir() {
+            return Err(Error::format(path, "want a model directory, found none of that name"));
+        }
+        Ok(ModelDirectory {
+            path: path.to_owned(),
+            encoder: path.to_owned(),
+            activation: None,
+            max_tokens: None,
+            query_table: None,
+            cutoff: None,
+        })
     }
 
     /// The model's name: the last part of its path.
@@ -180,6 +209,11 @@ impl ModelDirectory {
                 self.query_table = files.find(|file| file.exists());
                 Ok(())
             }
+            "Pooling" | "Normalize" => Err(Error::format(
+                file,
+                "want a sparse model, got a dense one; l0-train makes a sparse one of it: model.head = \
+                 \"new\" and a stage of kind masked_lm",
+            )),
             _ => Err(Error::format(
                 file,
                 format!(

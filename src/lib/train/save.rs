@@ -29,6 +29,8 @@ pub struct Saved<'a> {
     pub tokenizer: &'a Tokenizer,
     /// Query weights `[V]`; none for a Siamese encoder.
     pub table: Option<Vec<f32>>,
+    /// Whether the model was trained to rank at all.
+    pub ranks: bool,
     /// Whether the table was left as it was.
     pub frozen: bool,
     /// The activation.
@@ -186,11 +188,14 @@ impl Saved<'_> {
     }
 
     fn card(&self) -> String {
-        let side = match &self.table {
-            Some(_) => {
+        let side = match (&self.table, self.ranks) {
+            (_, false) => {
+                "a base to train on from: it has guessed hidden word pieces, and ranked nothing"
+            }
+            (Some(_), true) => {
                 "inference-free: a query is the set of its word pieces, weighted by `idf.json`"
             }
-            None => "Siamese: queries go through the encoder too",
+            (None, true) => "Siamese: queries go through the encoder too",
         };
         let elsewhere = self.cutoff.as_ref().map(|cutoff| match cutoff.as_pruning() {
             Folded::Same(prune) => format!("for other programs it is the pruning rule `{prune}`"),

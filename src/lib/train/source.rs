@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Result},
     formats::{
         examples::{Example, parse_example},
-        records::{Records, TextQuery},
+        records::{Records, TextQuery, parse_document},
         rejects::Rejects,
         trec::Qrels,
     },
@@ -121,9 +121,18 @@ enum Rows {
 /// One source.
 pub struct Source {
     name: String,
+    form: Form,
     rows: Rows,
     texts: Option<Texts>,
     random: Random,
+}
+
+/// What the lines of a source are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Examples,
+    /// Documents without queries, for masked-language modelling.
+    Documents,
 }
 
 /// An example before it is parsed.
@@ -149,7 +158,7 @@ impl Source {
                 size: recipe.buffer.max(1),
             };
             let texts = recipe.texts.as_deref().map(Texts::load).transpose()?;
-            return Ok(Source { name, rows, texts, random });
+            return Ok(Source { name, form: Form::Examples, rows, texts, random });
         }
         let file = recipe.path.join("qrels").join(format!("{}.tsv", recipe.split));
         let qrels = Qrels::read(Input::open(&file)?, &mut Rejects::stop())?;
@@ -163,7 +172,20 @@ impl Source {
         }
         let texts = Some(Texts::load(recipe.texts.as_deref().unwrap_or(&recipe.path))?);
         let name = file.display().to_string();
-        Ok(Source { name, rows: Rows::Pairs { all, left: Vec::new() }, texts, random })
+        let rows = Rows::Pairs { all, left: Vec::new() };
+        Ok(Source { name, form: Form::Examples, rows, texts, random })
+    }
+
+    /// Opens a corpus, whose documents become examples without a query: a file of JSON lines, or a
+    /// BEIR folder.
+    fn corpus(path: &Path, seed: u64) -> Result<Source> {
+        let named = ["corpus.jsonl", "corpus.jsonl.gz"].map(|name| path.join(name));
+        let path = named.into_iter().find(|file| file.exists()).unwrap_or_else(|| path.to_owned());
+        let open = Some(Input::open(&path)?.lines());
+        let name = path.display().to_string();
+        let rows = Rows::Lines { path, open, buffer: Vec::new(), size: CORPUS_BUFFER };
+        let random = Random::new(seed, 0);
+        Ok(Source { name, form: Form::Documents, rows, texts: None, random })
     }
 
     /// The next raw example; the source begins again at its end.
@@ -194,6 +216,10 @@ impl Source {
 
     fn parse(&self, raw: Raw) -> Result<Example> {
         let (number, example) = match raw {
+            Raw::Line(line) if self.form == Form::Documents => {
+                let docs = vec![parse_document(&self.name, &line)?.content()];
+                (line.number, Example { docs, ..Example::default() })
+            }
             Raw::Line(line) => (line.number, parse_example(&self.name, &line)?),
             Raw::Pair(query, document) => {
                 (0, Example { query, docs: vec![document], positives: 1, scores: None })
@@ -231,6 +257,9 @@ impl Source {
     }
 }
 
+/// Documents of a corpus that are shuffled together.
+const CORPUS_BUFFER: usize = 10_000;
+
 /// Reads on until `size` lines wait, or the end.
 fn fill(open: &mut Option<Lines>, buffer: &mut Vec<Line>, size: usize) -> Result<()> {
     while let (true, Some(lines)) = (buffer.len() < size, open.as_mut()) {
@@ -259,6 +288,14 @@ impl Mixture {
             .zip(recipes)
             .map(|(at, recipe)| Ok((recipe.weight, Source::open(recipe, seed.wrapping_add(at))?)));
         Ok(Mixture { sources: sources.collect::<Result<_>>()?, seed, draws: 0 })
+    }
+
+    /// Opens a corpus alone: examples of one document and no query.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Format`] for a folder that is no collection.
+    pub fn of_corpus(path: &Path, seed: u64) -> Result<Mixture> {
+        Ok(Mixture { sources: vec![(1.0, Source::corpus(path, seed)?)], seed, draws: 0 })
     }
 
     /// Examples drawn so far.
@@ -339,6 +376,30 @@ mod tests {
         let share = all.iter().filter(|query| query.starts_with('b')).count();
         assert!((270..330).contains(&share), "{share} of 400 from a source of weight 3 in 4");
         assert_ne!(queries(&mut Mixture::open(&recipes, 8).unwrap(), 400), all);
+    }
+
+    #[test]
+    fn a_corpus_gives_its_documents_and_names_what_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("corpus.jsonl");
+        let lines =
+            "{\"_id\":\"1\",\"title\":\"t\",\"text\":\"x\"}\n{\"_id\":\"2\",\"text\":\"y\"}\n";
+        std::fs::write(&file, lines).unwrap();
+        let texts = |path: &Path| {
+            let mut corpus = Mixture::of_corpus(path, 3).unwrap();
+            (0..4).map(|_| corpus.draw().unwrap().0.docs.remove(0)).collect::<Vec<_>>()
+        };
+        let both = texts(&file);
+        assert_eq!(texts(folder.path()), both);
+        let mut pass = both[..2].to_vec();
+        pass.sort();
+        assert_eq!(pass, ["t x", "y"]);
+
+        std::fs::write(&file, "{\"query\":\"q\",\"pos\":\"p\"}\n").unwrap();
+        let error = Mixture::of_corpus(&file, 0).unwrap().draw().unwrap_err().to_string();
+        assert!(error.contains("corpus.jsonl:1: want {\"_id\", \"title\", \"text\"}"), "{error}");
+        let missing = Mixture::of_corpus(&folder.path().join("qrels"), 0).err().unwrap();
+        assert!(missing.to_string().contains("qrels"), "{missing}");
     }
 
     #[test]
