@@ -13,6 +13,7 @@ mod paper;
 mod pipes;
 mod programs_search;
 mod readme;
+mod recipes;
 mod run;
 mod search_equal;
 mod train_masked;
