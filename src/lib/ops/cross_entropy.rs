@@ -178,6 +178,8 @@ fn on_device(inputs: [Tensor; 3], targets: &[u32]) -> Candle<(Tensor, [Tensor; 3
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Var;
+
     use super::*;
     use crate::ops::{
         graft::tests::{check_same, random},
@@ -218,6 +220,23 @@ mod tests {
         let loss = cross_entropy_head(&(h * 3e4).unwrap(), &w, &b, &targets).unwrap();
         let loss = loss.to_scalar::<f32>().unwrap();
         assert!(loss.is_finite() && loss > 1e3, "{loss}");
+    }
+
+    /// As on a device: states in half numbers, weights wide.
+    #[test]
+    fn half_states_get_half_gradients_and_weights_wide_ones() {
+        let (inputs, targets) = inputs(4, 40);
+        let [h, w, b] = inputs.map(|input| input.to_dtype(DType::F32).unwrap());
+        let truth = cross_entropy_head(&h, &w, &b, &targets).unwrap();
+        let h = Var::from_tensor(&h.to_dtype(DType::F16).unwrap()).unwrap();
+        let [w, b] = [w, b].map(|input| Var::from_tensor(&input).unwrap());
+        let loss = cross_entropy_head(&h, &w, &b, &targets).unwrap();
+        assert_eq!(loss.dtype(), DType::F32);
+        let off = (&loss - truth).unwrap().abs().unwrap().to_scalar::<f32>().unwrap();
+        assert!(off < 1e-2, "{off}");
+        let gradients = loss.backward().unwrap();
+        let dtypes = [&h, &w, &b].map(|var| gradients.get(var).unwrap().dtype());
+        assert_eq!(dtypes, [DType::F16, DType::F32, DType::F32]);
     }
 
     #[test]
