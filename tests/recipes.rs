@@ -34,7 +34,7 @@ fn examples(folder: &Path) -> PathBuf {
 fn made_small(recipe: &Recipe, folder: &Path) -> Vec<String> {
     let base = match recipe.model.head {
         None => "testdata/toy".into(),
-        Some(_) => headless(folder),
+        Some(_) => headless(folder, "toy", "bert."),
     };
     let mut changes = vec![
         format!("model.base={base}"),

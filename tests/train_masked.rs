@@ -79,25 +79,28 @@ impl Scene {
     }
 
     fn headless(&self) -> String {
-        headless(self.above.path())
+        headless(self.above.path(), "toy", "bert.")
     }
 }
 
-/// The toy model as `BertModel` saves it, in a folder of `above`: no prefix, a pooler, no head.
-pub fn headless(above: &Path) -> String {
-    let folder = above.join("headless");
+/// A toy model as `BertModel` or `DistilBertModel` saves it, in a folder of `above`: no
+/// prefix, the pooler of a BERT, no head.
+pub fn headless(above: &Path, toy: &str, prefix: &str) -> String {
+    let (toy, folder) = (Path::new("testdata").join(toy), above.join("headless"));
     std::fs::create_dir_all(&folder).unwrap();
     for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt"] {
-        std::fs::copy(Path::new("testdata/toy").join(name), folder.join(name)).unwrap();
+        std::fs::copy(toy.join(name), folder.join(name)).unwrap();
     }
-    let bytes = std::fs::read("testdata/toy/model.safetensors").unwrap();
+    let bytes = std::fs::read(toy.join("model.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let bare = tensors.tensors().into_iter();
     let bare =
-        bare.filter_map(|(name, tensor)| Some((name.strip_prefix("bert.")?.to_owned(), tensor)));
+        bare.filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor)));
     let mut bare: Vec<_> = bare.collect();
-    let pooler = tensors.tensor("bert.embeddings.LayerNorm.bias").unwrap();
-    bare.push(("pooler.dense.bias".to_owned(), pooler));
+    if prefix == "bert." {
+        let pooler = tensors.tensor("bert.embeddings.LayerNorm.bias").unwrap();
+        bare.push(("pooler.dense.bias".to_owned(), pooler));
+    }
     let bytes = safetensors::serialize(bare, None).unwrap();
     std::fs::write(folder.join("model.safetensors"), bytes).unwrap();
     folder.to_str().unwrap().to_owned()
@@ -218,6 +221,32 @@ fn a_base_without_a_head_gets_one_if_it_is_asked_for() {
     let told = scene.trainer("new", &changes).unwrap().remarks().unwrap();
     assert!(told.contains("the head is new") && told.contains("a masked_lm stage trains it"));
     assert_eq!(scene.trainer("none", &[]).unwrap().remarks(), None);
+}
+
+#[test]
+fn a_distilbert_without_a_head_gets_one_too() {
+    let scene = Scene::new();
+    let base =
+        format!("model.base={}", headless(scene.above.path(), "toy-distilbert", "distilbert."));
+    scene.run("out", &[&base, "model.head=new", "query.kind=\"embedding\""]);
+    let out = scene.file("out");
+    assert_eq!(names(&out), names(Path::new("testdata/toy-distilbert")));
+    assert_eq!(json(&out.join("config.json"))["architectures"][0], "DistilBertForMaskedLM");
+    assert!(Checkpoint::load(&out).is_ok());
+}
+
+#[test]
+fn the_card_names_the_pruning_that_a_threshold_folds_into() {
+    let scene = Scene::new();
+    for (share, found) in [
+        ("all", "for other programs it is the pruning rule `abs_value:"),
+        ("largest", "for other programs it is the pruning rule `max_ratio:"),
+        ("term", "no plain pruning rule does the same. `abs_value:"),
+    ] {
+        scene.run(share, &[&format!("stage.1.threshold.share={share}"), "stage.0.steps=1"]);
+        let card = std::fs::read_to_string(scene.file(share).join("README.md")).unwrap();
+        assert!(card.contains(found), "{card}");
+    }
 }
 
 #[test]
