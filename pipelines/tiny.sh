@@ -29,7 +29,7 @@ examples() {
 }
 examples 6 7 squadshifts
 examples 3 7 squad-sentences
-examples 12 7 medquad
+examples 20 7 medquad
 examples 1 7 stackexchange-small
 
 [ -f model/model.safetensors ] || l0-train "$here/pipelines/recipes/tiny-cpu.toml" -o model "$@"

@@ -120,6 +120,9 @@ fn run(args: TrainArgs) -> Result<()> {
     args.run.say(PROGRAM, &format!("{} steps on {compute} in {}", recipe.steps(), args.dtype));
     let text = with_changes(file, &args.set)?;
     let mut trainer = Trainer::new(recipe, &text, output.clone(), &device, dtype)?;
+    if let Some(remark) = trainer.remarks() {
+        args.run.say(PROGRAM, &remark);
+    }
     if args.dry_run {
         let record = trainer.step()?;
         args.run.say(PROGRAM, &format!("dry run: {record}"));

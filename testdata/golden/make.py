@@ -18,17 +18,20 @@ Models (random weights, scaled so that a text makes some terms positive and most
 
 All weights are numbers that F16 holds exactly: toy, toy-old and toy-st are one model.
 
-Dumps (a .json beside each .safetensors says what the tensors are): encoder, query, paper, ops, step.
+Dumps (a .json beside each .safetensors says what the tensors are): encoder, query, paper, ops, step,
+step_distilbert, masked.
 A mask is 1 on tokens and 0 on padding. "Depth d" is ln(1 + .) applied d times to relu of the logit.
 """
 
+import numpy as np
 import torch
 import transformers
 from tokenizers import Tokenizer
 
-from operators import activation, flops, kl, l0_mask, l0_mask_flops, max_pool
+from operators import activation, embedding_table, flops, kl, l0_mask, l0_mask_flops, max_pool
 from ops import make_ops
 from toy import (
+    HIDDEN,
     MAX_TOKENS,
     ST_MAX_TOKENS,
     TERM,
@@ -220,7 +223,7 @@ STEP_DOCUMENTS = [
     "a sparse model gives each term of the document a weight, and the index answers the query",
     "Water.",
 ]
-STEP = {"depth": 2, "lambda": 0.01, "threshold": 45, "documents_per_query": 2}
+STEP = {"depth": 2, "lambda": 0.01, "documents_per_query": 2}
 TEACHER = [[2.0, 0.5], [1.25, 1.0]]
 
 
@@ -228,76 +231,137 @@ def padded(row, width):
     return row + [0] * (width - len(row))
 
 
-def make_step(tokenizer, bert):
-    """One training step's loss and all gradients; float64 inside, stored as float32, without dropout."""
+def step_documents(tokenizer):
+    """[4,T] ids and mask, padded with 0."""
     encodings = [tokenizer.encode(text) for text in STEP_DOCUMENTS]
     width = max(len(e.ids) for e in encodings)
     ids = torch.tensor([padded(e.ids, width) for e in encodings])
-    mask = torch.tensor([padded(e.attention_mask, width) for e in encodings])
-    idf = query_weights(idf_table())
-    queries = torch.zeros(len(STEP_QUERIES), V)
+    return ids, torch.tensor([padded(e.attention_mask, width) for e in encodings])
+
+
+def worst_error(single, gradients):
+    """Of float32 against float64, relative to the length of each gradient."""
+    error = [
+        ((single[name] - gradient).norm() / gradient.norm()).item()
+        for name, gradient in gradients.items()
+        if ".key.bias" not in name and "k_lin.bias" not in name
+    ]
+    return float(f"{max(error):.1e}")
+
+
+def make_step(name, tokenizer, model, threshold, learned):
+    """One training step's loss and all gradients; float64 inside, stored as float32, without dropout.
+
+    `learned` names what the query weights are made of besides `model`'s word embeddings, and how.
+    """
+    ids, mask = step_documents(tokenizer)
+    present = torch.zeros(len(STEP_QUERIES), V)
     for row, text in enumerate(STEP_QUERIES):
-        terms = sorted(set(tokenizer.encode(text).ids))
-        queries[row, terms] = idf[terms]
+        present[row, sorted(set(tokenizer.encode(text).ids))] = 1.0
     teacher = torch.tensor(TEACHER)
+    leaves, table_of = learned
 
     def run(dtype):
-        model = bert.to(dtype)
-        model.zero_grad()
+        model.to(dtype).zero_grad()
+        own = {key: leaf.to(dtype).clone().requires_grad_() for key, leaf in leaves.items()}
+        table = table_of(model.get_input_embeddings().weight, own)
         weights = activation(max_pool(model(input_ids=ids, attention_mask=mask).logits, mask), STEP["depth"])
         documents = weights.view(len(STEP_QUERIES), STEP["documents_per_query"], V)
-        scores = torch.einsum("qv,qnv->qn", queries.to(dtype), documents)
+        scores = torch.einsum("qv,qnv->qn", present.to(dtype) * table, documents)
         ranking = kl(scores, teacher.to(dtype))
-        penalty = l0_mask_flops(weights, STEP["threshold"], "all")
+        penalty = l0_mask_flops(weights, threshold, "all")
         loss = ranking + STEP["lambda"] * penalty
         loss.backward()
         gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
-        return (
-            weights,
-            scores,
-            {"loss": loss.item(), "kl": ranking.item(), "flops": penalty.item()},
-            gradients,
-        )
+        gradients.update({f"query.{key}": leaf.grad for key, leaf in own.items()})
+        values = {"loss": loss.item(), "kl": ranking.item(), "flops": penalty.item()}
+        return weights, scores, values, gradients, table
 
-    weights, scores, values, gradients = run(torch.float64)
+    weights, scores, values, gradients, table = run(torch.float64)
     single = run(torch.float32)[3]
-    kept = l0_mask(weights, STEP["threshold"])[:, 0].int().tolist()
+    kept = l0_mask(weights, threshold)[:, 0].int().tolist()
     assert 0 < sum(kept) < len(kept), (weights > 0).sum(1)
-    error = {
-        n: ((single[n] - g).norm() / g.norm()).item() for n, g in gradients.items() if "key.bias" not in n
-    }
-
     tensors = {
         "ids": ids,
         "mask": mask,
-        "idf": idf,
-        "queries": queries,
+        "present": present,
+        "table": table.float(),
         "teacher": teacher,
         "weights": weights.float(),
         "scores": scores.float(),
-        **{f"grad.{name}": gradient.float() for name, gradient in gradients.items()},
+        **{f"query.{key}": leaf for key, leaf in leaves.items()},
+        **{f"grad.{key}": gradient.float() for key, gradient in gradients.items()},
     }
-    write_tensors(GOLDEN / "step.safetensors", tensors)
+    write_tensors(GOLDEN / f"{name}.safetensors", tensors)
     write_json(
-        GOLDEN / "step.json",
+        GOLDEN / f"{name}.json",
         {
             "about": {
                 "loss": "kl(teacher, scores) + lambda * flops; scores = queries . their own documents",
                 "flops": "l0 mask loss, pooled over the 4 documents, denominator all",
                 "ids, mask": "[4, T] documents, query-major; padded with 0; mask 1 = token",
-                "idf, queries": "[V] resolved table of toy-st; [2, V] query weights",
+                "present, table": "[2, V] 1 = a term of the query; [V] query weights; queries = present * table",
                 "weights, scores": "[4, V] document weights; [2, 2]",
-                "grad.NAME": "gradient of the loss for each parameter of toy; word embeddings = decoder",
+                "query.NAME": "what the table is made of: itself, or weight [H] and bias [] of ln(1 + relu(E w + b))",
+                "grad.NAME": "gradient of the loss for each parameter; word embeddings = decoder",
                 "zero": "key.bias has gradient 0 up to rounding (softmax does not see it)",
             },
             **STEP,
+            "threshold": threshold,
             "query_texts": STEP_QUERIES,
             "document_texts": STEP_DOCUMENTS,
             "terms_per_document": (weights > 0).sum(1).tolist(),
             "kept": kept,
             "values": values,
-            "float32_worst_relative_error": float(f"{max(error.values()):.1e}"),
+            "float32_worst_relative_error": worst_error(single, gradients),
         },
+    )
+
+
+def learned_table():
+    """A table of its own: the weights themselves are the parameter."""
+    return {"table": query_weights(idf_table())}, lambda words, own: own["table"]
+
+
+def learned_embedding():
+    """A function of the word embeddings, which get a gradient by it too."""
+    random = np.random.RandomState(6)
+    weight = torch.tensor(0.3 * random.standard_normal(HIDDEN), dtype=torch.float32)
+    leaves = {"weight": weight, "bias": torch.tensor(0.5)}
+    return leaves, lambda words, own: embedding_table(words, own["weight"], own["bias"])
+
+
+def make_masked(tokenizer, bert):
+    """Masked-language modelling: the loss at hidden places and all gradients, as `make_step`."""
+    ids, mask = step_documents(tokenizer)
+    places = [[2, 5, 9], [1], [3, 4, 8, 15], [1]]  # the last of each stays as it is
+    targets = torch.full_like(ids, -100)
+    read = ids.clone()
+    for row, own in enumerate(places):
+        targets[row, own] = ids[row, own]
+        read[row, own[:-1]] = TERM["[MASK]"]
+    assert (mask.gather(1, torch.tensor([own[-1:] for own in places])) == 1).all()
+
+    def run(dtype):
+        model = bert.to(dtype)
+        model.zero_grad()
+        logits = model(input_ids=read, attention_mask=mask).logits
+        loss = torch.nn.functional.cross_entropy(logits.view(-1, V), targets.view(-1), ignore_index=-100)
+        loss.backward()
+        return loss.item(), {name: p.grad.clone() for name, p in model.named_parameters()}
+
+    loss, gradients = run(torch.float64)
+    tensors = {"ids": read, "mask": mask, "targets": targets}
+    tensors.update({f"grad.{name}": gradient.float() for name, gradient in gradients.items()})
+    write_tensors(GOLDEN / "masked.safetensors", tensors)
+    about = {
+        "loss": "mean cross entropy over the places with a target",
+        "ids, mask, targets": "[4, T]; mask 1 = token; a target is what is to be guessed, -100 = nothing",
+        "grad.NAME": "gradient of the loss for each parameter of toy; word embeddings = decoder",
+    }
+    error = worst_error(run(torch.float32)[1], gradients)
+    write_json(
+        GOLDEN / "masked.json", {"about": about, "loss": loss, "float32_worst_relative_error": error}
     )
 
 
@@ -312,7 +376,9 @@ def main():
     make_queries(tokenizer)
     make_paper()
     make_ops(GOLDEN)
-    make_step(tokenizer, bert)
+    make_step("step", tokenizer, bert, 45, learned_table())
+    make_step("step_distilbert", tokenizer, distilbert, 33, learned_embedding())
+    make_masked(tokenizer, bert)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,17 @@ def l0_mask_flops(weights, threshold, denominator, idf=None):
     return (mean if idf is None else mean * idf).square().sum()
 
 
+def ratio_flops(weights, threshold, idf=None):
+    """FLOPS of every row times its terms over `threshold`; the factor has no gradient."""
+    factor = (weights > 0).sum(1, keepdim=True).to(weights.dtype) / threshold
+    return flops(weights * factor, idf)
+
+
+def l1(weights, idf=None):
+    """[N,V] -> scalar: mean over rows of the sum of weights."""
+    return (weights if idf is None else weights * idf).sum(1).mean()
+
+
 def kl(student, teacher):
     """[Q,N]: KL(softmax teacher || softmax student), summed over documents, mean over queries."""
     target = torch.log_softmax(teacher, 1)
@@ -61,35 +72,61 @@ def info_nce(scores, positives):
     return torch.nn.functional.cross_entropy(scores, positives)
 
 
+def kernel(name, u):
+    """K(u), the slope of the smoothed step; its integral is 1, but for the one passed straight through."""
+    if name == "rectangle":
+        return (u.abs() < 0.5).to(u.dtype)
+    if name == "sigmoid":
+        return torch.sigmoid(u) * torch.sigmoid(-u)
+    if name == "erf":
+        return torch.exp(-u.square()) / math.sqrt(math.pi)
+    raise ValueError(name)
+
+
+def slope(name, w, theta, eps):
+    """(1 / eps) K((w - theta) / eps); straight through: 1 where w > 0."""
+    return (w > 0).to(w.dtype) if name == "straight_through" else kernel(name, (w - theta) / eps) / eps
+
+
 class HardThreshold(torch.autograd.Function):
-    """y = w 1[w > theta]. Backward: dy/dw = 1[w > theta]; dy/dtheta = -(theta / eps) K((w - theta) / eps),
-    K = 1 on (-1/2, 1/2), summed over the entries that share a theta."""
+    """y = w 1[w > theta]. Backward: dy/dw = 1[w > theta]; dy/dtheta = -theta * slope, summed over the
+    entries that share a theta. Straight through: dy/dw = 1[w > 0]."""
 
     @staticmethod
-    def forward(context, w, theta, eps):
+    def forward(context, w, theta, eps, name="rectangle"):
         context.save_for_backward(w, theta)
-        context.eps = eps
+        context.eps, context.name = eps, name
         return w * (w > theta)
 
     @staticmethod
     def backward(context, upstream):
         w, theta = context.saved_tensors
-        band = ((w - theta).abs() < context.eps / 2).to(w.dtype)
-        gradient = -(theta / context.eps) * band * upstream
-        return upstream * (w > theta), gradient.sum_to_size(theta.shape), None
+        gradient = -theta * slope(context.name, w, theta, context.eps) * upstream
+        kept = w > 0 if context.name == "straight_through" else w > theta
+        return upstream * kept, gradient.sum_to_size(theta.shape), None, None
 
 
 class Count(torch.autograd.Function):
-    """The number of entries above theta: d/dtheta = -(1 / eps) K((w - theta) / eps), no gradient for w."""
+    """[N]: entries above theta in each row: d/dtheta = -slope, no gradient for w."""
 
     @staticmethod
-    def forward(context, w, theta, eps):
+    def forward(context, w, theta, eps, name="rectangle"):
         context.save_for_backward(w, theta)
-        context.eps = eps
-        return (w > theta).sum().to(w.dtype)
+        context.eps, context.name = eps, name
+        return (w > theta).sum(1).to(w.dtype)
 
     @staticmethod
     def backward(context, upstream):
         w, theta = context.saved_tensors
-        band = ((w - theta).abs() < context.eps / 2).to(w.dtype)
-        return None, (-upstream / context.eps * band).sum_to_size(theta.shape), None
+        gradient = -upstream[:, None] * slope(context.name, w, theta, context.eps)
+        return None, gradient.sum_to_size(theta.shape), None, None
+
+
+def share_of_largest(w, share):
+    """[N,1]: theta as a share of each row's largest weight, which counts as a constant."""
+    return share * w.detach().amax(1, keepdim=True)
+
+
+def embedding_table(words, weight, bias):
+    """[V,H], [H], [] -> [V]: ln(1 + relu(E w + b)), the query weights of Li-LSR."""
+    return torch.log1p(torch.relu(words @ weight + bias))

@@ -7,14 +7,18 @@ from operators import (
     Count,
     HardThreshold,
     activation,
+    embedding_table,
     flops,
     flops_rank_groups,
     info_nce,
     kl,
     l0_mask,
     l0_mask_flops,
+    l1,
     margin_mse,
     max_pool,
+    ratio_flops,
+    share_of_largest,
 )
 from toy import write_json, write_tensors
 
@@ -28,6 +32,9 @@ ABOUT = {
     "terms are zeroed before",
     "l0_mask.D.thresholdT": "flops of rows with more than T terms; D = denominator: all rows, or the rows "
     "kept (at least 1)",
+    "ratio.threshold3": "flops of every row times its terms / 3; rank_groups: summed over ranks",
+    "l1": "mean over rows of the sum of weights, each times idf where it is named",
+    "decouple.X": "X of ln(1 + weights)",
     "kl": "mean over queries of sum p_teacher ln (p_teacher / p_student), softmax over documents",
     "margin_mse": "column 0 positive; mean over queries and negatives",
     "info_nce.own": "rank.student, positive in column 0; mean over queries",
@@ -35,7 +42,10 @@ ABOUT = {
     "threshold": "y = w 1[w > theta]; dy/dw = 1[w > theta]; dy/dtheta = -(theta/eps) K((w-theta)/eps), "
     "K = 1 on (-1/2, 1/2); value = sum(upstream * y)",
     "threshold.X.count": "number of w > theta; d/dtheta = -(1/eps) K((w - theta)/eps)",
-    "threshold.X": "X: one theta for all, or one for each term",
+    "threshold.X.target": "mean over rows of (count / 3 - 1)^2",
+    "threshold.X": "X: one theta for all, one for each term, or a share of the row's largest weight; with "
+    "another kernel than the rectangle, its name",
+    "embedding": "words [V,H], weight [H], bias []; value = sum(upstream * ln(1 + relu(words weight + bias)))",
 }
 EPS = 0.2  # wide enough for a filled band
 
@@ -57,7 +67,7 @@ class Dump:
 
     def record(self, name, value, **inputs):
         """Stores a scalar and its gradient for each of `inputs`."""
-        gradients = torch.autograd.grad(value, list(inputs.values()))
+        gradients = torch.autograd.grad(value, list(inputs.values()), retain_graph=True)
         self.values[name] = value.item()
         for key, gradient in zip(inputs, gradients, strict=True):
             self.tensors[f"{name}.grad.{key}"] = gradient
@@ -123,7 +133,60 @@ def thresholds(dump):
         y = HardThreshold.apply(w, theta, EPS)
         dump.tensors[name] = y
         dump.record(name, (upstream * y).sum(), w=w, theta=theta)
-        dump.record(f"{name}.count", Count.apply(w, theta, EPS), theta=theta)
+        dump.record(f"{name}.count", Count.apply(w, theta, EPS).sum(), theta=theta)
+
+
+def payments(dump):
+    """The other forms of what documents pay, on the weights of `regularizers`."""
+    weights = dump.tensors["regularizer.weights"].clone().requires_grad_()
+    idf = dump.tensors["regularizer.idf"]
+    ranks = [weights.view(-1, 2, weights.shape[1])[:, rank] for rank in (0, 1)]
+    more = torch.log1p(weights)
+    for name, value in (
+        ("ratio.threshold3", ratio_flops(weights, 3)),
+        ("ratio.threshold3.idf", ratio_flops(weights, 3, idf)),
+        ("ratio.rank_groups.threshold3", sum(ratio_flops(rank, 3) for rank in ranks)),
+        ("l1", l1(weights)),
+        ("l1.idf", l1(weights, idf)),
+        ("l0_mask.kept.threshold3.idf", l0_mask_flops(weights, 3, "kept", idf)),
+        ("l0_mask.kept.rank_groups.threshold3", sum(l0_mask_flops(rank, 3, "kept") for rank in ranks)),
+        ("l0_mask.all.rank_groups.threshold3.idf", sum(l0_mask_flops(r, 3, "all", idf) for r in ranks)),
+        ("decouple.flops", flops(more)),
+        ("decouple.l0_mask.all.threshold3", l0_mask_flops(more, 3, "all")),
+    ):
+        dump.record(name, value, weights=weights)
+
+
+def kernels(dump):
+    """The other kernels, and the other share, on the weights of `thresholds`."""
+    w = dump.tensors["threshold.w"].clone().requires_grad_()
+    one = dump.tensors["threshold.theta.one"].clone().requires_grad_()
+    share = dump.input("threshold.theta.largest", torch.tensor(0.3, dtype=torch.float64))
+    level = share_of_largest(w, share)
+    upstream = dump.tensors["threshold.upstream"]
+    for name, kernel, theta, level in (
+        ("sigmoid", "sigmoid", one, one),
+        ("erf", "erf", one, one),
+        ("straight_through", "straight_through", one, one),
+        ("largest", "rectangle", share, level),
+    ):
+        y = HardThreshold.apply(w, level, EPS, kernel)
+        counts = Count.apply(w, level, EPS, kernel)
+        dump.record(f"threshold.{name}", (upstream * y).sum(), w=w, theta=theta)
+        dump.record(f"threshold.{name}.count", counts.sum(), theta=theta)
+        dump.record(f"threshold.{name}.target", (counts / 3 - 1).square().mean(), theta=theta)
+
+
+def embeddings(dump):
+    """7 terms, 3 wide."""
+    words = dump.input("embedding.words", dump.draw(7, 3))
+    weight = dump.input("embedding.weight", dump.draw(3))
+    bias = dump.input("embedding.bias", torch.tensor(0.2, dtype=torch.float64))
+    upstream = dump.draw(7)
+    dump.tensors["embedding.upstream"] = upstream
+    table = embedding_table(words, weight, bias)
+    assert 0 < (table > 0).sum() < 7, table
+    dump.record("embedding", (upstream * table).sum(), words=words, weight=weight, bias=bias)
 
 
 def make_ops(directory):
@@ -132,5 +195,8 @@ def make_ops(directory):
     regularizers(dump)
     ranking(dump)
     thresholds(dump)
+    payments(dump)
+    kernels(dump)
+    embeddings(dump)
     write_tensors(directory / "ops.safetensors", dump.tensors)
     write_json(directory / "ops.json", {"about": ABOUT, "threshold.eps": EPS, "values": dump.values})

@@ -12,7 +12,7 @@ use super::Activation;
 use crate::{
     error::{Error, Result},
     io,
-    sparse::{SparseVector, TermId},
+    sparse::{Prune, SparseVector, TermId},
 };
 
 /// Where a model's parts are, and the conventions it was trained under.
@@ -71,14 +71,32 @@ impl Cutoff {
         }
     }
 
-    /// The pruning rule that does the same, in the words of OpenSearch and of `--prune`.
-    pub fn as_pruning(&self) -> String {
+    /// The threshold as plain pruning, for programs that do not know it. Pruning keeps what is equal
+    /// to its level and a threshold does not, hence the next number above; of a share of the largest
+    /// weight that holds to the last bit of a product.
+    pub fn as_pruning(&self) -> Folded {
+        let above = |level: f32| level.max(0.0).next_up();
         match self {
-            Cutoff::All(level) => format!("abs_value:{level}"),
-            Cutoff::Largest(share) => format!("max_ratio:{share}"),
-            Cutoff::Term(_) => "of one level a term, which no plain rule can express".into(),
+            Cutoff::All(level) => Folded::Same(Prune::AbsValue(above(*level))),
+            Cutoff::Largest(share) if above(*share) <= 1.0 => {
+                Folded::Same(Prune::MaxRatio(above(*share)))
+            }
+            Cutoff::Largest(_) => Folded::More(Prune::MaxRatio(1.0)),
+            Cutoff::Term(levels) => {
+                let least = levels.iter().copied().fold(f32::MAX, f32::min);
+                Folded::More(Prune::AbsValue(above(least)))
+            }
         }
     }
+}
+
+/// What a plain pruning rule makes of a threshold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Folded {
+    /// It keeps the same weights.
+    Same(Prune),
+    /// No rule does; this one, the closest, keeps all that pass, and more.
+    More(Prune),
 }
 
 #[derive(Deserialize)]
@@ -118,17 +136,7 @@ impl ModelDirectory {
     /// [`Error::Io`]; [`Error::Format`] for a convention that is not implemented;
     /// [`Error::Mismatch`] if two files disagree on the activation.
     pub fn open(path: &Path) -> Result<ModelDirectory> {
-        if !path.is_dir() {
-            return Err(Error::format(path, "want a model directory, found none of that name"));
-        }
-        let mut found = ModelDirectory {
-            path: path.to_owned(),
-            encoder: path.to_owned(),
-            activation: None,
-            max_tokens: None,
-            query_table: None,
-            cutoff: None,
-        };
+        let mut found = ModelDirectory::silent(path)?;
         let modules = path.join("modules.json");
         if modules.exists() {
             for module in parse::<Vec<Module>>(&modules)? {
@@ -143,6 +151,45 @@ impl ModelDirectory {
             names.iter().map(|name| path.join(name)).find(|file| file.exists())
         });
         Ok(found)
+    }
+
+    /// The directory of an encoder, whatever stands behind it: where the tensors are and how long a
+    /// text may be, and nothing of pooling, activation or tables.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Format`] for modules that do not begin with a transformer.
+    pub fn of_encoder(path: &Path) -> Result<ModelDirectory> {
+        let mut found = ModelDirectory::silent(path)?;
+        let modules = path.join("modules.json");
+        if !modules.exists() {
+            found.transformer(path)?;
+            return Ok(found);
+        }
+        match parse::<Vec<Module>>(&modules)?.first() {
+            Some(first) if first.r#type.ends_with("Transformer") => {
+                found.transformer(&path.join(&first.path))?;
+                Ok(found)
+            }
+            _ => Err(Error::format(
+                &modules,
+                "want a Transformer as the first module; a sparse model has its head: leave model.head out",
+            )),
+        }
+    }
+
+    /// A directory of which nothing is known.
+    fn silent(path: &Path) -> Result<ModelDirectory> {
+        if !path.is_dir() {
+            return Err(Error::format(path, "want a model directory, found none of that name"));
+        }
+        Ok(ModelDirectory {
+            path: path.to_owned(),
+            encoder: path.to_owned(),
+            activation: None,
+            max_tokens: None,
+            query_table: None,
+            cutoff: None,
+        })
     }
 
     /// The model's name: the last part of its path.
@@ -162,6 +209,11 @@ impl ModelDirectory {
                 self.query_table = files.find(|file| file.exists());
                 Ok(())
             }
+            "Pooling" | "Normalize" => Err(Error::format(
+                file,
+                "want a sparse model, got a dense one; l0-train makes a sparse one of it: model.head = \
+                 \"new\" and a stage of kind masked_lm",
+            )),
             _ => Err(Error::format(
                 file,
                 format!(
@@ -263,6 +315,29 @@ mod tests {
             let kept = cutoff.apply(&vector).unwrap();
             assert_eq!(kept.terms().iter().map(|term| term.0).collect::<Vec<_>>(), expected);
         }
-        assert_eq!(Cutoff::Largest(0.1).as_pruning(), "max_ratio:0.1");
+    }
+
+    #[test]
+    fn a_threshold_is_folded_into_pruning_where_a_rule_can_express_it() {
+        let vector = [(1, 0.2), (4, 0.5), (7, 1.0), (8, 0.75)].map(|(t, w)| (TermId(t), w));
+        let vector = SparseVector::new(vector).unwrap();
+        for cutoff in [0.0, 0.1, 0.2, 0.5, 1.0, 2.0].map(Cutoff::All) {
+            let Folded::Same(prune) = cutoff.as_pruning() else { panic!("{cutoff:?}") };
+            assert_eq!(prune.apply(&vector), cutoff.apply(&vector).unwrap(), "{prune}");
+            assert_eq!(prune.to_string().parse::<Prune>().unwrap(), prune);
+        }
+        for cutoff in [0.0, 0.2, 0.5, 0.75, 0.9].map(Cutoff::Largest) {
+            let Folded::Same(prune) = cutoff.as_pruning() else { panic!("{cutoff:?}") };
+            assert_eq!(prune.apply(&vector), cutoff.apply(&vector).unwrap(), "{prune}");
+            assert_eq!(prune.to_string().parse::<Prune>().unwrap(), prune);
+        }
+        for cutoff in
+            [Cutoff::Term(vec![0.3, 0.1, 0.2, 0.6, 0.6, 0.4, 0.4, 0.4, 0.8]), Cutoff::Largest(1.0)]
+        {
+            let Folded::More(prune) = cutoff.as_pruning() else { panic!("{cutoff:?}") };
+            let (more, kept) = (prune.apply(&vector), cutoff.apply(&vector).unwrap());
+            assert!(kept.terms().iter().all(|term| more.terms().contains(term)));
+            assert!(more.nnz() > kept.nnz());
+        }
     }
 }

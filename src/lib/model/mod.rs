@@ -16,7 +16,7 @@ mod tensor;
 pub use checkpoint::{Checkpoint, Layer, Linear, Matrix, Norm, Weights};
 pub use config::{Architecture, Config};
 pub use dense::{DenseDirectory, DenseEncoder, Pooling};
-pub use directory::{Cutoff, ModelDirectory};
+pub use directory::{Cutoff, Folded, ModelDirectory};
 pub use encoder::{Overrides, SparseEncoder};
 pub use tensor::{Batch, TensorEncoder};
 

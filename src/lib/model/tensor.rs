@@ -157,31 +157,33 @@ impl TensorEncoder {
     /// [`Error::Usage`] for a document that is empty or longer than the model reads;
     /// [`Error::Tensor`].
     pub fn pooled_logits(&self, batch: &Batch, dropout: Option<Dropout>) -> Result<Tensor> {
-        let hidden = self.transformed(batch, dropout)?;
+        let hidden = self.transformed(self.hidden_states(batch, dropout)?)?;
         let decoder = self.untied_decoder.as_ref().unwrap_or(&self.words);
         let pooled = ops::max_pool_head(&hidden, decoder, &self.decoder_bias, &batch.packing)?;
         Ok(pooled.to_dtype(DType::F32)?)
     }
 
-    /// `[M, V]` in f32: the logits at some rows of the packed batch, for masked-language modelling.
+    /// Masked-language modelling: the mean cross entropy of guessing `targets` at some rows of the
+    /// packed batch; a scalar.
     ///
     /// # Errors
-    /// As [`TensorEncoder::pooled_logits`].
-    pub fn logits_at(
+    /// As [`TensorEncoder::pooled_logits`] and [`ops::cross_entropy_head`].
+    pub fn masked_loss(
         &self,
         batch: &Batch,
         rows: &[u32],
+        targets: &[u32],
         dropout: Option<Dropout>,
     ) -> Result<Tensor> {
         let rows = Tensor::new(rows, &self.device)?;
-        let hidden = self.transformed(batch, dropout)?.index_select(&rows, 0)?;
+        let hidden =
+            self.transformed(self.hidden_states(batch, dropout)?.index_select(&rows, 0)?)?;
         let decoder = self.untied_decoder.as_ref().unwrap_or(&self.words);
-        Ok(ops::linear(&hidden, decoder, &self.decoder_bias)?.to_dtype(DType::F32)?)
+        ops::cross_entropy_head(&hidden, decoder, &self.decoder_bias, targets)
     }
 
     /// `[rows, H]` after the head's transform, ready for the decoder.
-    fn transformed(&self, batch: &Batch, dropout: Option<Dropout>) -> Result<Tensor> {
-        let hidden = self.hidden_states(batch, dropout)?;
+    fn transformed(&self, hidden: Tensor) -> Result<Tensor> {
         self.norm(&ops::gelu(&apply(&hidden, &self.head)?)?, &self.head_norm)
     }
 

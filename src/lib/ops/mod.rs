@@ -7,6 +7,7 @@
 
 mod activation;
 mod attention;
+mod cross_entropy;
 mod dense;
 mod dropout;
 mod gradients;
@@ -16,14 +17,17 @@ mod packing;
 mod pool;
 mod regularizer;
 pub(crate) mod slices;
+mod table;
 mod threshold;
 
 pub use activation::Activation;
 pub use attention::attention;
+pub use cross_entropy::cross_entropy_head;
 pub use dense::{gelu, layer_norm, linear};
 pub use dropout::{Dropout, dropout};
 pub use head::max_pool_head;
 pub use packing::Packing;
 pub use pool::max_over_tokens;
 pub use regularizer::{Denominator, Groups, Regularizer, RegularizerKind, count_terms};
+pub use table::embedding_table;
 pub use threshold::{HardThreshold, Kernel, Share};

@@ -145,6 +145,26 @@ pub(crate) fn softmax(x: &mut [f32], columns: usize, scale: f32) {
     );
 }
 
+/// The largest number of a row, and Σ exp(x − largest).
+pub(crate) fn largest_and_sum(row: &[f32]) -> (f32, f32) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let largest = largest(row);
+            let sum = folded(row, 0.0, |sum, x| sum + exp(x - largest), |a, b| a + b);
+            (largest, sum)
+        },
+    )
+}
+
+/// exp(x − norm) · factor in place.
+pub(crate) fn exponentials(row: &mut [f32], norm: f32, factor: f32) {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || row.iter_mut().for_each(|x| *x = factor * exp(*x - norm)),
+    );
+}
+
 /// gelu(x) = x/2 · (1 + erf(x/√2)) in place.
 pub(crate) fn gelu(x: &mut [f32]) {
     Arch::new().dispatch(

@@ -134,13 +134,9 @@ mod tests {
         match kernel {
             Kernel::Rectangle => (u + 0.5).clamp(0.0, 1.0),
             Kernel::Sigmoid => 1.0 / (1.0 + (-u).exp()),
-            Kernel::Erf | Kernel::StraightThrough => {
-                // ½(1 + erf u) by the midpoint rule
-                let step = (u + 6.0).max(0.0) / 4000.0;
-                let at = |i: i32| -6.0 + (f64::from(i) + 0.5) * step;
-                (0..4000).map(|i| (-at(i) * at(i)).exp() * step).sum::<f64>()
-                    / std::f64::consts::PI.sqrt()
-            }
+            Kernel::Erf => 0.5 * (1.0 + candle_core::cpu::erf::erf_f64(u)),
+            // as if of density 1 everywhere
+            Kernel::StraightThrough => u,
         }
     }
 
@@ -172,7 +168,7 @@ mod tests {
     #[test]
     fn gradients_are_those_of_the_blurred_functions() {
         let (theta, width, h) = (0.4, 0.2, 1e-3);
-        for kernel in [Kernel::Rectangle, Kernel::Sigmoid] {
+        for kernel in ALL {
             let threshold = HardThreshold { share: Share::All, kernel, width };
             for w in [0.25, 0.35, 0.4, 0.47, 0.6] {
                 let (y, count) = gradient(threshold, w, theta);
@@ -201,10 +197,38 @@ mod tests {
                 assert!((y + 0.4 / 0.2 * k).abs() < 1e-9 && (count + k / 0.2).abs() < 1e-9);
             }
         }
-        let through =
-            HardThreshold { share: Share::All, kernel: Kernel::StraightThrough, width: 1.0 };
-        assert_eq!(gradient(through, 0.3, 0.4), (-0.4, -1.0));
-        assert_eq!(gradient(through, 0.0, 0.4).0, 0.0);
+    }
+
+    /// Straight through there is no width: the smoothed step is w − θ itself, the smoothed y its
+    /// integral ∫ t dt over t > θ, both for w above 0 only; and y passes the gradient to all such w.
+    #[test]
+    fn straight_through_the_step_is_passed_for_the_identity() {
+        let kernel = Kernel::StraightThrough;
+        let (theta, h) = (0.4, 1e-3);
+        for width in [0.1, 1.0] {
+            let through = HardThreshold { share: Share::All, kernel, width };
+            for w in [0.3, 0.7] {
+                let (y, count) = gradient(through, w, theta);
+                let integral = |theta: f64| -theta * theta / 2.0;
+                let expected = (integral(theta + h) - integral(theta - h)) / (2.0 * h);
+                assert!((y - expected).abs() <= DIFFERENCE, "{w}: {y} not {expected}");
+                let step = |theta: f64| smooth_step(kernel, w - theta);
+                let expected = (step(theta + h) - step(theta - h)) / (2.0 * h);
+                assert!((count - expected).abs() <= DIFFERENCE, "{w}: {count}");
+            }
+            assert_eq!(gradient(through, 0.0, theta).0, 0.0);
+        }
+        let weights = Var::new(&[[0.3, 0.7, 0.0]], &Device::Cpu).unwrap();
+        let theta = Tensor::new(0.4, &Device::Cpu).unwrap();
+        let slopes = |kernel| {
+            let threshold = HardThreshold { share: Share::All, kernel, width: 0.2 };
+            let y = threshold.apply(&weights, &theta).unwrap().sum_all().unwrap();
+            y.backward().unwrap().get(&weights).unwrap().to_vec2::<f64>().unwrap().remove(0)
+        };
+        assert_eq!(slopes(kernel), [1.0, 1.0, 0.0]);
+        for kernel in ALL {
+            assert_eq!(slopes(kernel), [0.0, 1.0, 0.0]);
+        }
     }
 
     #[test]

@@ -32,13 +32,15 @@ impl Slot {
     /// # Errors
     /// [`crate::Error::Tensor`].
     pub fn new(name: &str, var: &Var, rate: Option<f64>) -> Result<Slot> {
-        let plain = ["bias", "LayerNorm", "layer_norm", "theta", "query"];
+        let plain = ["bias", "LayerNorm", "layer_norm"];
+        // the whole name or its beginning: the attention of a BERT has a `query` of its own
+        let beside = name == "theta" || name.starts_with("query.");
         Ok(Slot {
             name: name.to_owned(),
             var: var.clone(),
             moments: Moments::zeros(var)?,
             updates: 0,
-            decays: !plain.iter().any(|part| name.contains(part)),
+            decays: !beside && !plain.iter().any(|part| name.contains(part)),
             rate,
         })
     }
@@ -257,7 +259,18 @@ mod tests {
                 assert!((f64::from(*got) - expected).abs() < 1e-6, "{got}, not {expected}");
             }
         }
-        assert!(!Slot::new("a.LayerNorm.weight", &var, None).unwrap().decays);
-        assert!(slot.decays && slot.updates == 2);
+        assert_eq!(slot.updates, 2);
+    }
+
+    #[test]
+    fn biases_norms_tables_and_thresholds_do_not_decay() {
+        let var = Var::new(1.0f32, &Device::Cpu).unwrap();
+        let decays = |name: &str| Slot::new(name, &var, None).unwrap().decays;
+        for name in ["a.bias", "a.LayerNorm.weight", "a.sa_layer_norm.weight", "theta"] {
+            assert!(!decays(name), "{name}");
+        }
+        assert!(!decays("query.table") && !decays("query.weight"));
+        let attention = "bert.encoder.layer.0.attention.self.query.weight";
+        assert!(decays(attention) && decays("bert.embeddings.word_embeddings.weight"));
     }
 }

@@ -1,10 +1,10 @@
 //! Examples and a base model in, a trained model out.
 //!
 //! `recipe` and its `stage`s say what is to happen, `source` draws examples, `batch` makes tokens of them,
-//! `objective` a loss of their weights, `adamw` moves the variables, `trainer` drives, `record`
-//! tells, `state` keeps what a run is resumed from and `save` writes the directory that other
-//! programs load. `evaluate` measures while the run goes on, `check` looks at data before an hour is
-//! spent, `mine` finds hard negatives, and `score` asks `teacher`s about examples.
+//! `objective` a loss of their weights, `masked` one of hidden word pieces, `adamw` moves the variables,
+//! `trainer` drives, `record` tells, `state` keeps what a run is resumed from and `save` writes the
+//! directory that other programs load. `evaluate` measures while the run goes on, `check` looks at data
+//! before an hour is spent, `mine` finds hard negatives, and `score` asks `teacher`s about examples.
 
 pub mod adamw;
 pub mod batch;
@@ -12,6 +12,7 @@ mod change;
 pub mod check;
 pub mod evaluate;
 pub mod loss;
+pub mod masked;
 pub mod mine;
 pub mod objective;
 mod parts;

@@ -5,17 +5,17 @@ use candle_core::{DType, Tensor};
 use super::{
     batch::TrainBatch,
     loss::{LossKind, info_nce, kl, margin_mse},
-    stage::{LossRecipe, RegularizerRecipe, StageRecipe},
+    stage::{LossRecipe, RegularizerRecipe, RetrievalRecipe},
 };
 use crate::{error::Result, ops::count_terms};
 
 /// What the loss is a function of, beside the document weights.
 pub struct Objective<'a> {
     /// The stage in force.
-    pub stage: &'a StageRecipe,
+    pub stage: &'a RetrievalRecipe,
     /// The step within it, from 0.
     pub step: u64,
-    /// `[V]`: the weight of each term in a query, none for the Siamese encoder.
+    /// `[V]`: the weight of each term in a query, 0 or more; none for the Siamese encoder.
     pub table: Option<&'a Tensor>,
     /// The threshold's θ.
     pub theta: Option<&'a Tensor>,
@@ -29,8 +29,9 @@ pub struct Scored {
     pub parts: Vec<(&'static str, f64)>,
     /// λ in force.
     pub lambda: f64,
-    /// Document weights as they would be indexed, `[Q · N, V]`, without a graph.
-    pub weights: Tensor,
+    /// Document weights as they would be indexed, `[Q · N, V]`, without a graph; none where word
+    /// pieces are guessed.
+    pub weights: Option<Tensor>,
 }
 
 impl Objective<'_> {
@@ -79,7 +80,7 @@ impl Objective<'_> {
                 add("target", operator.target(&raw, theta, terms)?, recipe.target)?;
             }
         }
-        Ok(Scored { loss, parts, lambda, weights: documents.detach() })
+        Ok(Scored { loss, parts, lambda, weights: Some(documents.detach()) })
     }
 
     fn pay(&self, recipe: &RegularizerRecipe, weights: &Tensor, ranks: usize) -> Result<Tensor> {
@@ -98,7 +99,7 @@ fn name(kind: LossKind) -> &'static str {
     }
 }
 
-/// `[Q, V]`: the weights of each query's terms, relu of the table.
+/// `[Q, V]`: the weights of each query's terms.
 fn bags(batch: &TrainBatch, table: &Tensor) -> Result<Tensor> {
     let terms = table.dim(0)?;
     let mut ones = vec![0.0f32; batch.query_terms.len() * terms];
@@ -106,7 +107,7 @@ fn bags(batch: &TrainBatch, table: &Tensor) -> Result<Tensor> {
         query.iter().for_each(|&term| row[term as usize] = 1.0);
     }
     let ones = Tensor::from_vec(ones, (batch.query_terms.len(), terms), table.device())?;
-    Ok(ones.broadcast_mul(&table.relu()?)?)
+    Ok(ones.broadcast_mul(table)?)
 }
 
 fn ranking(

@@ -1,46 +1,90 @@
 //! What is trained beside the encoder: the query table and the threshold.
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
-use super::recipe::{QueryKind, Recipe};
+use super::recipe::{Embeddings, QueryKind, QueryRecipe, Recipe};
 use crate::{
     error::{Error, Result},
     model::{Cutoff, ModelDirectory},
-    ops::Share,
+    ops::{Share, embedding_table},
     text::{QueryTable, Tokenizer},
 };
 
-/// Query weights, `[V]`.
+/// Query weights, `[V]`, never below 0.
 pub(super) enum Table {
     Frozen(Tensor),
+    /// Deviation: the released code takes the relu of its table, where a term that has come below 0
+    /// gets no gradient any more and stays there. Ours is put back to 0 after each step, at which the
+    /// gradient is that of a weight above it: a term that queries need comes back.
     Learned(Var),
+    /// ln(1 + relu(E w + b)): [`embedding_table`].
+    Embedding {
+        weight: Var,
+        bias: Var,
+        words: Embeddings,
+    },
 }
 
 impl Table {
-    /// `[V]`.
-    pub fn tensor(&self) -> &Tensor {
+    /// `[V]` as it stands, with a gradient for what is learned; `words` `[V, H]` are the encoder's.
+    pub fn weights(&self, words: &Tensor) -> Result<Tensor> {
         match self {
-            Table::Frozen(table) => table,
-            Table::Learned(table) => table,
+            Table::Frozen(table) => Ok(table.clone()),
+            Table::Learned(table) => Ok(table.as_tensor().clone()),
+            Table::Embedding { weight, bias, words: Embeddings::Trained } => {
+                embedding_table(words, weight, bias)
+            }
+            Table::Embedding { weight, bias, words: Embeddings::Frozen } => {
+                embedding_table(&words.detach(), weight, bias)
+            }
         }
     }
 
-    /// The table that the recipe names, else the base's own; none for the Siamese encoder.
+    /// What is learned, by name.
+    pub fn variables(&self) -> Vec<(&'static str, &Var)> {
+        match self {
+            Table::Frozen(_) => Vec::new(),
+            Table::Learned(table) => vec![("query.table", table)],
+            Table::Embedding { weight, bias, .. } => {
+                vec![("query.weight", weight), ("query.bias", bias)]
+            }
+        }
+    }
+
+    /// Puts weights that a step has brought below 0 back to it.
+    pub fn settle(&self) -> Result<()> {
+        match self {
+            Table::Learned(table) => Ok(table.set(&table.maximum(0.0)?.detach())?),
+            Table::Frozen(_) | Table::Embedding { .. } => Ok(()),
+        }
+    }
+
+    /// The table that the recipe names, else the base's own; none for the Siamese encoder, and none
+    /// where no stage ranks and nobody names one.
     pub fn open(
         recipe: &Recipe,
         directory: &ModelDirectory,
         tokenizer: &Tokenizer,
-        device: &Device,
+        words: &Tensor,
     ) -> Result<Option<Table>> {
-        if recipe.query.kind == QueryKind::Encoder {
+        let device = words.device();
+        let QueryRecipe { kind, table, embeddings, .. } = &recipe.query;
+        if *kind == QueryKind::Encoder {
             return Ok(None);
         }
+        if *kind == QueryKind::Embedding {
+            // every term begins with ln 2: the source tells no start, and this one prefers no term
+            let weight = Var::zeros(words.dim(1)?, DType::F32, device)?;
+            let bias = Var::new(1.0f32, device)?;
+            return Ok(Some(Table::Embedding { weight, bias, words: *embeddings }));
+        }
         let vocabulary = tokenizer.vocabulary();
-        let table = match &recipe.query.table {
+        let table = match table {
             Some(unit) if unit.as_os_str() == "unit" => QueryTable::unit(vocabulary.len()),
             Some(file) => QueryTable::read(file, vocabulary)?,
             None => match &directory.query_table {
                 Some(file) => QueryTable::read(file, vocabulary)?,
+                None if !recipe.ranks() => return Ok(None),
                 None => {
                     return Err(Error::Usage(format!(
                         "query.table: {} has no table; name an idf.json (l0-encode idf makes one from a \
@@ -50,8 +94,8 @@ impl Table {
                 }
             },
         };
-        let tensor = Tensor::new(table.weights(), device)?;
-        Ok(Some(match recipe.query.kind {
+        let tensor = Tensor::new(table.weights(), device)?.maximum(0.0)?;
+        Ok(Some(match kind {
             QueryKind::Learned => Table::Learned(Var::from_tensor(&tensor)?),
             _ => Table::Frozen(tensor),
         }))
@@ -67,7 +111,8 @@ pub(super) struct Theta {
 impl Theta {
     /// θ as the first stage that has one begins with it.
     pub fn open(recipe: &Recipe, terms: usize, device: &Device) -> Result<Option<Theta>> {
-        let mut recipes = recipe.stage.iter().filter_map(|stage| stage.threshold.as_ref());
+        let stages = recipe.stage.iter().filter_map(|stage| stage.retrieval());
+        let mut recipes = stages.filter_map(|stage| stage.threshold.as_ref());
         let Some(first) = recipes.next() else { return Ok(None) };
         if recipes.any(|other| other.share != first.share) {
             return Err(Error::Usage("want one threshold.share in all stages".into()));

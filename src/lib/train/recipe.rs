@@ -34,6 +34,7 @@ pub struct Recipe {
     #[serde(default)]
     pub optimizer: OptimizerRecipe,
     /// Sources of examples.
+    #[serde(default)]
     pub data: Vec<SourceRecipe>,
     /// One after the other.
     pub stage: Vec<StageRecipe>,
@@ -53,6 +54,8 @@ pub struct Recipe {
 pub struct ModelRecipe {
     /// The directory to start from.
     pub base: PathBuf,
+    /// `new` for a base without a masked-language head; default: the base's own.
+    pub head: Option<HeadKind>,
     /// Tokens of a document that are read.
     #[serde(default = "two_hundred_fifty_six")]
     pub max_tokens: usize,
@@ -64,6 +67,14 @@ pub struct ModelRecipe {
     pub dropout: f32,
 }
 
+/// Where the head comes from, if not from the base.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadKind {
+    /// Made: [`crate::model::Checkpoint::load_with_new_head`].
+    New,
+}
+
 /// How queries become weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -73,6 +84,8 @@ pub enum QueryKind {
     Idf,
     /// A table that is learned, with a learning rate of its own.
     Learned,
+    /// A table that is a learned function of the word embeddings (Li-LSR).
+    Embedding,
     /// The document encoder: the Siamese baseline.
     Encoder,
 }
@@ -86,8 +99,22 @@ pub struct QueryRecipe {
     pub kind: QueryKind,
     /// The table's file, or `unit`; default: the base's own.
     pub table: Option<PathBuf>,
-    /// Learning rate of a learned table.
+    /// Learning rate of what is learned of the table.
     pub lr: Option<f64>,
+    /// For `embedding`: whether its gradient reaches the word embeddings.
+    #[serde(default)]
+    pub embeddings: Embeddings,
+}
+
+/// What a table of [`QueryKind::Embedding`] does to the word embeddings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Embeddings {
+    /// They are trained by it too, as in the source, which freezes nothing.
+    #[default]
+    Trained,
+    /// They are trained by the documents alone.
+    Frozen,
 }
 
 /// What a run is measured on, and how often.
@@ -176,6 +203,23 @@ fn two_hundred_fifty_six() -> usize {
     256
 }
 
+impl QueryRecipe {
+    fn check(&self) -> Result<(), String> {
+        if self.kind != QueryKind::Embedding {
+            return match self.embeddings {
+                Embeddings::Trained => Ok(()),
+                Embeddings::Frozen => Err("query.embeddings is for kind = \"embedding\"".into()),
+            };
+        }
+        match &self.table {
+            None => Ok(()),
+            Some(_) => Err("query.kind = \"embedding\" makes a table and reads none: leave \
+                            query.table out, or --set 'query={ kind = \"embedding\" }'"
+                .into()),
+        }
+    }
+}
+
 impl Recipe {
     /// Reads a file and applies `--set` changes, each `path=value`.
     ///
@@ -208,6 +252,16 @@ impl Recipe {
         self.stage.iter().map(|stage| stage.steps).sum()
     }
 
+    /// Steps of the stages before one.
+    pub fn steps_before(&self, stage: usize) -> u64 {
+        self.stage[..stage].iter().map(|stage| stage.steps).sum()
+    }
+
+    /// Whether documents are ranked in any stage.
+    pub fn ranks(&self) -> bool {
+        self.stage.iter().any(|stage| stage.retrieval().is_some())
+    }
+
     /// The stage that a step of the run (from 0) is in: its number, and the step within it.
     pub fn stage_of(&self, step: u64) -> Option<(usize, u64)> {
         let mut from = 0;
@@ -225,9 +279,11 @@ impl Recipe {
                 self.model.dropout
             ));
         }
-        if self.stage.is_empty() || self.data.is_empty() {
+        let needs_data = self.stage.iter().any(|stage| stage.corpus().is_none());
+        if self.stage.is_empty() || needs_data && self.data.is_empty() {
             return Err("want at least one [[stage]] and one [[data]]".into());
         }
+        self.query.check()?;
         if let Some(source) =
             self.data.iter().find(|source| source.weight.is_nan() || source.weight <= 0.0)
         {
@@ -239,7 +295,8 @@ impl Recipe {
         for (at, stage) in self.stage.iter().enumerate() {
             stage.check().map_err(|reason| format!("stage {at}: {reason}"))?;
             let siamese = self.query.kind == QueryKind::Encoder;
-            if stage.query_regularizer.is_some() && !siamese {
+            let pays = stage.retrieval().is_some_and(|task| task.query_regularizer.is_some());
+            if pays && !siamese {
                 return Err(format!(
                     "stage {at}: query_regularizer needs query.kind = \"encoder\""
                 ));
@@ -280,17 +337,34 @@ mod tests {
         let recipe =
             parse(&["stage.1.batch=7", "model.base=x/y", "seed=3", "query.kind=\"learned\""])
                 .unwrap();
+        let loss = |recipe: &Recipe| recipe.stage[1].retrieval().unwrap().loss[0].weight;
         assert_eq!((recipe.stage[1].batch, recipe.seed), (7, 3));
         assert_eq!(recipe.model.base, Path::new("x/y"));
         assert_eq!(recipe.query.kind, QueryKind::Learned);
-        assert_eq!(parse(&["stage.1.loss.0.weight=2"]).unwrap().stage[1].loss[0].weight, 2.0);
+        assert_eq!(loss(&parse(&["stage.1.loss.0.weight=2"]).unwrap()), 2.0);
     }
 
     #[test]
     fn what_makes_no_sense_is_refused() {
         for (change, found) in [
-            ("stage.0.step=1", "unknown field `step`"),
+            ("stage.0.step=1", "unknown key of a retrieval stage: `step`"),
             ("stage.0.step=1", "the nearest is `steps`"),
+            ("stage.0.mask=1", "unknown key of a retrieval stage: `mask`"),
+            ("stage.0.kind=masked_lm", "unknown key of a masked_lm stage: `loss`"),
+            (
+                "stage.0={ kind = \"masked_lm\", steps = 1, batch = 1, shar = 1 }",
+                "the nearest is `share`",
+            ),
+            ("stage.0={ kind = \"masked\", steps = 1, batch = 1 }", "the nearest is `masked_lm`"),
+            ("stage.0={ kind = \"masked_lm\", batch = 1 }", "missing field `steps`"),
+            (
+                "stage.0={ kind = \"masked_lm\", steps = 1, batch = 1, mask = 2 }",
+                "stage 0: want mask",
+            ),
+            ("data=[]", "one [[data]]"),
+            ("model.head=old", "the nearest is `new`"),
+            ("query={ kind = \"embedding\", table = \"t\" }", "reads none"),
+            ("query.embeddings=frozen", "is for kind"),
             ("model.activations=1", "the nearest is `activation`"),
             ("stage.0.loss.0.kind=marginmse", "the nearest is `margin_mse`"),
             ("stage.5.steps=1", "no item `5`"),
@@ -315,12 +389,22 @@ mod tests {
     }
 
     #[test]
+    fn a_stage_of_hidden_pieces_with_a_corpus_needs_no_examples() {
+        let hidden = "stage=[{ kind = \"masked_lm\", steps = 3, batch = 4, corpus = \"c\" }]";
+        let recipe = parse(&[hidden, "data=[]", "model.head=new"]).unwrap();
+        assert!(!recipe.ranks() && recipe.stage[0].retrieval().is_none());
+        assert_eq!((recipe.stage[0].corpus(), recipe.steps_before(1)), (Some(Path::new("c")), 3));
+        assert_eq!(recipe.model.head, Some(HeadKind::New));
+    }
+
+    #[test]
     fn rates_and_lambdas_depend_on_the_step_alone() {
         let recipe = parse(&[]).unwrap();
         assert_eq!(recipe.steps(), 15);
         assert_eq!((recipe.stage_of(9), recipe.stage_of(10)), (Some((0, 9)), Some((1, 0))));
         assert_eq!(recipe.stage_of(15), None);
-        let regularizer = recipe.stage[0].regularizer.as_ref().unwrap();
+        let stage = recipe.stage[0].retrieval().unwrap();
+        let regularizer = stage.regularizer.as_ref().unwrap();
         // paper.md 6.3
         assert!((regularizer.lambda_at(4_999) - 0.01).abs() < 1e-12);
         assert_eq!(regularizer.lambda_at(20_000), 0.04);

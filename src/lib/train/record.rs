@@ -27,8 +27,8 @@ pub struct Record {
     pub rate: f64,
     /// Length of all gradients together.
     pub gradient: f64,
-    /// What documents look like.
-    pub sparsity: Sparsity,
+    /// What documents look like, where they were weighted.
+    pub sparsity: Option<Sparsity>,
     /// The threshold, or the mean of them.
     pub theta: Option<f64>,
     /// Documents in the step.
@@ -51,13 +51,16 @@ impl Record {
             ("lambda", self.lambda),
             ("lr", self.rate),
             ("gradient", self.gradient),
-            ("nnz", self.sparsity.terms),
-            ("over_budget", self.sparsity.over),
-            ("mean_weight", self.sparsity.mean),
-            ("max_weight", self.sparsity.max),
             ("docs_per_second", self.docs_per_second),
         ] {
             line.insert(name.into(), json!(value));
+        }
+        if let Some(Sparsity { terms, over, mean, max }) = self.sparsity {
+            for (name, value) in
+                [("nnz", terms), ("over_budget", over), ("mean_weight", mean), ("max_weight", max)]
+            {
+                line.insert(name.into(), json!(value));
+            }
         }
         line.insert("theta".into(), json!(self.theta));
         line.insert("memory_mb".into(), json!(memory_mb()));
@@ -75,12 +78,13 @@ impl Record {
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Sparsity { terms, max, .. } = self.sparsity;
         write!(f, "{} step {}: loss {:.4}", self.stage, self.step, self.loss)?;
         for (name, value) in &self.parts {
             write!(f, ", {name} {value:.4}")?;
         }
-        write!(f, ", λ {:.2e}, {terms:.0} terms, max {max:.2}", self.lambda)?;
+        if let Some(Sparsity { terms, max, .. }) = self.sparsity {
+            write!(f, ", λ {:.2e}, {terms:.0} terms, max {max:.2}", self.lambda)?;
+        }
         if let Some(theta) = self.theta {
             write!(f, ", θ {theta:.3}")?;
         }
@@ -130,7 +134,8 @@ impl Watch {
                 record.loss, record.gradient
             ));
         }
-        self.empty = if record.sparsity.terms == 0.0 { self.empty + 1 } else { 0 };
+        let empty = record.sparsity.is_some_and(|sparsity| sparsity.terms == 0.0);
+        self.empty = if empty { self.empty + 1 } else { 0 };
         if self.empty >= EMPTY_STEPS {
             return stop(format!(
                 "step {step}: every document has been empty for {EMPTY_STEPS} steps; lower lambda, \
@@ -143,16 +148,16 @@ impl Watch {
     }
 
     fn warning(&self, record: &Record) -> Option<String> {
-        let terms = record.sparsity.terms;
         if self.empty > 0 {
             return Some("every document is empty: lambda or the threshold is too strong".into());
         }
-        if terms < 1.0 {
-            return Some("documents have less than one term: lambda or lr is too high".into());
-        }
-        let late = record.step > 1000;
-        if late && terms > 0.5 * self.terms as f64 {
-            return Some("documents have more than half of all terms: raise lambda".into());
+        if let Some(Sparsity { terms, .. }) = record.sparsity {
+            if terms < 1.0 {
+                return Some("documents have less than one term: lambda or lr is too high".into());
+            }
+            if record.step > 1000 && terms > 0.5 * self.terms as f64 {
+                return Some("documents have more than half of all terms: raise lambda".into());
+            }
         }
         let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
         let count = self.losses.len();
@@ -172,7 +177,7 @@ mod tests {
     use super::*;
 
     fn record(loss: f64, terms: f64) -> Record {
-        let sparsity = Sparsity { terms, ..Sparsity::default() };
+        let sparsity = Some(Sparsity { terms, ..Sparsity::default() });
         Record { step: 2000, loss, sparsity, ..Record::default() }
     }
 
@@ -192,6 +197,17 @@ mod tests {
         assert_eq!(fine.alarm, None);
         let ends = (0..EMPTY_STEPS).find_map(|_| watch.look(&mut record(1.0, 0.0), folder).err());
         assert!(ends.unwrap().to_string().contains("lower lambda"));
+    }
+
+    #[test]
+    fn a_step_without_document_weights_says_nothing_of_them() {
+        let mut hidden = Record { sparsity: None, ..record(1.0, 0.0) };
+        let mut watch = Watch::new(100);
+        for _ in 0..2 * EMPTY_STEPS {
+            watch.look(&mut hidden, Path::new("out")).unwrap();
+        }
+        assert_eq!(hidden.alarm, None);
+        assert!(!hidden.to_json().contains("nnz") && !hidden.to_string().contains("terms"));
     }
 
     #[test]

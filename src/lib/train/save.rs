@@ -13,7 +13,7 @@ use super::state::serialized;
 use crate::{
     error::{Error, Result},
     io::{self, folder},
-    model::Cutoff,
+    model::{Cutoff, Folded},
     ops::Activation,
     sparse::TermId,
     text::Tokenizer,
@@ -29,6 +29,8 @@ pub struct Saved<'a> {
     pub tokenizer: &'a Tokenizer,
     /// Query weights `[V]`; none for a Siamese encoder.
     pub table: Option<Vec<f32>>,
+    /// Whether the model was trained to rank at all.
+    pub ranks: bool,
     /// Whether the table was left as it was.
     pub frozen: bool,
     /// The activation.
@@ -186,20 +188,29 @@ impl Saved<'_> {
     }
 
     fn card(&self) -> String {
-        let side = match &self.table {
-            Some(_) => {
+        let side = match (&self.table, self.ranks) {
+            (_, false) => {
+                "a base to train on from: it has guessed hidden word pieces, and ranked nothing"
+            }
+            (Some(_), true) => {
                 "inference-free: a query is the set of its word pieces, weighted by `idf.json`"
             }
-            None => "Siamese: queries go through the encoder too",
+            (None, true) => "Siamese: queries go through the encoder too",
         };
-        let cutoff = match &self.cutoff {
-            None => String::new(),
-            Some(cutoff) => format!(
-                "\nDocument weights must pass the trained threshold in `l0.json`. l0-encode applies \
-                 it; for other programs it is the pruning rule {}.\n",
-                cutoff.as_pruning()
+        let elsewhere = self.cutoff.as_ref().map(|cutoff| match cutoff.as_pruning() {
+            Folded::Same(prune) => format!("for other programs it is the pruning rule `{prune}`"),
+            Folded::More(prune) => format!(
+                "no plain pruning rule does the same. `{prune}` is the closest: it keeps all that pass, \
+                 and more. For exact documents elsewhere, encode with l0-encode and index its vectors, \
+                 or train with `share = \"all\"`"
             ),
-        };
+        });
+        let cutoff = elsewhere.map_or(String::new(), |elsewhere| {
+            format!(
+                "\nDocument weights must pass the trained threshold in `l0.json`. l0-encode applies \
+                 it; {elsewhere}.\n"
+            )
+        });
         let record = serde_json::to_string_pretty(&self.record).unwrap_or_default();
         format!(
             "---\ntags:\n- sparse-encoder\n- splade\nlibrary_name: sentence-transformers\n---\n\n\

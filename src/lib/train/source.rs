@@ -13,11 +13,11 @@ use crate::{
     error::{Error, Result},
     formats::{
         examples::{Example, ExampleReader, Parsed, Place, Positional, RawExample},
-        records::{Records, TextQuery},
+        records::{Records, TextQuery, parse_document},
         rejects::Rejects,
         trec::Qrels,
     },
-    io::Input,
+    io::{Input, Line},
 };
 
 /// A small generator (splitmix64): the same numbers on every machine and for every version.
@@ -145,6 +145,8 @@ impl Texts {
 enum Rows {
     /// A file's records, read anew for every pass.
     File { path: PathBuf, open: Option<ExampleReader>, buffer: Vec<RawExample>, size: usize },
+    /// Documents without queries, for masked-language modelling, read anew for every pass.
+    Corpus { path: PathBuf, open: Option<DocumentLines>, buffer: Vec<Line> },
     /// Judged pairs in the order of this pass, the next one last.
     Pairs { all: Vec<(String, String)>, left: Vec<usize> },
 }
@@ -161,10 +163,12 @@ pub struct Source {
 /// An example before it is parsed.
 enum Raw {
     Record(RawExample),
+    Document(Line),
     Pair(String, String),
 }
 
 /// An example with what belongs to it.
+#[derive(Debug)]
 pub struct Drawn {
     /// The example.
     pub example: Example,
@@ -210,6 +214,16 @@ impl Source {
         Ok(Source { name, rows, positional: None, texts, random })
     }
 
+    /// Opens a corpus, whose documents become examples without a query: a file of JSON lines, or a
+    /// BEIR folder.
+    fn corpus(path: &Path, seed: u64) -> Result<Source> {
+        let path = if path.is_dir() { beir_file(path, "corpus")? } else { path.to_owned() };
+        let open = Some(document_lines(&path)?);
+        let name = path.display().to_string().into();
+        let rows = Rows::Corpus { path, open, buffer: Vec::new() };
+        Ok(Source { name, rows, positional: None, texts: None, random: Random::new(seed, 0) })
+    }
+
     /// The next raw example; the source begins again at its end.
     fn draw(&mut self) -> Result<Raw> {
         match &mut self.rows {
@@ -233,6 +247,17 @@ impl Source {
                 }
                 Ok(Raw::Record(buffer.swap_remove(self.random.below(buffer.len()))))
             }
+            Rows::Corpus { path, open, buffer } => {
+                fill(open, buffer, CORPUS_BUFFER)?;
+                if buffer.is_empty() {
+                    *open = Some(document_lines(path)?);
+                    fill(open, buffer, CORPUS_BUFFER)?;
+                }
+                if buffer.is_empty() {
+                    return Err(Error::format(path, "want documents, found none"));
+                }
+                Ok(Raw::Document(buffer.swap_remove(self.random.below(buffer.len()))))
+            }
         }
     }
 
@@ -250,6 +275,11 @@ impl Source {
         let (line, mut parsed) = match raw {
             Raw::Record(record) => {
                 (record.number(), record.parse(&self.name, self.positional.as_ref())?)
+            }
+            Raw::Document(line) => {
+                let docs = vec![parse_document(&self.name, &line)?.content()];
+                let example = Example { docs, ..Example::default() };
+                (line.number, Parsed { example, ids: false, unread: Vec::new() })
             }
             Raw::Pair(query, document) => {
                 let example = Example { query, docs: vec![document], positives: 1, scores: None };
@@ -309,8 +339,22 @@ impl Source {
 /// What happens to ids: texts take their places, or they are only looked up.
 type Filling = fn(&Texts, Example) -> Result<Example, String>;
 
+type DocumentLines = Box<dyn Iterator<Item = Result<Line>> + Send>;
+
+fn document_lines(path: &Path) -> Result<DocumentLines> {
+    let is_blank = |line: &Result<Line>| matches!(line, Ok(line) if line.text.trim().is_empty());
+    Ok(Box::new(Input::open(path)?.lines().filter(move |line| !is_blank(line))))
+}
+
+/// Documents of a corpus that are shuffled together.
+const CORPUS_BUFFER: usize = 10_000;
+
 /// Reads on until `size` records wait, or the end.
-fn fill(open: &mut Option<ExampleReader>, buffer: &mut Vec<RawExample>, size: usize) -> Result<()> {
+fn fill<T>(
+    open: &mut Option<impl Iterator<Item = Result<T>>>,
+    buffer: &mut Vec<T>,
+    size: usize,
+) -> Result<()> {
     while let (true, Some(records)) = (buffer.len() < size, open.as_mut()) {
         match records.next() {
             Some(record) => buffer.push(record?),
@@ -337,6 +381,14 @@ impl Mixture {
             .zip(recipes)
             .map(|(at, recipe)| Ok((recipe.weight, Source::open(recipe, seed.wrapping_add(at))?)));
         Ok(Mixture { sources: sources.collect::<Result<_>>()?, seed, draws: 0 })
+    }
+
+    /// Opens a corpus alone: examples of one document and no query.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Format`] for a folder that is no collection.
+    pub fn of_corpus(path: &Path, seed: u64) -> Result<Mixture> {
+        Ok(Mixture { sources: vec![(1.0, Source::corpus(path, seed)?)], seed, draws: 0 })
     }
 
     /// Examples drawn so far.
@@ -418,6 +470,30 @@ mod tests {
         let share = all.iter().filter(|query| query.starts_with('b')).count();
         assert!((270..330).contains(&share), "{share} of 400 from a source of weight 3 in 4");
         assert_ne!(queries(&mut Mixture::open(&recipes, 8).unwrap(), 400), all);
+    }
+
+    #[test]
+    fn a_corpus_gives_its_documents_and_names_what_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("corpus.jsonl");
+        let lines =
+            "{\"_id\":\"1\",\"title\":\"t\",\"text\":\"x\"}\n{\"_id\":\"2\",\"text\":\"y\"}\n";
+        std::fs::write(&file, lines).unwrap();
+        let texts = |path: &Path| {
+            let mut corpus = Mixture::of_corpus(path, 3).unwrap();
+            (0..4).map(|_| corpus.draw().unwrap().example.docs.remove(0)).collect::<Vec<_>>()
+        };
+        let both = texts(&file);
+        assert_eq!(texts(folder.path()), both);
+        let mut pass = both[..2].to_vec();
+        pass.sort();
+        assert_eq!(pass, ["t x", "y"]);
+
+        std::fs::write(&file, "{\"query\":\"q\",\"pos\":\"p\"}\n").unwrap();
+        let error = Mixture::of_corpus(&file, 0).unwrap().draw().unwrap_err().to_string();
+        assert!(error.contains("corpus.jsonl:1: want {\"_id\", \"title\", \"text\"}"), "{error}");
+        let missing = Mixture::of_corpus(&folder.path().join("qrels"), 0).err().unwrap();
+        assert!(missing.to_string().contains("qrels"), "{missing}");
     }
 
     #[test]

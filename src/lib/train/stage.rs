@@ -1,8 +1,12 @@
-//! One stage of a recipe: its losses, what documents pay, the hard threshold, and their curves.
+//! One stage of a recipe: what it minimises, for how long and how fast; for retrieval its losses,
+//! what documents pay, the hard threshold, and their curves.
 
-use serde::Deserialize;
+use std::path::Path;
 
-use super::loss::LossKind;
+use serde::{Deserialize, Deserializer, de::Error as _};
+use toml::{Table, Value};
+
+use super::{loss::LossKind, masked::MaskedLmRecipe};
 use crate::{
     error::{Error, Result},
     ops::{Denominator, Groups, HardThreshold, Kernel, Regularizer, RegularizerKind, Share},
@@ -21,21 +25,17 @@ pub enum Schedule {
     Constant,
 }
 
-/// One stage.
+/// One stage: how long, how fast, and what is minimised.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct StageRecipe {
     /// For the log.
     #[serde(default)]
     pub name: String,
     /// Steps.
     pub steps: u64,
-    /// Queries a step.
+    /// Queries a step; texts a step, where word pieces are guessed.
     pub batch: usize,
-    /// Documents a query.
-    #[serde(default = "two_documents")]
-    pub documents: usize,
-    /// Documents that go through the encoder together; default: all of a step.
+    /// Texts that go through the encoder together; default: all of a step.
     pub micro_batch: Option<usize>,
     /// The largest learning rate; default: the optimizer's.
     pub lr: Option<f64>,
@@ -45,6 +45,61 @@ pub struct StageRecipe {
     /// How it falls.
     #[serde(default)]
     pub schedule: Schedule,
+    /// What is minimised; its keys stand beside the others.
+    #[serde(flatten)]
+    pub task: Task,
+}
+
+/// What a stage minimises: `kind` in a recipe, and the keys that go with it.
+#[derive(Clone, Debug)]
+pub enum Task {
+    /// `retrieval`, also where no kind is named: documents are ranked for queries.
+    Retrieval(RetrievalRecipe),
+    /// `masked_lm`: word pieces that were hidden are guessed.
+    MaskedLm(MaskedLmRecipe),
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Retrieval,
+    MaskedLm,
+}
+
+/// The keys of every stage, for a message that tells what is known.
+const EVERY_STAGE: &str =
+    "`kind`, `name`, `steps`, `batch`, `micro_batch`, `lr`, `warmup`, `schedule`";
+
+impl<'de> Deserialize<'de> for Task {
+    fn deserialize<D: Deserializer<'de>>(keys: D) -> Result<Task, D::Error> {
+        let mut keys = Table::deserialize(keys)?;
+        let kind = keys.remove("kind").map_or(Ok(Kind::Retrieval), Value::try_into);
+        let kind = kind.map_err(|error: toml::de::Error| D::Error::custom(error.message()))?;
+        let own: Vec<String> = keys.keys().map(|key| format!("unknown field `{key}`")).collect();
+        let (of, task) = match kind {
+            Kind::Retrieval => ("retrieval", keys.try_into().map(Task::Retrieval)),
+            Kind::MaskedLm => ("masked_lm", keys.try_into().map(Task::MaskedLm)),
+        };
+        task.map_err(|error: toml::de::Error| {
+            let message = error.message();
+            match own.iter().any(|unknown| message.starts_with(unknown.as_str())) {
+                true => D::Error::custom(format!(
+                    "{}, {EVERY_STAGE}",
+                    message.replacen("field", &format!("key of a {of} stage:"), 1)
+                )),
+                false => D::Error::custom(message),
+            }
+        })
+    }
+}
+
+/// A stage that ranks documents for queries.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetrievalRecipe {
+    /// Documents a query.
+    #[serde(default = "two_documents")]
+    pub documents: usize,
     /// Ranking losses, added up.
     pub loss: Vec<LossRecipe>,
     /// What documents pay.
@@ -148,9 +203,55 @@ fn two_documents() -> usize {
 
 impl StageRecipe {
     pub(super) fn check(&self) -> Result<(), String> {
-        let counts = [self.steps, self.batch as u64, self.documents as u64];
-        if counts.contains(&0) || self.micro_batch == Some(0) {
-            return Err("want steps, batch, documents and micro_batch above 0".into());
+        if self.steps == 0 || self.batch == 0 || self.micro_batch == Some(0) {
+            return Err("want steps, batch and micro_batch above 0".into());
+        }
+        match &self.task {
+            Task::Retrieval(task) => task.check(),
+            Task::MaskedLm(task) => task.check(),
+        }
+    }
+
+    /// What is ranked and paid, if documents are ranked.
+    pub fn retrieval(&self) -> Option<&RetrievalRecipe> {
+        match &self.task {
+            Task::Retrieval(task) => Some(task),
+            Task::MaskedLm(_) => None,
+        }
+    }
+
+    /// The corpus of its own that a stage reads.
+    pub fn corpus(&self) -> Option<&Path> {
+        match &self.task {
+            Task::Retrieval(_) => None,
+            Task::MaskedLm(task) => task.corpus.as_deref(),
+        }
+    }
+
+    /// Documents that pass through the encoder in a step.
+    pub fn documents(&self) -> usize {
+        self.batch * self.retrieval().map_or(1, |task| task.documents)
+    }
+
+    /// The learning rate at a step of the stage, from 0, under the largest `peak`.
+    pub fn rate(&self, peak: f64, step: u64) -> f64 {
+        if step < self.warmup {
+            return peak * (step + 1) as f64 / self.warmup as f64;
+        }
+        let left = (self.steps.max(self.warmup + 1) - self.warmup) as f64;
+        let share = ((step - self.warmup) as f64 / left).min(1.0);
+        match self.schedule {
+            Schedule::Linear => peak * (1.0 - share),
+            Schedule::Cosine => peak * 0.5 * (1.0 + (std::f64::consts::PI * share).cos()),
+            Schedule::Constant => peak,
+        }
+    }
+}
+
+impl RetrievalRecipe {
+    fn check(&self) -> Result<(), String> {
+        if self.documents == 0 {
+            return Err("want documents above 0".into());
         }
         if self.loss.is_empty() {
             return Err("want at least one [[stage.loss]]".into());
@@ -167,20 +268,6 @@ impl StageRecipe {
             regularizer.regularizer().map_err(|error| error.to_string())?;
         }
         self.threshold.as_ref().map_or(Ok(()), ThresholdRecipe::check)
-    }
-
-    /// The learning rate at a step of the stage, from 0, under the largest `peak`.
-    pub fn rate(&self, peak: f64, step: u64) -> f64 {
-        if step < self.warmup {
-            return peak * (step + 1) as f64 / self.warmup as f64;
-        }
-        let left = (self.steps.max(self.warmup + 1) - self.warmup) as f64;
-        let share = ((step - self.warmup) as f64 / left).min(1.0);
-        match self.schedule {
-            Schedule::Linear => peak * (1.0 - share),
-            Schedule::Cosine => peak * 0.5 * (1.0 + (std::f64::consts::PI * share).cos()),
-            Schedule::Constant => peak,
-        }
     }
 }
 

@@ -2,29 +2,32 @@
 
 use std::{fmt, path::PathBuf, time::Instant};
 
-use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
+use candle_core::{DType, Device};
 use serde_json::json;
 
 use super::{
     adamw::{Slot, length},
-    batch::{Shape, TrainBatch},
+    batch::Shape,
     evaluate::{Evaluation, Evaluator},
-    objective::{Objective, Scored, Sparsity},
+    masked::Pieces,
+    objective::{Scored, Sparsity},
     parts::{Table, Theta},
-    recipe::{QueryKind, Recipe},
+    recipe::{HeadKind, QueryKind, Recipe},
     record::{Record, Watch},
     source::Mixture,
-    stage::StageRecipe,
+    stage::{RetrievalRecipe, StageRecipe, Task},
     state::State,
 };
 use crate::{
     error::{Error, Result},
     io::{self, folder},
-    model::{Batch, Checkpoint, ModelDirectory, TensorEncoder},
-    ops::{Activation, Dropout},
+    model::{Checkpoint, ModelDirectory, TensorEncoder},
+    ops::Activation,
     text::Tokenizer,
     train::save::Saved,
 };
+
+mod gradients;
 
 /// A run that can be stepped, saved and gone on with.
 pub struct Trainer {
@@ -40,6 +43,9 @@ pub struct Trainer {
     slots: Vec<Slot>,
     mixture: Mixture,
     evaluator: Option<Evaluator>,
+    /// For each stage, the corpus of its own if it has one.
+    corpora: Vec<Option<Mixture>>,
+    pieces: Option<Pieces>,
     step: u64,
 }
 
@@ -64,8 +70,8 @@ impl Trainer {
     /// Sets a run up: reads base, tokenizer and query table, opens the data.
     ///
     /// # Errors
-    /// As [`Checkpoint::load`], [`crate::text::QueryTable::read`] and [`Mixture::open`]; [`Error::Usage`] for
-    /// stages whose thresholds are not of one kind.
+    /// As [`Checkpoint::load`] or [`Checkpoint::load_with_new_head`], [`crate::text::QueryTable::read`]
+    /// and [`Mixture::open`]; [`Error::Usage`] for stages whose thresholds are not of one kind.
     pub fn new(
         recipe: Recipe,
         text: &str,
@@ -73,9 +79,20 @@ impl Trainer {
         device: &Device,
         dtype: DType,
     ) -> Result<Trainer> {
-        let directory = ModelDirectory::open(&recipe.model.base)?;
+        let base = &recipe.model.base;
+        let (directory, checkpoint) = match recipe.model.head {
+            None => {
+                let directory = ModelDirectory::open(base)?;
+                let checkpoint = Checkpoint::load(&directory.encoder)?;
+                (directory, checkpoint)
+            }
+            Some(HeadKind::New) => {
+                let directory = ModelDirectory::of_encoder(base)?;
+                let checkpoint = Checkpoint::load_with_new_head(&directory.encoder)?;
+                (directory, checkpoint)
+            }
+        };
         let tokenizer = Tokenizer::load(&directory.encoder)?;
-        let checkpoint = Checkpoint::load(&directory.encoder)?;
         let terms = tokenizer.vocabulary().len();
         if checkpoint.config.vocab_size != terms {
             return Err(Error::Mismatch {
@@ -93,20 +110,28 @@ impl Trainer {
             )));
         }
         let encoder = TensorEncoder::new(checkpoint, device, dtype)?;
-        let table = Table::open(&recipe, &directory, &tokenizer, device)?;
+        let table = Table::open(&recipe, &directory, &tokenizer, encoder.words())?;
         let theta = Theta::open(&recipe, terms, device)?;
         let mixture = Mixture::open(&recipe.data, recipe.seed)?;
         let open = |recipe| Evaluator::open(recipe, device, dtype);
         let evaluator = recipe.evaluate.as_ref().map(open).transpose()?;
+        let corpora = (1u64..).zip(&recipe.stage).map(|(at, stage)| {
+            let seed = recipe.seed.wrapping_add(at << 32);
+            stage.corpus().map(|path| Mixture::of_corpus(path, seed)).transpose()
+        });
+        let corpora = corpora.collect::<Result<_>>()?;
+        let hides = recipe.stage.iter().any(|stage| stage.retrieval().is_none());
+        let pieces = hides.then(|| Pieces::of(&tokenizer)).transpose()?;
         let mut slots = Vec::new();
         for (name, var) in encoder.variables() {
             slots.push(Slot::new(&name, var, None)?);
         }
-        if let Some(Table::Learned(var)) = &table {
-            slots.push(Slot::new("query.table", var, recipe.query.lr)?);
+        for (name, var) in table.iter().flat_map(Table::variables) {
+            slots.push(Slot::new(name, var, recipe.query.lr)?);
         }
         if let Some(Theta { var, .. }) = &theta {
-            let rates = recipe.stage.iter().filter_map(|stage| stage.threshold.as_ref());
+            let stages = recipe.stage.iter().filter_map(StageRecipe::retrieval);
+            let rates = stages.filter_map(|stage| stage.threshold.as_ref());
             slots.push(Slot::new("theta", var, rates.map(|threshold| threshold.lr).next())?);
         }
         Ok(Trainer {
@@ -123,12 +148,27 @@ impl Trainer {
             slots,
             mixture,
             evaluator,
+            corpora,
+            pieces,
         })
     }
 
     /// Steps done.
     pub fn steps_done(&self) -> u64 {
         self.step
+    }
+
+    /// What a user should know before the first step.
+    pub fn remarks(&self) -> Option<String> {
+        let HeadKind::New = self.recipe.model.head?;
+        Some(format!(
+            "the head is new, and untrained: its transform the identity, its decoder the word table; {}",
+            if self.recipe.stage.iter().any(|stage| stage.retrieval().is_none()) {
+                "a masked_lm stage trains it"
+            } else {
+                "no masked_lm stage trains it: add one in front"
+            }
+        ))
     }
 
     /// Goes on from the last checkpoint of the folder.
@@ -138,6 +178,12 @@ impl Trainer {
     pub fn resume(&mut self) -> Result<()> {
         let state = State::load(&self.checkpoints(), &self.text, &mut self.slots)?;
         self.mixture.skip(state.draws)?;
+        for (at, (corpus, stage)) in self.corpora.iter_mut().zip(&self.recipe.stage).enumerate() {
+            let steps = state.step.saturating_sub(self.recipe.steps_before(at)).min(stage.steps);
+            if let Some(corpus) = corpus {
+                corpus.skip(steps * stage.batch as u64)?;
+            }
+        }
         self.step = state.step;
         let folder = &self.folder;
         self.evaluator.as_mut().map_or(Ok(()), |evaluator| evaluator.resume(folder))
@@ -213,15 +259,28 @@ impl Trainer {
     /// One step.
     ///
     /// # Errors
-    /// As [`Shape::draw`]; [`Error::Tensor`]; in the first step, [`Error::Usage`] naming a variable
-    /// that no gradient reaches.
+    /// As [`Shape::draw`] or [`super::masked::MaskedLmRecipe::draw`]; [`Error::Tensor`]; in the first
+    /// step of a stage, [`Error::Usage`] naming a variable that no gradient reaches.
     pub fn step(&mut self) -> Result<Record> {
         let Some((at, step)) = self.recipe.stage_of(self.step) else {
             return Err(Error::Usage("want a step, got a run that is done".into()));
         };
         let stage = self.recipe.stage[at].clone();
-        let batch = self.shape(&stage).draw(&mut self.mixture, &self.tokenizer)?;
-        let (scored, gradients) = self.gradients(&stage, step, &batch)?;
+        let (scored, gradients) = match &stage.task {
+            Task::Retrieval(task) => {
+                let shape = self.shape(&stage, task);
+                let batch = shape.draw(&mut self.mixture, &self.tokenizer)?;
+                self.gradients(&stage, task, step, &batch)?
+            }
+            Task::MaskedLm(task) => {
+                let Trainer { corpora, mixture, tokenizer, pieces, .. } = self;
+                let texts = corpora[at].as_mut().unwrap_or(mixture);
+                let pieces = pieces.as_ref().expect("set up for a recipe with such a stage");
+                let shape = (stage.batch, self.recipe.model.max_tokens);
+                let batch = task.draw(texts, tokenizer, pieces, shape)?;
+                self.masked_gradients(&stage, &batch)?
+            }
+        };
         if step == 0 {
             self.check_gradients(&stage, &gradients)?;
         }
@@ -238,93 +297,18 @@ impl Trainer {
         if let Some(Theta { var, .. }) = &self.theta {
             var.set(&var.maximum(0.0)?.detach())?;
         }
+        self.table.as_ref().map_or(Ok(()), Table::settle)?;
         self.step += 1;
         self.record(&stage, at, step, &scored, norm)
     }
 
-    fn shape(&self, stage: &StageRecipe) -> Shape {
+    fn shape(&self, stage: &StageRecipe, task: &RetrievalRecipe) -> Shape {
         Shape {
             queries: stage.batch,
-            documents: stage.documents,
-            teacher: stage.loss.iter().any(|loss| loss.kind.needs_teacher()),
+            documents: task.documents,
+            teacher: task.loss.iter().any(|loss| loss.kind.needs_teacher()),
             max_tokens: self.recipe.model.max_tokens,
         }
-    }
-
-    /// Loss, and the gradient of every slot. A batch in parts is encoded without a graph first; the
-    /// loss of the whole gives each part's share (GradCache, arXiv 2101.06983), so that means over
-    /// documents and negatives in the batch are those of the whole batch, to rounding.
-    fn gradients(
-        &self,
-        stage: &StageRecipe,
-        step: u64,
-        batch: &TrainBatch,
-    ) -> Result<(Scored, Vec<Option<Tensor>>)> {
-        let mut texts = batch.documents.clone();
-        if self.recipe.query.kind == QueryKind::Encoder {
-            texts.extend(batch.query_tokens.iter().cloned());
-        }
-        let objective = Objective {
-            stage,
-            step,
-            table: self.table.as_ref().map(Table::tensor),
-            theta: self.theta.as_ref().map(|theta| theta.var.as_tensor()),
-        };
-        let part = stage.micro_batch.unwrap_or(texts.len()).min(texts.len());
-        if part == texts.len() {
-            let scored = objective.of(&self.weights(&texts, 0)?, batch)?;
-            let gradients = self.of_slots(&scored.loss.backward()?);
-            return Ok((scored, gradients));
-        }
-        let firsts = (0..).step_by(part);
-        let parts: Vec<(usize, &[Vec<u32>])> = firsts.zip(texts.chunks(part)).collect();
-        let mut rows = Vec::new();
-        for &(first, texts) in &parts {
-            rows.push(self.weights(texts, first)?.detach());
-        }
-        let leaf = Var::from_tensor(&Tensor::cat(&rows, 0)?)?;
-        let scored = objective.of(&leaf, batch)?;
-        let store = scored.loss.backward()?;
-        let mut gradients = self.of_slots(&store);
-        let Some(pull) = store.get(&leaf) else {
-            return Err(Error::Usage("want a loss that depends on the documents".into()));
-        };
-        for (first, texts) in parts {
-            let pull = pull.narrow(0, first, texts.len())?;
-            let surrogate = (self.weights(texts, first)? * pull.detach())?.sum_all()?;
-            let more = self.of_slots(&surrogate.backward()?);
-            for (sum, more) in gradients.iter_mut().zip(more) {
-                *sum = match (sum.take(), more) {
-                    (Some(sum), Some(more)) => Some((sum + more)?),
-                    (sum, more) => sum.or(more),
-                };
-            }
-        }
-        Ok((scored, gradients))
-    }
-
-    /// `[texts, V]`; `first` is the number of the first in the batch.
-    fn weights(&self, texts: &[Vec<u32>], first: usize) -> Result<Tensor> {
-        let rate = self.recipe.model.dropout;
-        let key = self.recipe.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.step;
-        let dropout = (rate > 0.0).then(|| Dropout::new(rate, key));
-        let logits = self.encoder.pooled_logits(&Batch::new(texts, first), dropout)?;
-        self.activation.weights(&logits)
-    }
-
-    fn of_slots(&self, store: &GradStore) -> Vec<Option<Tensor>> {
-        self.slots.iter().map(|slot| store.get(&slot.var).cloned()).collect()
-    }
-
-    /// A gradient that is missing is a mistake in the graph, and would go unseen.
-    fn check_gradients(&self, stage: &StageRecipe, gradients: &[Option<Tensor>]) -> Result<()> {
-        let idle = |name: &str| name == "theta" && stage.threshold.is_none();
-        for (slot, gradient) in self.slots.iter().zip(gradients) {
-            if gradient.is_none() && !idle(&slot.name) {
-                return Err(Error::Usage(format!("no gradient reaches {}", slot.name)));
-            }
-        }
-        Ok(())
     }
 
     fn record(
@@ -335,7 +319,9 @@ impl Trainer {
         scored: &Scored,
         norm: f64,
     ) -> Result<Record> {
-        let budget = stage.regularizer.as_ref().and_then(|recipe| recipe.threshold);
+        let regularizer = stage.retrieval().and_then(|task| task.regularizer.as_ref());
+        let budget = regularizer.and_then(|recipe| recipe.threshold);
+        let sparsity = scored.weights.as_ref().map(|weights| Sparsity::of(weights, budget));
         let peak = stage.lr.unwrap_or(self.recipe.optimizer.lr);
         let theta = self.theta.as_ref().map(|theta| theta.var.mean_all()).transpose()?;
         Ok(Record {
@@ -346,9 +332,9 @@ impl Trainer {
             lambda: scored.lambda,
             rate: stage.rate(peak, step),
             gradient: norm,
-            sparsity: Sparsity::of(&scored.weights, budget)?,
+            sparsity: sparsity.transpose()?,
             theta: theta.map(|theta| theta.to_scalar::<f32>()).transpose()?.map(f64::from),
-            documents: stage.batch * stage.documents,
+            documents: stage.documents(),
             ..Record::default()
         })
     }
@@ -383,17 +369,26 @@ impl Trainer {
         record.insert("steps".into(), self.step.into());
         record.insert("seed".into(), self.recipe.seed.into());
         record.insert("examples".into(), self.mixture.draws().into());
-        let sources = self.recipe.data.iter().map(|source| source.path.display().to_string());
-        record.insert("data".into(), sources.collect::<Vec<_>>().into());
-        let last = self.recipe.stage.last().is_some_and(|stage| stage.threshold.is_some());
+        let sources = self.recipe.data.iter().map(|source| source.path.as_path());
+        let corpora = self.recipe.stage.iter().filter_map(StageRecipe::corpus);
+        let paths = sources.chain(corpora).map(|path| path.display().to_string());
+        record.insert("data".into(), paths.collect::<Vec<_>>().into());
+        if self.recipe.model.head == Some(HeadKind::New) {
+            record.insert("head".into(), "new".into());
+        }
+        let mut stages = self.recipe.stage.iter().filter_map(StageRecipe::retrieval);
+        let last = stages.next_back().is_some_and(|stage| stage.threshold.is_some());
         let theta = self.theta.as_ref().filter(|_| last);
         let cutoff = theta.map(Theta::cutoff).transpose()?;
-        let table = self.table.as_ref().map(|table| table.tensor().to_vec1::<f32>()).transpose()?;
+        let words = self.encoder.words();
+        let table = self.table.as_ref().map(|table| table.weights(words)).transpose()?;
+        let table = table.map(|table| table.to_vec1::<f32>()).transpose()?;
         Ok(Saved {
             base: &self.base,
             variables: self.encoder.variables(),
             tokenizer: &self.tokenizer,
             table,
+            ranks: self.recipe.ranks(),
             frozen: self.recipe.query.kind == QueryKind::Idf,
             activation: self.activation,
             max_tokens: self.recipe.model.max_tokens,
