@@ -66,7 +66,22 @@ fn examples_in_the_help_run_one_after_the_other() {
         bash.args(["-o", "pipefail", "-c", command]);
         bash.current_dir(folder.path()).env("PATH", &path).output().unwrap()
     };
-    for program in ["l0-encode", "l0-index", "l0-query", "l0-eval"] {
+    for program in [
+        "l0-encode",
+        "l0-encode idf",
+        "l0-index",
+        "l0-index stats",
+        "l0-index verify",
+        "l0-index merge",
+        "l0-query",
+        "l0-eval",
+        "l0-eval sparsity",
+        "l0-eval tradeoff",
+        "l0-train",
+        "l0-train check",
+        "l0-train mine",
+        "l0-train score",
+    ] {
         let help = String::from_utf8(bash(&format!("{program} --help")).stdout).unwrap();
         let examples = help.split_once("\nExamples").expect("examples in the help").1;
         // clap breaks long lines: what is indented more than an example goes on with it

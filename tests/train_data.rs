@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use arrow_array::{
-    ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray,
+    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
     builder::{Float32Builder, ListBuilder, StringBuilder},
 };
 use l0::{
@@ -12,7 +12,7 @@ use l0::{
 };
 use parquet::{arrow::ArrowWriter, file::properties::WriterProperties};
 
-fn texts(rows: &[&[&str]]) -> ArrayRef {
+pub fn texts(rows: &[&[&str]]) -> ArrayRef {
     let mut lists = ListBuilder::new(StringBuilder::new());
     for row in rows {
         row.iter().for_each(|text| lists.values().append_value(text));
@@ -21,7 +21,7 @@ fn texts(rows: &[&[&str]]) -> ArrayRef {
     Arc::new(lists.finish())
 }
 
-fn numbers(rows: &[&[f32]]) -> ArrayRef {
+pub fn numbers(rows: &[&[f32]]) -> ArrayRef {
     let mut lists = ListBuilder::new(Float32Builder::new());
     for row in rows {
         lists.values().append_slice(row);
@@ -30,12 +30,12 @@ fn numbers(rows: &[&[f32]]) -> ArrayRef {
     Arc::new(lists.finish())
 }
 
-fn strings(rows: &[&str]) -> ArrayRef {
+pub fn strings(rows: &[&str]) -> ArrayRef {
     Arc::new(StringArray::from(rows.to_vec()))
 }
 
 /// Writes columns as Parquet, two rows a group.
-fn parquet(path: &Path, columns: Vec<(&str, ArrayRef)>) {
+pub fn parquet(path: &Path, columns: Vec<(&str, ArrayRef)>) {
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     let properties = WriterProperties::builder().set_max_row_group_row_count(Some(2)).build();
     let file = std::fs::File::create(path).unwrap();
@@ -45,13 +45,7 @@ fn parquet(path: &Path, columns: Vec<(&str, ArrayRef)>) {
 }
 
 fn source(path: &Path) -> SourceRecipe {
-    SourceRecipe {
-        path: path.to_owned(),
-        texts: None,
-        split: "train".into(),
-        weight: 1.0,
-        buffer: 1,
-    }
+    SourceRecipe { buffer: 1, ..SourceRecipe::of(path.to_owned()) }
 }
 
 fn drawn(source: &SourceRecipe, count: usize) -> Vec<Example> {
@@ -155,6 +149,53 @@ fn bad_rows_are_named_by_their_numbers() {
     let flat =
         vec![("query", strings(&["q"])), ("docs", strings(&["p"])), ("scores", strings(&["1"]))];
     refused(flat, "got scores that are a text");
+}
+
+#[test]
+fn scores_of_hard_negatives_stand_in_a_file_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, file) = (folder.path().join("x.jsonl"), folder.path().join("scores"));
+    let ints = |numbers: &[i64]| Arc::new(Int64Array::from(numbers.to_vec())) as ArrayRef;
+    let scores = |numbers: &[f64]| Arc::new(Float64Array::from(numbers.to_vec())) as ArrayRef;
+    let table = |queries: &[i64], documents: &[i64], numbers: &[f64]| {
+        let columns =
+            [("qid", ints(queries)), ("pid", ints(documents)), ("score", scores(numbers))];
+        parquet(&file, columns.to_vec());
+    };
+    std::fs::create_dir(folder.path().join("texts")).unwrap();
+    let text = |name: &str, lines: &str| std::fs::write(folder.path().join(name), lines).unwrap();
+    let line = |id: u8| format!("{{\"_id\":\"{id}\",\"text\":\"t{id}\"}}\n");
+    text("texts/queries.jsonl", &line(7));
+    text("texts/corpus.jsonl", &(1..5).map(line).collect::<String>());
+    std::fs::write(&path, r#"{"qid":7,"pos":[2],"neg":{"bm25":[3,1],"other":[4,3]}}"#).unwrap();
+    let texts = Some(folder.path().join("texts"));
+    let recipe = SourceRecipe { texts, scores: Some(file.clone()), ..source(&path) };
+    let draw = || Mixture::open(std::slice::from_ref(&recipe), 0)?.draw();
+    let refused = |found: &str| {
+        let error = draw().err().unwrap().to_string();
+        assert!(error.contains(found), "{error}: want {found}");
+    };
+
+    table(&[7, 7, 8, 7, 7], &[1, 2, 2, 4, 3], &[1.0, 9.0, 5.0, -4.0, 3.0]);
+    let drawn = draw().unwrap().example;
+    assert_eq!(drawn.docs, ["t2", "t3", "t1", "t4"]);
+    assert_eq!(
+        (drawn.positives, drawn.scores.unwrap().as_slice()),
+        (1, &[9.0, 3.0, 1.0, -4.0][..])
+    );
+
+    table(&[7, 7, 7], &[1, 2, 4], &[1.0, 9.0, 4.0]);
+    refused("x.jsonl:1: want ids with scores, got query `7` and document `3`, which");
+    table(&[7, 7], &[1, 1], &[1.0, 2.0]);
+    refused("want one score a pair, got 1 and 2");
+    table(&[7, 7], &[1, 2], &[1.0, f64::NAN]);
+    refused("scores:2: want two ids and a score, got a score that is \"NaN\"");
+    parquet(&file, vec![("qid", ints(&[7])), ("pid", ints(&[1]))]);
+    refused("want columns qid, pid, score; got qid Int64, pid Int64");
+    // a pickle, gzip or not, begins like no table
+    std::fs::write(&file, b"\x80\x04\x95").unwrap();
+    refused("A pickle is not read");
+    refused("to_parquet('scores.parquet')");
 }
 
 #[test]

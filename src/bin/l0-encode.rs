@@ -105,6 +105,12 @@ struct EncodeArgs {
 }
 
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  The table of a corpus:
+    l0-encode idf --tokenizer testdata/toy testdata/demo/corpus.jsonl -o idf.json
+
+  Of what a model reads of each document, as far as it reads:
+    l0-encode idf --tokenizer testdata/toy --max-tokens 64 testdata/demo/corpus.jsonl | head -5")]
 struct IdfArgs {
     /// Files of documents
     corpus: Vec<PathBuf>,

@@ -87,6 +87,14 @@ struct Args {
 #[derive(Subcommand)]
 enum Task {
     /// Tell what vectors cost: mean terms, count-based FLOPS, use of the vocabulary
+    #[command(after_long_help = "Examples:
+  A model's documents:
+    l0-encode --model testdata/toy testdata/demo/corpus.jsonl -o toy.parquet
+    l0-eval sparsity toy.parquet
+
+  What a query costs on the mean, as a table:
+    l0-encode --model testdata/toy --role query testdata/demo/queries.jsonl -o q.parquet
+    l0-eval sparsity toy.parquet --queries q.parquet --format markdown")]
     Sparsity {
         /// The documents' vectors; `-` for stdin
         #[arg(default_value = "-")]
@@ -99,6 +107,15 @@ enum Task {
         format: Format,
     },
     /// Tell and draw effectiveness against FLOPS, the Pareto front marked
+    #[command(after_long_help = "Examples:
+  Two runs of one method and one of another, as a table:
+    echo '{\"name\":\"a\",\"method\":\"mask\",\"ndcg\":0.41,\"flops\":2.1}' >runs.jsonl
+    echo '{\"name\":\"b\",\"method\":\"mask\",\"ndcg\":0.39,\"flops\":1.2}' >>runs.jsonl
+    echo '{\"name\":\"c\",\"method\":\"flops\",\"ndcg\":0.38,\"flops\":1.9}' >>runs.jsonl
+    l0-eval tradeoff runs.jsonl
+
+  And drawn:
+    l0-eval tradeoff runs.jsonl --svg runs.svg")]
     Tradeoff {
         /// JSON lines, or an array, of {"name", "method", "ndcg", "flops"}, one a seed
         #[arg(value_name = "RESULTS")]

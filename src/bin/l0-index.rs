@@ -75,6 +75,12 @@ struct BuildArgs {
 #[derive(Subcommand)]
 enum Other {
     /// Print counts and sizes
+    #[command(after_long_help = "Examples (demo.l0x is made by the example of l0-index --help):
+  As lines:
+    l0-index stats demo.l0x
+
+  As one JSON object:
+    l0-index stats demo.l0x --json")]
     Stats {
         /// The index file
         index: PathBuf,
@@ -83,11 +89,27 @@ enum Other {
         json: bool,
     },
     /// Check every byte: checksums, order, maxima, ids
+    #[command(after_long_help = "Examples (demo.l0x is made by the example of l0-index --help):
+  A word where all is sound, else an error and status 1:
+    l0-index verify demo.l0x
+
+  Every index of a folder:
+    for index in *.l0x; do l0-index verify \"$index\" || break; done")]
     Verify {
         /// The index file
         index: PathBuf,
     },
     /// Join indexes of one model, documents in the order of the arguments
+    #[command(after_long_help = "Examples:
+  Two halves of a corpus, each indexed by itself:
+    head -200 testdata/demo/corpus.jsonl | l0-encode --model testdata/toy - -o a.parquet
+    tail -133 testdata/demo/corpus.jsonl | l0-encode --model testdata/toy - -o b.parquet
+    l0-index a.parquet --model testdata/toy -o a.l0x
+    l0-index b.parquet --model testdata/toy -o b.l0x
+    l0-index merge a.l0x b.l0x -o both.l0x
+
+  The whole is searched as one:
+    echo 'a sourdough starter' | l0-query both.l0x -k 3")]
     Merge {
         /// The index files
         #[arg(required = true)]

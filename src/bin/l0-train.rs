@@ -24,7 +24,6 @@ use l0::{
         mine::MineRule,
         recipe::{Recipe, SourceRecipe},
         score::{Raw, Work},
-        source::Source,
         teacher::{self, TeacherName},
         trainer::Trainer,
     },
@@ -44,14 +43,13 @@ const PROGRAM: &str = "l0-train";
     subcommand_negates_reqs = true
 )]
 #[command(after_long_help = "Examples:
-  Train on the processor, for fewer steps than the recipe says:
-    l0-train pipelines/recipes/tiny-cpu.toml -o out --set stage.0.steps=100
+  Train on the demo collection, for fewer steps than the recipe says:
+    l0-train testdata/demo/recipe.toml -o model --set stage.0.steps=4
 
-  Look at data before an hour is spent on them:
-    l0-train check examples.jsonl --tokenizer testdata/toy
+  Look whether a recipe works, without leaving anything:
+    l0-train testdata/demo/recipe.toml -o other --dry-run
 
-  Hard negatives out of an index, as examples by id:
-    l0-train mine --index corpus.l0x queries.jsonl qrels/train.tsv -o mined.jsonl")]
+pipelines/train.md goes from two files of yours to a searched index and lists what a recipe says.")]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -152,8 +150,9 @@ fn run_check(args: CheckArgs) -> Result<()> {
     let mut fatal = Vec::new();
     for path in args.data {
         let name = path.display().to_string();
-        let (texts, split) = (args.texts.clone(), args.split.clone());
-        let source = SourceRecipe { path, texts, split, weight: 1.0, buffer: 1 };
+        let (texts, scores) = (args.texts.clone(), args.scores.clone());
+        let source =
+            SourceRecipe { texts, scores, split: args.split.clone(), ..SourceRecipe::of(path) };
         let found = check(&source, tokenizer.as_ref(), args.max_tokens)?;
         args.run.say(PROGRAM, &format!("{name}\n{found}"));
         if found.is_fatal() {
@@ -210,10 +209,8 @@ fn run_score(args: ScoreArgs) -> Result<()> {
     let form = cli::vector_form(&args.output, args.format)?;
     let output = Output::create(&args.output)?;
     let mut teachers = args.teachers()?;
-    let name = args.data.display().to_string();
-    let (texts, split) = (args.texts.clone(), "train".into());
-    let recipe = SourceRecipe { path: args.data, texts, split, weight: 1.0, buffer: 1 };
-    let work = Work::read(&name, Source::open(&recipe, 0)?)?;
+    let recipe = SourceRecipe { texts: args.texts.clone(), ..SourceRecipe::of(args.data) };
+    let work = Work::read(&recipe)?;
     args.run.say(PROGRAM, &work.to_string());
     for (teacher, weight) in &teachers {
         let statistics = match &teacher.name {

@@ -13,6 +13,12 @@ use crate::{
 
 /// `l0-train check`
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  Judged pairs of a BEIR folder, and what a tokenizer makes of them:
+    l0-train check testdata/demo --split test --tokenizer testdata/toy
+
+  A file of examples:
+    printf '{\"query\":\"sea\",\"pos\":\"waves\",\"negs\":[\"sun\"]}' | l0-train check -")]
 pub struct CheckArgs {
     /// Files of examples, or BEIR folders
     #[arg(required = true)]
@@ -20,6 +26,9 @@ pub struct CheckArgs {
     /// A BEIR folder that has the texts, if the files have ids
     #[arg(long, value_name = "DIR")]
     pub texts: Option<PathBuf>,
+    /// A table `qid, pid, score`, if the files have ids without scores
+    #[arg(long, value_name = "FILE")]
+    pub scores: Option<PathBuf>,
     /// Which judgements of a BEIR folder
     #[arg(long, default_value = "train")]
     pub split: String,
@@ -36,6 +45,17 @@ pub struct CheckArgs {
 
 /// `l0-train mine`
 #[derive(Args)]
+#[command(after_long_help = "Examples:
+  An index by BM25, and eight negatives for each judged query:
+    l0-encode --model bm25 --tokenizer testdata/toy testdata/demo/corpus.jsonl -o bm25.parquet
+    l0-index bm25.parquet --tokenizer testdata/toy -o bm25.l0x
+    cp testdata/demo/queries.jsonl testdata/demo/qrels/test.tsv .
+    l0-train mine --index bm25.l0x queries.jsonl test.tsv -o mined.jsonl
+
+  Four that lie well below the best good document, from ranks 2 to 50:
+    l0-train mine --index bm25.l0x queries.jsonl test.tsv --from 2 --to 50 --negatives 4 --margin 3
+
+The examples have ids; a recipe names the folder of the texts as `texts`.")]
 pub struct MineArgs {
     /// Queries with ids
     pub queries: PathBuf,
@@ -72,6 +92,18 @@ pub struct MineArgs {
 
 /// `l0-train score`
 #[derive(Args)]
+#[command(
+    after_long_help = "Examples (mined.jsonl is made by the examples of l0-train mine --help):
+  Examples by id, which stay so:
+    l0-train score --teacher testdata/toy --texts testdata/demo mined.jsonl -o scored.parquet
+
+  Two teachers on examples with their texts:
+    printf '{\"query\":\"the sea\",\"pos\":\"waves\",\"negs\":[\"sun\"]}' >x.jsonl
+    l0-train score --teacher testdata/toy --teacher bm25 --tokenizer testdata/toy x.jsonl -o y.jsonl
+
+Every distinct text is encoded once. A teacher's scores become 0 to 1 within each example, and teachers
+are averaged. Scores that stand in the examples are replaced; known positives stay."
+)]
 pub struct ScoreArgs {
     /// A file of examples; `-` or none is standard input
     #[arg(default_value = "-", value_name = "EXAMPLES")]

@@ -53,7 +53,8 @@ impl Lines {
             }
             Err(source) => {
                 self.done = true;
-                Some(Err(Error::io(&self.name, source)))
+                let reason = format!("{source} behind line {}", self.number);
+                Some(Err(Error::io(&self.name, io::Error::new(source.kind(), reason))))
             }
         }
     }

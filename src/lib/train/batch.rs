@@ -163,8 +163,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.jsonl");
         std::fs::write(&path, lines).unwrap();
-        let source =
-            SourceRecipe { path, texts: None, split: "train".into(), weight: 1.0, buffer: 1 };
+        let source = SourceRecipe { buffer: 1, ..SourceRecipe::of(path) };
         let tokenizer = Tokenizer::load(Path::new("testdata/toy")).unwrap();
         shape.draw(&mut Mixture::open(&[source], 0)?, &tokenizer)
     }

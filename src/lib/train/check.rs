@@ -157,8 +157,7 @@ mod tests {
             r#"{"query":"q"}"#,
         ];
         std::fs::write(&path, lines.join("\n")).unwrap();
-        let recipe =
-            SourceRecipe { path, texts: None, split: "train".into(), weight: 1.0, buffer: 1 };
+        let recipe = SourceRecipe::of(path);
         let tokenizer = Tokenizer::load(Path::new("testdata/toy")).unwrap();
         let found = check(&recipe, Some(&tokenizer), 3).unwrap();
         assert!(found.is_fatal());

@@ -164,6 +164,8 @@ pub struct SourceRecipe {
     pub path: PathBuf,
     /// A BEIR folder that has the texts, if the file has ids.
     pub texts: Option<PathBuf>,
+    /// A table `qid, pid, score` of a teacher's scores, if the file has ids without them.
+    pub scores: Option<PathBuf>,
     /// Which judgements of a folder.
     #[serde(default = "train")]
     pub split: String,
@@ -173,6 +175,14 @@ pub struct SourceRecipe {
     /// Lines of a file that are shuffled together.
     #[serde(default = "ten_thousand")]
     pub buffer: usize,
+}
+
+impl SourceRecipe {
+    /// A source with everything but its path as it is by default.
+    pub fn of(path: PathBuf) -> SourceRecipe {
+        let (split, weight, buffer) = (train(), one(), ten_thousand());
+        SourceRecipe { path, texts: None, scores: None, split, weight, buffer }
+    }
 }
 
 fn train() -> String {

@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, fmt, ops::Range, sync::Arc};
 use rayon::prelude::*;
 
 use super::{
+    recipe::SourceRecipe,
     source::{Source, Texts},
     teacher::{Side, Teacher, Vectors},
 };
@@ -80,8 +81,15 @@ impl Work {
     /// Reads all examples of a source.
     ///
     /// # Errors
-    /// The first example that cannot be used; [`Error::Format`] if there is none.
-    pub fn read(name: &str, mut source: Source) -> Result<Work> {
+    /// The first example that cannot be used; [`Error::Format`] if there is none, and for a folder of
+    /// judgements, whose examples have one document each.
+    pub fn read(recipe: &SourceRecipe) -> Result<Work> {
+        if recipe.path.is_dir() {
+            let reason = "want a file of examples with several documents each, got a folder of pairs; \
+                          l0-train mine makes such a file";
+            return Err(Error::format(&recipe.path, reason));
+        }
+        let mut source = Source::open(recipe, 0)?;
         let (mut queries, mut documents) = (Distinct::default(), Distinct::default());
         let (mut examples, mut docs) = (Vec::new(), Vec::new());
         let mut failure = None;
@@ -100,7 +108,9 @@ impl Work {
         })?;
         match failure {
             Some(error) => Err(error),
-            None if examples.is_empty() => Err(Error::format(name, "want examples, found none")),
+            None if examples.is_empty() => {
+                Err(Error::format(&recipe.path, "want examples, found none"))
+            }
             None => Ok(Work { texts: source.into_texts(), queries, documents, examples, docs }),
         }
     }

@@ -12,7 +12,7 @@ use super::recipe::SourceRecipe;
 use crate::{
     error::{Error, Result},
     formats::{
-        examples::{Example, ExampleReader, Parsed, Place, Positional, RawExample},
+        examples::{Example, ExampleReader, Parsed, Place, Positional, RawExample, ScoreFile},
         records::{Records, TextQuery, parse_document},
         rejects::Rejects,
         trec::Qrels,
@@ -156,6 +156,7 @@ pub struct Source {
     name: Arc<str>,
     rows: Rows,
     positional: Option<Positional>,
+    scores: Option<ScoreFile>,
     texts: Option<Texts>,
     random: Random,
 }
@@ -187,7 +188,7 @@ impl Source {
         let random = Random::new(seed, 0);
         if !recipe.path.is_dir() {
             let open = ExampleReader::open(Input::open(&recipe.path)?)?;
-            let positional = open.positional().cloned();
+            let positional = open.positional()?;
             let rows = Rows::File {
                 path: recipe.path.clone(),
                 open: Some(open),
@@ -196,7 +197,8 @@ impl Source {
             };
             let texts = recipe.texts.as_deref().map(Texts::load).transpose()?;
             let name = recipe.path.display().to_string().into();
-            return Ok(Source { name, rows, positional, texts, random });
+            let scores = recipe.scores.as_deref().map(ScoreFile::read).transpose()?;
+            return Ok(Source { name, rows, positional, scores, texts, random });
         }
         let file = recipe.path.join("qrels").join(format!("{}.tsv", recipe.split));
         let qrels = Qrels::read(Input::open(&file)?, &mut Rejects::stop())?;
@@ -211,7 +213,8 @@ impl Source {
         let texts = Some(Texts::load(recipe.texts.as_deref().unwrap_or(&recipe.path))?);
         let name = file.display().to_string().into();
         let rows = Rows::Pairs { all, left: Vec::new() };
-        Ok(Source { name, rows, positional: None, texts, random })
+        let scores = recipe.scores.as_deref().map(ScoreFile::read).transpose()?;
+        Ok(Source { name, rows, positional: None, scores, texts, random })
     }
 
     /// Opens a corpus, whose documents become examples without a query: a file of JSON lines, or a
@@ -221,7 +224,8 @@ impl Source {
         let open = Some(document_lines(&path)?);
         let name = path.display().to_string().into();
         let rows = Rows::Corpus { path, open, buffer: Vec::new() };
-        Ok(Source { name, rows, positional: None, texts: None, random: Random::new(seed, 0) })
+        let random = Random::new(seed, 0);
+        Ok(Source { name, rows, positional: None, scores: None, texts: None, random })
     }
 
     /// The next raw example; the source begins again at its end.
@@ -287,6 +291,10 @@ impl Source {
             }
         };
         let place = Place { file: Arc::clone(&self.name), line };
+        if let Some(scores) = &self.scores {
+            let filled = scores.fill(parsed.example);
+            parsed.example = filled.map_err(|found| place.error("ids with scores", &found))?;
+        }
         match &self.texts {
             Some(texts) => {
                 let filled = with(texts, parsed.example);
@@ -443,7 +451,7 @@ mod tests {
             .map(|query| format!(r#"{{"query":"{query}","pos":"p","negs":[]}}"#))
             .collect();
         std::fs::write(&path, lines.join("\n")).unwrap();
-        SourceRecipe { path, texts: None, split: "train".into(), weight, buffer: 3 }
+        SourceRecipe { weight, buffer: 3, ..SourceRecipe::of(path) }
     }
 
     fn queries(mixture: &mut Mixture, count: usize) -> Vec<String> {
@@ -508,13 +516,7 @@ mod tests {
         write("queries.jsonl", "{\"_id\":\"q1\",\"text\":\"who\"}\n");
         std::fs::create_dir(folder.path().join("qrels")).unwrap();
         write("qrels/train.tsv", "query-id\tcorpus-id\tscore\nq1\td1\t1\nq1\td3\t0\n");
-        let beir = SourceRecipe {
-            path: folder.path().to_owned(),
-            texts: None,
-            split: "train".into(),
-            weight: 1.0,
-            buffer: 1,
-        };
+        let beir = SourceRecipe::of(folder.path().to_owned());
         let example =
             Mixture::open(std::slice::from_ref(&beir), 0).unwrap().draw().unwrap().example;
         assert_eq!(
@@ -524,7 +526,8 @@ mod tests {
 
         write("ids.jsonl", "{\"query\":\"q1\",\"docs\":[\"d1\",\"d9\"],\"scores\":[1,2]}\n");
         let path = folder.path().join("ids.jsonl");
-        let by_id = SourceRecipe { path, texts: Some(folder.path().to_owned()), ..beir.clone() };
+        let texts = Some(folder.path().to_owned());
+        let by_id = SourceRecipe { texts, ..SourceRecipe::of(path) };
         let error = Mixture::open(&[by_id], 0).unwrap().draw().err().unwrap().to_string();
         assert!(error.contains("ids.jsonl:1: want ids with texts, got document `d9`"), "{error}");
 

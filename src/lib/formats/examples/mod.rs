@@ -11,14 +11,17 @@
 //! | hard negatives by id | `qid`, `pos`, `neg: {system: [pid, or {"pid", "ce-score"}]}` |
 //!
 //! Where a source has a folder of texts, the strings of the first three forms are ids as well. `form`
-//! reads one record, `read` a file of them, `write` is what `l0-train score` leaves.
+//! reads one record, `read` a file of them; `write` is what `l0-train score` leaves, `scores` the file of
+//! scores that goes with hard negatives by id.
 
 mod fields;
 mod form;
 mod read;
+mod scores;
 mod write;
 
 pub use fields::Positional;
 pub use form::{Example, Parsed, Place, RawExample};
 pub use read::ExampleReader;
+pub use scores::ScoreFile;
 pub use write::ExampleWriter;

@@ -25,9 +25,9 @@ use crate::{
 /// The records of a file in order. A record that is none is an [`Error::Line`] and the next call goes
 /// on behind it.
 pub struct ExampleReader {
+    name: String,
     first: Option<Result<RawExample>>,
     rest: Rest,
-    positional: Option<Positional>,
 }
 
 enum Rest {
@@ -36,29 +36,31 @@ enum Rest {
 }
 
 impl ExampleReader {
-    /// Opens JSON lines, Parquet or Arrow, and reads the first record, which decides whether columns
-    /// are told by their places.
+    /// Opens JSON lines, Parquet or Arrow.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Format`] for a damaged table or one whose columns cannot be read;
-    /// [`Error::Line`] for columns that leave it open which is which.
+    /// [`Error::Io`]; [`Error::Format`] for a damaged table or one whose columns cannot be read.
     pub fn open(input: Input) -> Result<ExampleReader> {
         let name = input.name().to_owned();
         let rest = match input.content() {
             Content::Text => Rest::Lines(input.lines()),
             _ => Rest::Table(rows(Table::open(input)?)?),
         };
-        let mut reader = ExampleReader { first: None, rest, positional: None };
+        let mut reader = ExampleReader { name, first: None, rest };
         reader.first = reader.read();
-        if let Some(Ok(first)) = &reader.first {
-            reader.positional = first.positional(&name)?;
-        }
         Ok(reader)
     }
 
-    /// The columns that are told by their places, if they are.
-    pub fn positional(&self) -> Option<&Positional> {
-        self.positional.as_ref()
+    /// The columns that are told by their places, if the first record has such; asked before the
+    /// first record is taken.
+    ///
+    /// # Errors
+    /// [`Error::Line`] for columns that leave it open which is which.
+    pub fn positional(&self) -> Result<Option<Positional>> {
+        match &self.first {
+            Some(Ok(first)) => first.positional(&self.name),
+            _ => Ok(None),
+        }
     }
 
     fn read(&mut self) -> Option<Result<RawExample>> {
@@ -135,7 +137,7 @@ fn is_read(kind: &DataType) -> bool {
 
 /// A cell as the JSON that it would be; a number that JSON does not have is a string, which no reader
 /// of scores takes.
-fn value_at(column: &ArrayRef, at: usize) -> Value {
+pub(super) fn value_at(column: &ArrayRef, at: usize) -> Value {
     if column.is_null(at) {
         return Value::Null;
     }
