@@ -156,6 +156,10 @@ fn a_run_with_hidden_pieces_goes_on_to_the_same_bytes() {
         second.run(|_| ()).unwrap();
         assert!(trained(&output) == trained("whole"), "cut behind step {cut}");
     }
+    // three steps of eight texts, three of eight examples
+    for output in ["whole", "cut3", "cut5"] {
+        assert_eq!(json(&scene.file(output).join("l0.json"))["examples"], 48);
+    }
     let log = std::fs::read_to_string(scene.file("whole/train.jsonl")).unwrap();
     let first: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
     assert_eq!((&first["stage"], first["loss"].is_f64()), (&"head".into(), true));

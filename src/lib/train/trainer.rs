@@ -368,7 +368,8 @@ impl Trainer {
         let mut record = serde_json::Map::new();
         record.insert("steps".into(), self.step.into());
         record.insert("seed".into(), self.recipe.seed.into());
-        record.insert("examples".into(), self.mixture.draws().into());
+        let drawn = self.corpora.iter().flatten().map(Mixture::draws).sum::<u64>();
+        record.insert("examples".into(), (self.mixture.draws() + drawn).into());
         let sources = self.recipe.data.iter().map(|source| source.path.as_path());
         let corpora = self.recipe.stage.iter().filter_map(StageRecipe::corpus);
         let paths = sources.chain(corpora).map(|path| path.display().to_string());
