@@ -388,7 +388,7 @@ mod tests {
             ("data.0.weight=0", "above 0"),
             ("evaluate={ every = 0, data = [\"x\"] }", "evaluate.every above 0"),
             ("evaluate={ every = 5, data = [] }", "at least one folder"),
-            ("evaluate={ each = 5, data = [] }", "the nearest is `every`"),
+            ("evaluate={ evry = 5, data = [] }", "the nearest is `every`"),
             ("stage.0.query_regularizer={ kind = \"flops\", lambda = 1 }", "encoder"),
             ("stage.0.threshold={ width = 0.1, init = 0.01, lr = 1 }", "half the width"),
             ("stage.0.threshold={ width = 0.1, init = 0.1, lr = 1, target = 1 }", "terms"),
