@@ -42,15 +42,19 @@ fn made_small(recipe: &Recipe, folder: &Path) -> Vec<String> {
         "query.table=testdata/toy-st/idf.json".into(),
         format!("data=[{{ path = \"{}\" }}]", examples(folder).display()),
     ];
+    if recipe.evaluate.is_some() {
+        changes.push("evaluate.data=[\"testdata/demo\"]".into());
+        changes.push("evaluate.split=test".into());
+    }
     for (at, stage) in recipe.stage.iter().enumerate() {
         let mut set = |key: &str, value: &str| changes.push(format!("stage.{at}.{key}={value}"));
         set("steps", "1");
         set("batch", "4");
         set("micro_batch", "3");
-        if let Task::MaskedLm(task) = &stage.task
-            && task.corpus.is_some()
-        {
-            set("corpus", "testdata/demo");
+        match &stage.task {
+            Task::Retrieval(task) if task.documents > 2 => set("documents", "2"),
+            Task::MaskedLm(task) if task.corpus.is_some() => set("corpus", "testdata/demo"),
+            _ => {}
         }
     }
     changes

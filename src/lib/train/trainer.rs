@@ -243,10 +243,9 @@ impl Trainer {
         found.map(Some)
     }
 
-    /// A folder that holds a run is not written over.
+    /// A folder with checkpoints of a run is not written over.
     fn check_folder(&self) -> Result<()> {
-        let begun =
-            ["checkpoints", "train.jsonl"].iter().any(|name| self.folder.join(name).exists());
+        let begun = !folder::names(&self.checkpoints())?.is_empty();
         if self.step == 0 && begun {
             return Err(Error::Usage(format!(
                 "{} holds a run; --resume goes on with it, or name another folder",
