@@ -22,4 +22,5 @@ pub mod source;
 pub mod stage;
 pub mod state;
 pub mod teacher;
+mod texts;
 pub mod trainer;
