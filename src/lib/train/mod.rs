@@ -22,5 +22,4 @@ pub mod source;
 pub mod stage;
 pub mod state;
 pub mod teacher;
-mod texts;
 pub mod trainer;

@@ -11,9 +11,8 @@ use rayon::prelude::*;
 
 use super::{
     recipe::SourceRecipe,
-    source::Source,
+    source::{Source, Texts},
     teacher::{Side, Teacher, Vectors},
-    texts::Texts,
 };
 use crate::{
     error::{Error, Result},

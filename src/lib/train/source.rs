@@ -2,13 +2,18 @@
 //!
 //! No state but the count of draws is needed to go on: `skip` draws again without parsing.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use super::{recipe::SourceRecipe, texts::Texts};
+use super::recipe::SourceRecipe;
 use crate::{
     error::{Error, Result},
     formats::{
         examples::{Example, ExampleReader, Parsed, Place, Positional, RawExample, ScoreFile},
+        records::{Records, TextQuery},
         rejects::Rejects,
         trec::Qrels,
     },
@@ -54,6 +59,83 @@ impl Random {
         for at in (1..items.len()).rev() {
             items.swap(at, self.below(at + 1));
         }
+    }
+}
+
+/// Texts by id, of a BEIR folder.
+pub(super) struct Texts {
+    folder: PathBuf,
+    documents: BTreeMap<String, String>,
+    queries: BTreeMap<String, String>,
+}
+
+impl Texts {
+    fn load(folder: &Path) -> Result<Texts> {
+        let find = |name: &str| {
+            let plain = folder.join(format!("{name}.jsonl"));
+            let packed = folder.join(format!("{name}.jsonl.gz"));
+            Input::open(if plain.exists() { &plain } else { &packed })
+                .map_err(|_| Error::format(folder, format!("want a BEIR folder with {name}.jsonl")))
+        };
+        let mut rejects = Rejects::stop();
+        let mut texts = Texts {
+            folder: folder.to_owned(),
+            documents: BTreeMap::new(),
+            queries: BTreeMap::new(),
+        };
+        for document in Records::documents(vec![find("corpus")?], &mut rejects) {
+            let document = document?;
+            let content = document.content();
+            texts.documents.insert(document.id, content);
+        }
+        for query in Records::text_queries(vec![find("queries")?], &mut rejects) {
+            let TextQuery { id, text } = query?;
+            texts.queries.insert(id, text);
+        }
+        Ok(texts)
+    }
+
+    /// A query's text; the error says what is missing.
+    pub fn query(&self, id: &str) -> Result<&str, String> {
+        self.found(&self.queries, "query", id)
+    }
+
+    /// A document's text; the error says what is missing.
+    pub fn document(&self, id: &str) -> Result<&str, String> {
+        self.found(&self.documents, "document", id)
+    }
+
+    /// The texts of all documents, in the order of their ids.
+    pub fn documents(&self) -> impl Iterator<Item = &str> {
+        self.documents.values().map(String::as_str)
+    }
+
+    fn found<'a>(
+        &self,
+        map: &'a BTreeMap<String, String>,
+        what: &str,
+        id: &str,
+    ) -> Result<&'a str, String> {
+        let text = map.get(id).filter(|text| !text.trim().is_empty());
+        text.map(String::as_str).ok_or_else(|| {
+            format!("{what} `{id}`, which {} lacks or has empty", self.folder.display())
+        })
+    }
+
+    /// The example with texts in place of ids.
+    fn fill(&self, mut example: Example) -> Result<Example, String> {
+        example.query = self.query(&example.query)?.to_owned();
+        for doc in &mut example.docs {
+            *doc = self.document(doc)?.to_owned();
+        }
+        Ok(example)
+    }
+
+    /// The example itself, if all its ids have texts.
+    fn check(&self, example: Example) -> Result<Example, String> {
+        self.query(&example.query)?;
+        example.docs.iter().try_for_each(|doc| self.document(doc).map(drop))?;
+        Ok(example)
     }
 }
 
@@ -305,8 +387,6 @@ impl Mixture {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn source(folder: &Path, name: &str, queries: &[&str], weight: f64) -> SourceRecipe {
