@@ -147,7 +147,7 @@ impl Work {
     /// texts if there is one, else the distinct documents of the examples.
     ///
     /// # Errors
-    /// As [`Teacher::encode`]; [`Error::Usage`] for a score that is not finite.
+    /// As [`Teacher::encode`]; [`Error::Format`] for a score that is not finite.
     pub fn score(
         &self,
         teachers: &mut [(Teacher, f64)],
@@ -191,7 +191,10 @@ impl Work {
         };
         let scores: Vec<f32> = self.examples.par_iter().flat_map_iter(score).collect();
         match scores.iter().find(|score| !score.is_finite()) {
-            Some(score) => Err(Error::Usage(format!("{}: a score {score}", teacher.name))),
+            Some(score) => {
+                let reason = format!("want finite scores of this teacher, got {score}");
+                Err(Error::format(teacher.name.to_string(), reason))
+            }
             None => Ok(scores),
         }
     }

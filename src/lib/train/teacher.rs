@@ -86,7 +86,7 @@ pub struct Teacher {
 
 enum Kind {
     Dense { directory: DenseDirectory, encoder: Box<DenseEncoder> },
-    Sparse { encoder: Box<SparseEncoder>, table: Option<QueryEncoder> },
+    Sparse { encoder: Box<SparseEncoder>, table: Option<Box<QueryEncoder>> },
     Bm25 { max_tokens: Option<usize>, counted: DocumentFrequencies, mean_length: f64 },
 }
 
@@ -223,7 +223,8 @@ impl Teacher {
         let table = match directory.query_table.as_ref().filter(|_| with_table) {
             Some(file) => {
                 let table = QueryTable::read(file, tokenizer.vocabulary())?;
-                Some(QueryEncoder::new(Tokenizer::load(&directory.encoder)?, &table)?)
+                let tokenizer = Tokenizer::load(&directory.encoder)?;
+                Some(Box::new(QueryEncoder::new(tokenizer, &table)?))
             }
             None => None,
         };
@@ -271,7 +272,7 @@ impl Teacher {
     /// the texts beside it. Documents are cut to what the teacher reads.
     ///
     /// # Errors
-    /// As [`Tokenizer::tokens`], [`DenseEncoder::encode`] and [`SparseEncoder::encode`].
+    /// As [`Tokenizer::tokens`] and [`SparseEncoder::encode`].
     pub fn encode(&self, texts: &[&str], side: Side) -> Result<Vectors> {
         let tokenizer = &self.tokenizer;
         match &self.kind {
@@ -285,7 +286,7 @@ impl Teacher {
                 };
                 let ids = texts.par_iter().map(tokens).collect::<Result<Vec<_>>>()?;
                 let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
-                Ok(Vectors::Dense(encoder.encode(&ids)?))
+                Ok(Vectors::Dense(encoder.encode(&ids)))
             }
             Kind::Sparse { table: Some(table), .. } if side == Side::Query => {
                 let vectors = texts.par_iter().map(|text| table.encode(text));

@@ -1,17 +1,13 @@
 //! One record to an example, in any of the forms.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use super::{
-    super::records::{id_of, json_reason},
-    Positional,
+    super::records::id_of,
+    Parsed, Positional,
     fields::{Fields, LABELS, named},
-};
-use crate::{
-    error::{Error, Result},
-    io::Line,
 };
 
 /// One query with its documents.
@@ -27,95 +23,8 @@ pub struct Example {
     pub scores: Option<Vec<f32>>,
 }
 
-/// Where an example stands.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Place {
-    /// The file, as the user named it.
-    pub file: Arc<str>,
-    /// The number of the line or row, from 1; 0 for a pair of judgements.
-    pub line: u64,
-}
-
-impl Place {
-    /// What is wrong with the example that stands here.
-    pub fn error(&self, wanted: &str, found: &str) -> Error {
-        match self.line {
-            0 => Error::format(&*self.file, format!("want {wanted}, got {found}")),
-            line => Error::line(&self.file, line, wanted, found),
-        }
-    }
-}
-
-/// A record whose form is not known yet: a line, or a table's row under its column names.
-#[derive(Clone, Debug)]
-pub enum RawExample {
-    /// A JSON object.
-    Line(Line),
-    /// Number from 1, and columns.
-    Row(u64, Fields),
-}
-
-/// What a record says.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Parsed {
-    /// The example.
-    pub example: Example,
-    /// Whether its strings can be nothing but ids.
-    pub ids: bool,
-    /// Keys that are not read.
-    pub unread: Vec<String>,
-}
-
-const WANTED: &str = "an example with query, pos and negs, or query, docs and scores";
-
-impl RawExample {
-    /// The number of the line or row, from 1.
-    pub fn number(&self) -> u64 {
-        match self {
-            RawExample::Line(line) => line.number,
-            RawExample::Row(number, _) => *number,
-        }
-    }
-
-    /// The columns that are told by their places, if this record, a file's first, has such.
-    ///
-    /// # Errors
-    /// [`Error::Line`] for keys that leave it open which is which.
-    pub fn positional(&self, file: &str) -> Result<Option<Positional>> {
-        let bad = |found| Error::line(file, self.number(), WANTED, found);
-        match self {
-            RawExample::Row(_, fields) => Positional::of(fields).map_err(bad),
-            // what is no object is told when it is parsed
-            RawExample::Line(line) => match serde_json::from_str(&line.text) {
-                Ok(fields) => Positional::of(&fields).map_err(bad),
-                Err(_) => Ok(None),
-            },
-        }
-    }
-
-    /// The example, its columns told by place where that is how the file's first record is read.
-    ///
-    /// # Errors
-    /// [`Error::Line`] naming what is wrong with it.
-    pub fn parse(self, file: &str, positional: Option<&Positional>) -> Result<Parsed> {
-        let number = self.number();
-        let bad = |found: String| Error::line(file, number, WANTED, found);
-        let fields = match self {
-            RawExample::Row(_, fields) => fields,
-            RawExample::Line(line) => serde_json::from_str(&line.text)
-                .map_err(|error| bad(json_reason(&error, &line.text)))?,
-        };
-        let parsed = match positional {
-            Some(positional) => by_place(&fields, positional),
-            None => by_name(&fields),
-        };
-        let parsed = parsed.map_err(bad)?;
-        Ok(Parsed { example: checked(parsed.example).map_err(bad)?, ..parsed })
-    }
-}
-
 /// The example, if its parts belong together; else what is wrong.
-fn checked(example: Example) -> Result<Example, String> {
+pub(super) fn checked(example: Example) -> Result<Example, String> {
     if example.query.trim().is_empty() {
         return Err("an empty query".into());
     }
@@ -139,7 +48,7 @@ fn checked(example: Example) -> Result<Example, String> {
 /// Keys that name documents; a record has one of them.
 const DOCUMENTS: [&str; 5] = ["docs", "pos", "positive", "positive_passages", "neg"];
 
-fn by_name(raw: &Fields) -> Result<Parsed, String> {
+pub(super) fn by_name(raw: &Fields) -> Result<Parsed, String> {
     if raw.has("qid") && raw.has("neg") {
         return Ok(parsed(of_systems(raw)?, raw, &["qid", "pos", "neg"], true));
     }
@@ -172,7 +81,7 @@ fn by_name(raw: &Fields) -> Result<Parsed, String> {
     }
 }
 
-fn by_place(raw: &Fields, positional: &Positional) -> Result<Parsed, String> {
+pub(super) fn by_place(raw: &Fields, positional: &Positional) -> Result<Parsed, String> {
     if !positional.fits(raw) {
         return Err(format!("{}; the first record has {positional}", named(raw)));
     }
@@ -330,7 +239,8 @@ fn kind(value: &Value) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::RawExample, *};
+    use crate::{error::Result, io::Line};
 
     fn parse(text: &str) -> Result<Parsed> {
         let raw = RawExample::Line(Line { number: 3, text: text.to_owned() });

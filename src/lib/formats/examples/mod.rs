@@ -10,18 +10,20 @@
 //! | Tevatron | `query`, `positive_passages`, `negative_passages` of `{"title", "text"}` |
 //! | hard negatives by id | `qid`, `pos`, `neg: {system: [pid, or {"pid", "ce-score"}]}` |
 //!
-//! Where a source has a folder of texts, the strings of the first three forms are ids as well. `form`
-//! reads one record, `read` a file of them; `write` is what `l0-train score` leaves, `scores` the file of
+//! Where a source has a folder of texts, the strings of the first three forms are ids as well. `record`
+//! and `form` read one record, `read` a file of them; `write` is what `l0-train score` leaves, `scores` the file of
 //! scores that goes with hard negatives by id.
 
 mod fields;
 mod form;
 mod read;
+mod record;
 mod scores;
 mod write;
 
 pub use fields::Positional;
-pub use form::{Example, Parsed, Place, RawExample};
+pub use form::Example;
 pub use read::ExampleReader;
+pub use record::{Parsed, Place, RawExample};
 pub use scores::ScoreFile;
 pub use write::ExampleWriter;
