@@ -3,7 +3,7 @@
 //! p ← p (1 − η δ); m ← β₁ m + (1 − β₁) g; v ← β₂ v + (1 − β₂) g²;
 //! p ← p − η m̂ / (√v̂ + ε). As in `torch.optim.AdamW` (Loshchilov and Hutter, arXiv 1711.05101).
 
-use std::cell::RefCell;
+use std::{borrow::Cow, cell::RefCell};
 
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result as Candle, Tensor, Var};
 use rayon::prelude::*;
@@ -79,12 +79,12 @@ impl Slot {
     ///
     /// # Errors
     /// [`crate::Error::Tensor`].
-    pub fn moments(&self) -> Result<[Vec<f32>; 2]> {
+    pub fn moments(&self) -> Result<[Cow<'_, [f32]>; 2]> {
+        let host =
+            |tensor: &Tensor| -> Result<_> { Ok(Cow::Owned(tensor.flatten_all()?.to_vec1()?)) };
         match &self.moments {
-            Moments::Host(moments) => Ok(moments.clone()),
-            Moments::Device([first, second]) => {
-                Ok([first.flatten_all()?.to_vec1()?, second.flatten_all()?.to_vec1()?])
-            }
+            Moments::Host([first, second]) => Ok([Cow::Borrowed(first), Cow::Borrowed(second)]),
+            Moments::Device([first, second]) => Ok([host(first)?, host(second)?]),
         }
     }
 

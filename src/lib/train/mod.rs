@@ -19,4 +19,5 @@ pub mod save;
 pub mod source;
 pub mod stage;
 pub mod state;
+mod tensors;
 pub mod trainer;
