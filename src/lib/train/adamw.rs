@@ -9,7 +9,7 @@ use candle_core::{CpuStorage, InplaceOp2, Layout, Result as Candle, Tensor, Var}
 use rayon::prelude::*;
 
 use super::recipe::OptimizerRecipe;
-use crate::error::Result;
+use crate::{error::Result, ops::sum_of_squares};
 
 /// A variable with what the optimizer knows of it.
 pub struct Slot {
@@ -204,12 +204,8 @@ impl InplaceOp2 for Fused<'_> {
 /// # Errors
 /// [`crate::Error::Tensor`].
 pub fn length(gradients: &[Option<Tensor>]) -> Result<f64> {
-    let mut sum = 0.0;
-    for gradient in gradients.iter().flatten() {
-        let squares = gradient.sqr()?.sum_all()?.to_dtype(candle_core::DType::F64)?;
-        sum += squares.to_scalar::<f64>()?;
-    }
-    Ok(sum.sqrt())
+    let squares = gradients.iter().flatten().map(sum_of_squares);
+    Ok(squares.sum::<Result<f64>>()?.sqrt())
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::{
     error::{Error, Result},
     io::{self, folder},
     model::{Batch, Checkpoint, ModelDirectory, TensorEncoder},
-    ops::{Activation, Dropout},
+    ops::{self, Activation, Dropout},
     text::Tokenizer,
     train::save::Saved,
 };
@@ -210,7 +210,7 @@ impl Trainer {
         let part = stage.micro_batch.unwrap_or(texts.len()).min(texts.len());
         if part == texts.len() {
             let scored = objective.of(&self.weights(&texts, 0)?, batch)?;
-            let gradients = self.of_slots(&scored.loss.backward()?);
+            let gradients = self.of_slots(&ops::backward(&scored.loss)?);
             return Ok((scored, gradients));
         }
         let firsts = (0..).step_by(part);
@@ -221,7 +221,7 @@ impl Trainer {
         }
         let leaf = Var::from_tensor(&Tensor::cat(&rows, 0)?)?;
         let scored = objective.of(&leaf, batch)?;
-        let store = scored.loss.backward()?;
+        let store = ops::backward(&scored.loss)?;
         let mut gradients = self.of_slots(&store);
         let Some(pull) = store.get(&leaf) else {
             return Err(Error::Usage("want a loss that depends on the documents".into()));
@@ -229,7 +229,7 @@ impl Trainer {
         for (first, texts) in parts {
             let pull = pull.narrow(0, first, texts.len())?;
             let surrogate = (self.weights(texts, first)? * pull.detach())?.sum_all()?;
-            let more = self.of_slots(&surrogate.backward()?);
+            let more = self.of_slots(&ops::backward(&surrogate)?);
             for (sum, more) in gradients.iter_mut().zip(more) {
                 *sum = match (sum.take(), more) {
                     (Some(sum), Some(more)) => Some((sum + more)?),
