@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use l0::{
     Error, Result, cli,
-    device::{Choice, Precision},
+    device::{self, Choice, Precision},
     formats::{records::Records, rejects::Rejects, trec::Qrels},
     index::Index,
     io::{self, Input, Output},
@@ -143,6 +143,7 @@ struct MineArgs {
 }
 
 fn main() -> ExitCode {
+    device::settle();
     let arguments: Arguments = cli::parse();
     cli::exit(
         PROGRAM,
