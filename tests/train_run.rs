@@ -9,6 +9,7 @@ use l0::{
     text::{QueryEncoder, QueryTable, Tokenizer},
     train::{
         recipe::Recipe,
+        record::Record,
         trainer::{Told, Trainer},
     },
 };
@@ -98,18 +99,33 @@ fn a_run_that_is_cut_goes_on_to_the_same_bytes() {
     }
 }
 
-#[test]
-fn a_batch_in_parts_is_the_whole_batch() {
-    let run = |changes: &[&str]| {
+/// Gradients of a batch whose parts are added up, against those of the whole.
+const ADDED_UP: f64 = 1e-5;
+
+fn close(a: f64, b: f64) -> bool {
+    (a - b).abs() <= ADDED_UP * a.abs().max(b.abs())
+}
+
+#[track_caller]
+fn check_parts(changes: &[&str], parts: &[&str]) {
+    let run = |more: &[&str]| {
         let (_above, folder) = scratch();
-        let mut trainer = trainer(&folder, changes);
-        let losses: Vec<f64> = (0..6).map(|_| trainer.step().unwrap().loss).collect();
-        (losses, trainer.numbers().unwrap())
+        let mut trainer = trainer(&folder, &[changes, more].concat());
+        let records: Vec<_> = (0..6).map(|_| trainer.step().unwrap()).collect();
+        (records, trainer.numbers().unwrap())
     };
-    let (losses, whole) = run(&[]);
-    let (in_parts, parts) = run(&["stage.0.micro_batch=5", "stage.1.micro_batch=3"]);
-    for (loss, other) in losses.iter().zip(in_parts) {
-        assert!((loss - other).abs() <= 1e-4 * loss.abs(), "{loss}, in parts {other}");
+    let (records, whole) = run(&[]);
+    let (in_parts, parts) = run(parts);
+    for (record, other) in records.iter().zip(&in_parts) {
+        assert_eq!((record.lambda, record.rate), (other.lambda, other.rate));
+        assert!(close(record.loss, other.loss), "{record}, in parts {other}");
+        for (name, value) in &record.parts {
+            assert!(close(*value, other.parts[name]), "{name}: {value}, {}", other.parts[name]);
+        }
+        let (one, two) = (record.gradient, other.gradient);
+        assert!(close(one, two), "step {}: gradient {one}, in parts {two}", record.step);
+        let terms = |record: &Record| record.sparsity.map(|sparsity| sparsity.terms).unwrap();
+        assert!(close(terms(record), terms(other)));
     }
     for ((name, whole), (_, parts)) in whole.iter().zip(&parts) {
         // AdamW makes steps of one length of gradients that are 0 but for rounding
@@ -119,6 +135,31 @@ fn a_batch_in_parts_is_the_whole_batch() {
         let off = whole.iter().zip(parts).map(|(a, b)| (a - b).abs());
         let mean = off.sum::<f32>() / whole.len() as f32;
         assert!(mean <= REORDERED, "{name}: {mean}");
+    }
+}
+
+#[test]
+fn a_batch_in_parts_is_the_whole_batch() {
+    check_parts(&[], &["stage.0.micro_batch=5", "stage.1.micro_batch=3"]);
+}
+
+/// 32 documents at once, and as four times 8; λ rises through the steps that are compared.
+#[test]
+fn what_documents_pay_does_not_depend_on_the_parts_of_a_batch() {
+    let regularizers = [
+        "{ kind = \"l0_mask\", threshold = 40, groups = \"pooled\", lambda = 0.1, ramp = 4 }",
+        "{ kind = \"l0_mask\", threshold = 40, groups = \"rank\", lambda = 0.1, ramp = 4 }",
+        "{ kind = \"l0_mask\", threshold = 40, denominator = \"kept\", lambda = 0.1, ramp = 4 }",
+        "{ kind = \"flops\", groups = \"pooled\", lambda = 0.1, ramp = 4 }",
+        "{ kind = \"flops\", groups = \"rank\", lambda = 0.1, ramp = 4 }",
+    ];
+    for regularizer in regularizers {
+        for loss in ["in_batch", "info_nce"] {
+            let regularizer = format!("stage.0.regularizer={regularizer}");
+            let loss = format!("stage.0.loss.0.kind={loss}");
+            let whole = ["stage.0.steps=6", "stage.0.batch=16", &loss, &regularizer];
+            check_parts(&whole, &["stage.0.micro_batch=8"]);
+        }
     }
 }
 

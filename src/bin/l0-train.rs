@@ -13,7 +13,7 @@ use l0::{
         self,
         train::{CheckArgs, MineArgs, ScoreArgs},
     },
-    device::{Choice, Precision},
+    device::{self, Choice, Precision},
     formats::{examples::ExampleWriter, records::Records, rejects::Rejects, trec::Qrels},
     index::Index,
     io::{self, Consumed, Input, Output},
@@ -95,6 +95,7 @@ struct TrainArgs {
 }
 
 fn main() -> ExitCode {
+    device::settle();
     let arguments: Arguments = cli::parse();
     cli::exit(
         PROGRAM,

@@ -133,6 +133,28 @@ impl FromStr for Precision {
     }
 }
 
+/// Settles how this process trains on a processor. To be called once, at the start of `main`.
+///
+/// Memory that is freed is kept: every step asks for the same sizes again, and giving them back to the
+/// system and taking them anew costs a quarter of a step (`benches/train.py`). candle's own threads
+/// wait by spinning and know nothing of `--threads`, so candle computes on the calling thread; the
+/// heavy operators share their work among rayon's.
+pub fn settle() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    for (parameter, value) in [
+        (libc::M_MMAP_THRESHOLD, 32 << 20), // the largest that is allowed
+        (libc::M_TRIM_THRESHOLD, -1),       // never
+        (libc::M_TOP_PAD, 64 << 20),
+    ] {
+        // SAFETY: takes two numbers, may be called at any time, and says by 0 that it did nothing.
+        unsafe { libc::mallopt(parameter, value) };
+    }
+    if std::env::var_os("CANDLE_NUM_THREADS").is_none() {
+        // SAFETY: called at the start of `main`, when no other thread reads the environment.
+        unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

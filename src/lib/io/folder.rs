@@ -37,9 +37,24 @@ impl Staged {
     /// # Errors
     /// [`Error::Io`], for instance when the disk is full.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let fail = |source| Error::io(self.target.join(name), source);
+        self.fill(name, |file, path| {
+            file.write_all(bytes).map_err(|source| Error::io(path, source))
+        })
+    }
+
+    /// As [`Staged::write`], by a function of the open file and of the path it will have.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and what the function returns.
+    pub fn fill(
+        &self,
+        name: &str,
+        write: impl FnOnce(&mut File, &Path) -> Result<()>,
+    ) -> Result<()> {
+        let path = self.target.join(name);
+        let fail = |source| Error::io(&path, source);
         let mut file = File::create(self.folder.path().join(name)).map_err(fail)?;
-        file.write_all(bytes).map_err(fail)?;
+        write(&mut file, &path)?;
         file.sync_all().map_err(fail)
     }
 

@@ -199,11 +199,9 @@ impl TensorEncoder {
                 batch.packing.lengths()
             )));
         }
-        let ids = Tensor::new(batch.ids.as_slice(), &self.device)?;
         let places = batch.packing.lengths().iter().flat_map(|&length| 0..length as u32);
-        let places = Tensor::from_iter(places, &self.device)?;
-        let positions = self.positions.index_select(&places, 0)?;
-        let mut x = (self.words.index_select(&ids, 0)? + positions)?;
+        let positions = ops::embed(&self.positions, &places.collect::<Vec<_>>())?;
+        let mut x = (ops::embed(&self.words, &batch.ids)? + positions)?;
         if let Some(types) = &self.token_types {
             x = x.broadcast_add(&types.narrow(0, 0, 1)?)?;
         }

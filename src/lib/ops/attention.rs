@@ -1,5 +1,7 @@
 //! Attention over packed documents: every document sees itself, and no padding is computed.
 
+use std::ops::Range;
+
 use candle_core::{D, DType, Result as Candle, Tensor};
 use rayon::prelude::*;
 
@@ -26,23 +28,22 @@ pub fn attention(
         return plain([query, key, value], packing, heads, dropout);
     }
     let shape = Shape { width: query.dim(1)?, heads };
-    let parts = with_numbers([query, key, value], |all| {
+    let mut context = vec![0.0; query.elem_count()];
+    let targets = packing.split_mut(&mut context, shape.width);
+    let probabilities: Vec<_> = with_numbers([query, key, value], |all| {
         let documents: Vec<_> = packing.documents().collect();
-        let document = |(number, rows): (usize, std::ops::Range<usize>)| {
-            let [query, key, value] =
-                all.map(|x| &x[rows.start * shape.width..][..rows.len() * shape.width]);
-            shape.forward(query, key, value, number, dropout)
+        let document = |((number, rows), (_, context)): ((usize, Range<usize>), (_, _))| {
+            let all = all.map(|x| &x[rows.start * shape.width..rows.end * shape.width]);
+            shape.forward(all, context, number, dropout)
         };
-        documents.into_par_iter().map(document).collect::<Vec<_>>()
+        documents.into_par_iter().zip(targets).map(document).collect()
     })?;
-    let (contexts, probabilities): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
     let packing = packing.clone();
     let backward = move |inputs: [&Tensor; 3], gradient: &Tensor| {
         shape.backward(inputs, gradient, &packing, &probabilities, dropout)
     };
     let inputs = [query, key, value];
-    let context = Value::Host(contexts.concat());
-    Ok(graft("attention", inputs, context, query.shape(), Box::new(backward))?)
+    Ok(graft("attention", inputs, Value::Host(context), query.shape(), Box::new(backward))?)
 }
 
 #[derive(Clone, Copy)]
@@ -65,15 +66,14 @@ impl Shape {
         View::part(x, self.width, head * self.head(), self.head())
     }
 
-    /// The context of one document `[T, H]`, and its probabilities `[heads, T, T]` before dropout.
+    /// Writes the context of one document `[T, H]`; its probabilities `[heads, T, T]` before dropout.
     fn forward(
         self,
-        query: &[f32],
-        key: &[f32],
-        value: &[f32],
+        [query, key, value]: [&[f32]; 3],
+        context: &mut [f32],
         document: usize,
         dropout: Option<Dropout>,
-    ) -> (Vec<f32>, Vec<f32>) {
+    ) -> Vec<f32> {
         let length = query.len() / self.width;
         let mut probabilities = vec![0.0; self.heads * length * length];
         for (head, square) in probabilities.chunks_exact_mut(length * length).enumerate() {
@@ -83,13 +83,12 @@ impl Shape {
         }
         let kept = thinned(&probabilities, document, dropout);
         let used = kept.as_deref().unwrap_or(&probabilities);
-        let mut context = vec![0.0; query.len()];
         for (head, square) in used.chunks_exact(length * length).enumerate() {
             let target = &mut context[head * self.head()..];
             let square = View::whole(square, length);
             slices::times(square, self.part(value, head), target, self.width, Into::Overwrite);
         }
-        (context, probabilities)
+        probabilities
     }
 
     fn backward(
@@ -101,20 +100,19 @@ impl Shape {
         dropout: Option<Dropout>,
     ) -> Candle<[Tensor; 3]> {
         let [query, key, value] = inputs;
-        let parts = with_numbers([query, key, value, gradient], |all| {
-            let documents: Vec<_> = packing.documents().zip(probabilities).collect();
-            let document =
-                |((number, rows), probabilities): ((usize, std::ops::Range<usize>), &Vec<f32>)| {
-                    let all = all.map(|x| &x[rows.start * self.width..][..rows.len() * self.width]);
-                    self.backward_of(all, probabilities, number, dropout)
-                };
-            documents.into_par_iter().map(document).collect::<Vec<_>>()
+        let [mut dq, mut dk, mut dv] = [(); 3].map(|()| vec![0.0; query.elem_count()]);
+        let split = |target| packing.split_mut(target, self.width);
+        let targets = split(&mut dq).into_par_iter().zip(split(&mut dk)).zip(split(&mut dv));
+        with_numbers([query, key, value, gradient], |all| {
+            let targets = targets.zip(packing.documents().collect::<Vec<_>>()).zip(probabilities);
+            targets.for_each(|((target, (number, rows)), probabilities)| {
+                let all = all.map(|x| &x[rows.start * self.width..rows.end * self.width]);
+                let (((_, dq), (_, dk)), (_, dv)) = target;
+                self.backward_of(all, probabilities, [dq, dk, dv], number, dropout);
+            });
         })?;
-        let whole = |which: usize| {
-            let numbers: Vec<f32> = parts.iter().flat_map(|part| &part[which]).copied().collect();
-            Tensor::from_vec(numbers, query.shape(), query.device())
-        };
-        Ok([whole(0)?, whole(1)?, whole(2)?])
+        let tensor = |numbers| Tensor::from_vec(numbers, query.shape(), query.device());
+        Ok([tensor(dq)?, tensor(dk)?, tensor(dv)?])
     }
 
     /// With P the probabilities, P' after dropout and G the gradient of the context: dV = P'ᵀ G,
@@ -123,15 +121,15 @@ impl Shape {
         self,
         [query, key, value, gradient]: [&[f32]; 4],
         probabilities: &[f32],
+        [dq, dk, dv]: [&mut [f32]; 3],
         document: usize,
         dropout: Option<Dropout>,
-    ) -> [Vec<f32>; 3] {
+    ) {
         let length = query.len() / self.width;
         let square = length * length;
         let kept = thinned(probabilities, document, dropout);
         let used = kept.as_deref().unwrap_or(probabilities);
         let mut dscores = vec![0.0; probabilities.len()];
-        let [mut dq, mut dk, mut dv] = [(); 3].map(|()| vec![0.0; query.len()]);
         for head in 0..self.heads {
             let of_head = head * square..(head + 1) * square;
             let from = head * self.head();
@@ -154,7 +152,6 @@ impl Shape {
             slices::times(ds, k, &mut dq[from..], self.width, Into::Overwrite);
             slices::transposed_times(ds, q, &mut dk[from..], self.width, Into::Overwrite);
         }
-        [dq, dk, dv]
     }
 }
 

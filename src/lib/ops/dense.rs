@@ -10,8 +10,15 @@ use super::{
 };
 use crate::error::Result;
 
-/// Rows a thread takes at a time: enough for a product to be efficient, few enough to share.
+/// Rows of a norm that a thread takes at a time.
 const ROWS: usize = 64;
+
+/// Rows of a product that a thread takes at a time: few enough to share among threads, more where
+/// there are many, because a product arranges its other side anew for each part. They depend on the
+/// shape alone.
+fn part(rows: usize) -> usize {
+    (rows / 8).clamp(64, 256)
+}
 
 /// y = x Wᵀ + b: x `[…, K]`, W `[N, K]`, b `[N]` → `[…, N]`.
 ///
@@ -39,7 +46,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     *shape.last_mut().unwrap_or(&mut 0) = n;
     let value = with_numbers([x, weight, bias], |[x, weight, bias]| {
         let mut y = vec![0.0; x.len() / k * n];
-        y.par_chunks_mut(ROWS * n).zip(x.par_chunks(ROWS * k)).for_each(|(y, x)| {
+        let rows = part(x.len() / k);
+        y.par_chunks_mut(rows * n).zip(x.par_chunks(rows * k)).for_each(|(y, x)| {
             y.chunks_exact_mut(n).for_each(|row| row.copy_from_slice(bias));
             let (x, weight) = (View::whole(x, k), View::whole(weight, k));
             slices::times_transposed(x, weight, y, n, Into::Add);
@@ -54,19 +62,22 @@ fn linear_backward([x, weight, bias]: [&Tensor; 3], gradient: &Tensor) -> Candle
     let (n, k) = weight.dims2()?;
     let (dx, dw, db) = with_numbers([x, weight, gradient], |[x, weight, g]| {
         let mut dx = vec![0.0; x.len()];
-        dx.par_chunks_mut(ROWS * k).zip(g.par_chunks(ROWS * n)).for_each(|(dx, g)| {
+        let rows = part(x.len() / k);
+        dx.par_chunks_mut(rows * k).zip(g.par_chunks(rows * n)).for_each(|(dx, g)| {
             let (g, weight) = (View::whole(g, n), View::whole(weight, k));
             slices::times(g, weight, dx, k, Into::Overwrite);
         });
-        let mut dw = vec![0.0; n * k];
-        dw.par_chunks_mut(ROWS * k).enumerate().for_each(|(at, dw)| {
-            let columns = View::part(g, n, at * ROWS, dw.len() / k);
-            slices::transposed_times(columns, View::whole(x, k), dw, k, Into::Overwrite);
+        let (mut dw, mut db) = (vec![0.0; n * k], vec![0.0; n]);
+        let columns = part(n);
+        let parts = dw.par_chunks_mut(columns * k).zip(db.par_chunks_mut(columns));
+        parts.enumerate().for_each(|(at, (dw, db))| {
+            let own = View::part(g, n, at * columns, db.len());
+            slices::transposed_times(own, View::whole(x, k), dw, k, Into::Overwrite);
+            for row in g.chunks_exact(n) {
+                let row = &row[at * columns..][..db.len()];
+                db.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
+            }
         });
-        let mut db = vec![0.0; n];
-        for row in g.chunks_exact(n) {
-            db.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
-        }
         (dx, dw, db)
     })?;
     let device = x.device();

@@ -85,13 +85,7 @@ pub fn dropout(x: &Tensor, packing: &Packing, dropout: Option<Dropout>) -> Resul
 }
 
 fn drop_rows(numbers: &mut [f32], packing: &Packing, width: usize, dropout: Dropout) {
-    let mut rest = numbers;
-    let mut parts = Vec::with_capacity(packing.lengths().len());
-    for (document, rows) in packing.documents() {
-        let (part, behind) = rest.split_at_mut(rows.len() * width);
-        parts.push((document, part));
-        rest = behind;
-    }
+    let parts = packing.split_mut(numbers, width);
     parts.into_par_iter().for_each(|(document, part)| dropout.apply(document, part));
 }
 

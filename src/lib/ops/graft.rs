@@ -7,6 +7,8 @@ use candle_core::{
     Storage, Tensor, backend::BackendStorage,
 };
 
+use super::gather;
+
 /// From the inputs and the gradient of the value to the gradients of the inputs, in their order.
 pub(super) type Backward<const N: usize> =
     Box<dyn Fn([&Tensor; N], &Tensor) -> Result<[Tensor; N]> + Send + Sync>;
@@ -107,8 +109,8 @@ impl CustomOp1 for Graft<1> {
     }
 
     fn bwd(&self, a: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let [a] = (self.backward)([a], gradient)?;
-        Ok(Some(a))
+        let [da] = (self.backward)([a], gradient)?;
+        gather::whole(a, da)
     }
 }
 
@@ -144,8 +146,8 @@ impl CustomOp2 for Graft<2> {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [a, b] = (self.backward)([a, b], gradient)?;
-        Ok((Some(a), Some(b)))
+        let [da, db] = (self.backward)([a, b], gradient)?;
+        Ok((gather::whole(a, da)?, gather::whole(b, db)?))
     }
 }
 
@@ -186,8 +188,8 @@ impl CustomOp3 for Graft<3> {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [a, b, c] = (self.backward)([a, b, c], gradient)?;
-        Ok((Some(a), Some(b), Some(c)))
+        let [da, db, dc] = (self.backward)([a, b, c], gradient)?;
+        Ok((gather::whole(a, da)?, gather::whole(b, db)?, gather::whole(c, dc)?))
     }
 }
 

@@ -11,8 +11,10 @@ use super::{
 use crate::error::Result;
 
 /// Terms scored at a time on a processor, and on another device.
-const TILE: usize = 512;
+const TILE: usize = 256;
 const DEVICE_TILE: usize = 4096;
+/// Rows of short documents that are scored together: a product arranges the tile of W anew each time.
+const ROWS: usize = 512;
 
 /// max over tokens of h Wᵀ + b: h `[rows, H]` packed, W `[V, H]`, b `[V]` → `[B, V]` pooled logits.
 ///
@@ -41,8 +43,9 @@ pub fn max_pool_head(
         let (best, winners) = on_device(hidden, weight, bias, packing)?;
         (Value::Tensor(best), Winners::Device(winners))
     };
+    let packing = packing.clone();
     let backward = move |[hidden, weight, _]: [&Tensor; 3], gradient: &Tensor| match &winners {
-        Winners::Host(winners) => backward(hidden, weight, gradient, winners),
+        Winners::Host(winners) => backward(hidden, weight, gradient, winners, &packing),
         Winners::Device(winners) => device_backward(hidden, weight, gradient, winners),
     };
     Ok(graft("max_pool_head", [hidden, weight, bias], value, shape, Box::new(backward))?)
@@ -92,14 +95,21 @@ impl Tiles<'_> {
         let documents = self.packing.lengths().len();
         let (mut best, mut winners) =
             (vec![f32::NEG_INFINITY; documents * width], vec![0; documents * width]);
-        let targets = best.chunks_exact_mut(width).zip(winners.chunks_exact_mut(width));
-        for ((_, rows), (best, winners)) in self.packing.documents().zip(targets) {
+        let documents: Vec<_> = self.packing.documents().map(|(_, rows)| rows).collect();
+        for group in self.packing.groups(ROWS) {
+            let rows = documents[group.start].start..documents[group.end - 1].end;
             scratch.resize(rows.len() * width, 0.0);
-            let states = View::whole(&self.hidden[rows.start * h..][..rows.len() * h], h);
+            let states = View::whole(&self.hidden[rows.start * h..rows.end * h], h);
             slices::times_transposed(states, weight, scratch, width, Into::Overwrite);
-            slices::maxima_and_rows(best, winners, scratch, rows.start as u32);
-            let bias = &self.bias[from..];
-            best.iter_mut().zip(bias).for_each(|(best, bias)| *best += bias);
+            for document in group {
+                let own = &documents[document];
+                let logits = &scratch[(own.start - rows.start) * width..][..own.len() * width];
+                let target = document * width..(document + 1) * width;
+                let (best, winners) = (&mut best[target.clone()], &mut winners[target]);
+                slices::maxima_and_rows(best, winners, logits, own.start as u32);
+                let bias = &self.bias[from..];
+                best.iter_mut().zip(bias).for_each(|(best, bias)| *best += bias);
+            }
         }
         (best, winners)
     }
@@ -111,19 +121,18 @@ fn backward(
     weight: &Tensor,
     gradient: &Tensor,
     winners: &[u32],
+    packing: &Packing,
 ) -> Candle<[Tensor; 3]> {
     let (terms, h) = weight.dims2()?;
     let (dh, dw, db) = with_numbers([hidden, weight, gradient], |[hidden, weight, g]| {
         // the rows of different documents are different, so each document writes its own
-        let parts: Vec<Vec<(u32, Vec<f32>)>> = g
-            .par_chunks_exact(terms)
-            .zip(winners.par_chunks_exact(terms))
-            .map(|(g, winners)| of_document(g, winners, weight, h))
-            .collect();
         let mut dh = vec![0.0; hidden.len()];
-        for (row, sum) in parts.into_iter().flatten() {
-            dh[row as usize * h..][..h].copy_from_slice(&sum);
-        }
+        let firsts = packing.documents().map(|(_, rows)| rows.start);
+        let parts: Vec<_> = packing.split_mut(&mut dh, h).into_iter().zip(firsts).collect();
+        let rows = g.par_chunks_exact(terms).zip(winners.par_chunks_exact(terms));
+        parts.into_par_iter().zip(rows).for_each(|(((_, dh), first), (g, winners))| {
+            of_document(dh, g, winners, first, weight, h);
+        });
         let mut dw = vec![0.0; weight.len()];
         let mut db = vec![0.0; terms];
         dw.par_chunks_mut(h).zip(&mut db).enumerate().for_each(|(term, (dw, db))| {
@@ -144,14 +153,12 @@ fn backward(
     ])
 }
 
-/// The gradients of the rows of one document that won a term.
-fn of_document(g: &[f32], winners: &[u32], weight: &[f32], h: usize) -> Vec<(u32, Vec<f32>)> {
-    let mut sums = std::collections::BTreeMap::new();
+/// The gradients `[T, H]` of the rows of one document, the first of which is `first`.
+fn of_document(dh: &mut [f32], g: &[f32], winners: &[u32], first: usize, weight: &[f32], h: usize) {
     for ((term, &g), &row) in g.iter().enumerate().zip(winners).filter(|((_, g), _)| **g != 0.0) {
-        let sum = sums.entry(row).or_insert_with(|| vec![0.0; h]);
+        let sum = &mut dh[(row as usize - first) * h..][..h];
         slices::add_scaled(sum, g, &weight[term * h..][..h]);
     }
-    sums.into_iter().collect()
 }
 
 /// The same with a tile's logits on any device, outside the graph.
@@ -237,6 +244,14 @@ mod tests {
             true => max_pool_head(h, w, b, &packing),
             false => max_over_tokens(&linear(h, w, b)?, &packing),
         });
+    }
+
+    #[test]
+    fn documents_that_are_scored_together_keep_their_own_maxima() {
+        let packing = Packing::new(vec![400, 200, 3], 0);
+        assert!(packing.groups(ROWS).len() == 2);
+        let inputs = [random(&[603, 5], 1), random(&[300, 5], 2), random(&[300], 3)];
+        check_same(&inputs, |[h, w, b]| max_pool_head(h, w, b, &packing));
     }
 
     #[test]

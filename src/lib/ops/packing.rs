@@ -44,6 +44,33 @@ impl Packing {
         })
     }
 
+    /// Ranges of documents that have `rows` rows or a little more together.
+    pub(super) fn groups(&self, rows: usize) -> Vec<Range<usize>> {
+        let (mut groups, mut from, mut sum) = (Vec::new(), 0, 0);
+        for (at, length) in self.lengths.iter().enumerate() {
+            sum += length;
+            if sum >= rows || at + 1 == self.lengths.len() {
+                groups.push(from..at + 1);
+                (from, sum) = (at + 1, 0);
+            }
+        }
+        groups
+    }
+
+    /// Each document's number in its batch, and its part of packed rows of `width` numbers.
+    pub(super) fn split_mut<'a>(
+        &self,
+        mut numbers: &'a mut [f32],
+        width: usize,
+    ) -> Vec<(usize, &'a mut [f32])> {
+        let part = |(document, rows): (usize, Range<usize>)| {
+            let (part, behind) = std::mem::take(&mut numbers).split_at_mut(rows.len() * width);
+            numbers = behind;
+            (document, part)
+        };
+        self.documents().map(part).collect()
+    }
+
     /// Where each cell of a padded `[B, T]` is found in the packed rows; padding points at row 0.
     pub(super) fn padded(&self, device: &Device) -> Result<Tensor> {
         let width = self.widest();
@@ -83,6 +110,10 @@ mod tests {
         let packing = Packing::new(vec![2, 3], 4);
         assert_eq!((packing.rows(), packing.widest()), (5, 3));
         assert_eq!(packing.documents().collect::<Vec<_>>(), [(4, 0..2), (5, 2..5)]);
+        assert_eq!(packing.groups(3), [0..2]);
+        assert_eq!(packing.groups(2), [0..1, 1..2]);
+        let mut numbers = [1.0, 2.0, 3.0, 4.0, 5.0];
+        assert_eq!(packing.split_mut(&mut numbers, 1)[1], (5, &mut [3.0, 4.0, 5.0][..]));
         let cells: Vec<u32> = packing.padded(&Device::Cpu).unwrap().to_vec1().unwrap();
         assert_eq!(cells, [0, 1, 0, 2, 3, 4]);
         let rows: Vec<u32> = packing.packed(&Device::Cpu).unwrap().to_vec1().unwrap();

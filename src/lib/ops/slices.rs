@@ -2,6 +2,7 @@
 
 use gemm::Parallelism;
 use pulp::Arch;
+use rayon::prelude::*;
 
 /// A row-major view: `rows × columns`, `stride` numbers from one row to the next.
 #[derive(Clone, Copy)]
@@ -215,6 +216,13 @@ pub(crate) fn add_scaled(sum: &mut [f32], factor: f32, x: &[f32]) {
         #[inline(always)]
         || sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += factor * x),
     );
+}
+
+/// Σ x², each part of 16384 numbers in f32, the parts in f64.
+pub(crate) fn squares(x: &[f32]) -> f64 {
+    let part = |part: &[f32]| f64::from(Arch::new().dispatch(|| sum_of_squares(part)));
+    // collected first: the order of a sum must not depend on the number of threads
+    x.par_chunks(1 << 14).map(part).collect::<Vec<_>>().into_iter().sum()
 }
 
 /// Sixteen running results keep the loops in vector registers and the rounding small.

@@ -3,13 +3,13 @@
 //! p ← p (1 − η δ); m ← β₁ m + (1 − β₁) g; v ← β₂ v + (1 − β₂) g²;
 //! p ← p − η m̂ / (√v̂ + ε). As in `torch.optim.AdamW` (Loshchilov and Hutter, arXiv 1711.05101).
 
-use std::cell::RefCell;
+use std::{borrow::Cow, cell::RefCell};
 
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result as Candle, Tensor, Var};
 use rayon::prelude::*;
 
 use super::recipe::OptimizerRecipe;
-use crate::error::Result;
+use crate::{error::Result, ops::sum_of_squares};
 
 /// A variable with what the optimizer knows of it.
 pub struct Slot {
@@ -81,12 +81,12 @@ impl Slot {
     ///
     /// # Errors
     /// [`crate::Error::Tensor`].
-    pub fn moments(&self) -> Result<[Vec<f32>; 2]> {
+    pub fn moments(&self) -> Result<[Cow<'_, [f32]>; 2]> {
+        let host =
+            |tensor: &Tensor| -> Result<_> { Ok(Cow::Owned(tensor.flatten_all()?.to_vec1()?)) };
         match &self.moments {
-            Moments::Host(moments) => Ok(moments.clone()),
-            Moments::Device([first, second]) => {
-                Ok([first.flatten_all()?.to_vec1()?, second.flatten_all()?.to_vec1()?])
-            }
+            Moments::Host([first, second]) => Ok([Cow::Borrowed(first), Cow::Borrowed(second)]),
+            Moments::Device([first, second]) => Ok([host(first)?, host(second)?]),
         }
     }
 
@@ -206,12 +206,8 @@ impl InplaceOp2 for Fused<'_> {
 /// # Errors
 /// [`crate::Error::Tensor`].
 pub fn length(gradients: &[Option<Tensor>]) -> Result<f64> {
-    let mut sum = 0.0;
-    for gradient in gradients.iter().flatten() {
-        let squares = gradient.sqr()?.sum_all()?.to_dtype(candle_core::DType::F64)?;
-        sum += squares.to_scalar::<f64>()?;
-    }
-    Ok(sum.sqrt())
+    let squares = gradients.iter().flatten().map(sum_of_squares);
+    Ok(squares.sum::<Result<f64>>()?.sqrt())
 }
 
 #[cfg(test)]

@@ -24,4 +24,5 @@ pub mod source;
 pub mod stage;
 pub mod state;
 pub mod teacher;
+mod tensors;
 pub mod trainer;

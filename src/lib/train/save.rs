@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use candle_core::Var;
 use serde_json::{Map, Value, json};
 
-use super::state::serialized;
+use super::tensors::{self, Named, Numbers};
 use crate::{
     error::{Error, Result},
-    io::{self, folder},
+    io::{self, Output, folder},
     model::{Cutoff, Folded},
     ops::Activation,
     sparse::TermId,
@@ -55,12 +55,8 @@ impl Saved<'_> {
     /// [`Error::Io`]; [`Error::Format`] if the base's small files are no JSON.
     pub fn write(&self, folder: &Path) -> Result<()> {
         folder::make(folder)?;
-        let tensors = self.variables.iter().map(|(name, var)| {
-            Ok((name.clone(), var.dims().to_vec(), var.flatten_all()?.to_vec1::<f32>()?))
-        });
-        let tensors = tensors.collect::<Result<Vec<_>>>()?;
-        let file = folder.join("model.safetensors");
-        folder::write(&file, &serialized(&tensors, &file)?)?;
+        let all = self.variables.iter().map(|(name, var)| Named::variable(name.clone(), var));
+        write_tensors(&folder.join("model.safetensors"), all.collect())?;
         self.config(folder)?;
         self.tokenizer_files(folder)?;
         self.sentence_transformers(folder)?;
@@ -175,9 +171,9 @@ impl Saved<'_> {
         folder::write(&folder.join("query_token_weights.txt"), lines.as_bytes())?;
         let query = folder.join(QUERY);
         folder::make(&query)?;
-        let file = query.join("model.safetensors");
-        let tensors = [("weight".to_owned(), vec![weights.len()], weights)];
-        folder::write(&file, &serialized(&tensors, &file)?)?;
+        let shape = vec![weights.len()];
+        let table = Named { name: "weight".into(), shape, numbers: Numbers::Host(weights.into()) };
+        write_tensors(&query.join("model.safetensors"), vec![table])?;
         write_json(&query.join("config.json"), &json!({"frozen": self.frozen}))?;
         for name in
             ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"]
@@ -226,6 +222,12 @@ impl Saved<'_> {
 fn read_json(file: &Path) -> Result<Map<String, Value>> {
     serde_json::from_str(&io::read_text(file)?)
         .map_err(|error| Error::format(file, error.to_string()))
+}
+
+fn write_tensors(file: &Path, all: Vec<Named>) -> Result<()> {
+    let mut output = Output::create(file)?;
+    tensors::write(all, file, &mut output)?;
+    output.commit()
 }
 
 fn write_json(file: &PathBuf, value: &Value) -> Result<()> {

@@ -10,10 +10,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
-use super::adamw::Slot;
+use super::{
+    adamw::Slot,
+    tensors::{self, Named, Numbers},
+};
 use crate::{
     error::{Error, Result},
     io::{self, folder},
@@ -50,21 +53,20 @@ impl State {
     /// [`Error::Io`]; the checkpoints that were there stay then.
     pub fn save(&self, folder: &Path, slots: &[Slot]) -> Result<()> {
         folder::make(folder)?;
-        let mut tensors = Vec::new();
-        for slot in slots {
-            let [first, second] = slot.moments()?;
-            let numbers = slot.var.flatten_all()?.to_vec1::<f32>()?;
-            let shape = slot.var.dims().to_vec();
-            for (part, numbers) in [("var", numbers), ("first", first), ("second", second)] {
-                tensors.push((format!("{part}.{}", slot.name), shape.clone(), numbers));
-            }
-        }
         let target = folder.join(format!("step-{:08}", self.step));
         if target.exists() {
             return Ok(());
         }
+        let mut all = Vec::new();
+        for slot in slots {
+            all.push(Named::variable(format!("var.{}", slot.name), &slot.var));
+            for (part, moments) in ["first", "second"].into_iter().zip(slot.moments()?) {
+                let (name, shape) = (format!("{part}.{}", slot.name), slot.var.dims().to_vec());
+                all.push(Named { name, shape, numbers: Numbers::Host(moments) });
+            }
+        }
         let staged = folder::Staged::create(&target)?;
-        staged.write("state.safetensors", &serialized(&tensors, &target)?)?;
+        staged.fill("state.safetensors", |out, path| tensors::write(all, path, out))?;
         let json = serde_json::to_string_pretty(self)
             .map_err(|error| Error::format(&target, error.to_string()))?;
         staged.write("state.json", json.as_bytes())?;
@@ -120,25 +122,6 @@ fn checkpoints(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
         .collect();
     found.sort();
     Ok(found)
-}
-
-/// Named f32 tensors as the bytes of a safetensors file, with the metadata older loaders want.
-pub(super) fn serialized(
-    tensors: &[(String, Vec<usize>, Vec<f32>)],
-    path: &Path,
-) -> Result<Vec<u8>> {
-    let bad = |error: safetensors::SafeTensorError| Error::format(path, error.to_string());
-    let bytes: Vec<Vec<u8>> = tensors
-        .iter()
-        .map(|(_, _, numbers)| numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
-        .collect();
-    let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
-        Ok((name.clone(), TensorView::new(Dtype::F32, shape.clone(), bytes)?))
-    });
-    let views = views.collect::<Result<Vec<_>, _>>().map_err(bad)?;
-    #[expect(clippy::disallowed_types, reason = "safetensors asks for it; one entry has one order")]
-    let metadata = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize(views, Some(metadata)).map_err(bad)
 }
 
 fn numbers(tensors: &SafeTensors, name: &str, file: &Path) -> Result<Vec<f32>> {

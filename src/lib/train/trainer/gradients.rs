@@ -15,7 +15,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     model::Batch,
-    ops::Dropout,
+    ops::{self, Dropout},
 };
 
 /// For each slot of a trainer.
@@ -47,7 +47,7 @@ impl Trainer {
         let part = stage.micro_batch.unwrap_or(texts.len()).min(texts.len());
         if part == texts.len() {
             let scored = objective.of(&self.weights(&texts, 0)?, batch)?;
-            let gradients = self.of_slots(&scored.loss.backward()?);
+            let gradients = self.of_slots(&ops::backward(&scored.loss)?);
             return Ok((scored, gradients));
         }
         let firsts = (0..).step_by(part);
@@ -58,7 +58,7 @@ impl Trainer {
         }
         let leaf = Var::from_tensor(&Tensor::cat(&rows, 0)?)?;
         let scored = objective.of(&leaf, batch)?;
-        let store = scored.loss.backward()?;
+        let store = ops::backward(&scored.loss)?;
         let mut gradients = self.of_slots(&store);
         let Some(pull) = store.get(&leaf) else {
             return Err(Error::Usage("want a loss that depends on the documents".into()));
@@ -66,7 +66,7 @@ impl Trainer {
         for (first, texts) in parts {
             let pull = pull.narrow(0, first, texts.len())?;
             let surrogate = (self.weights(texts, first)? * pull.detach())?.sum_all()?;
-            add_up(&mut gradients, self.of_slots(&surrogate.backward()?))?;
+            add_up(&mut gradients, self.of_slots(&ops::backward(&surrogate)?))?;
         }
         Ok((scored, gradients))
     }
@@ -81,7 +81,7 @@ impl Trainer {
         let mut gradients: Gradients = self.slots.iter().map(|_| None).collect();
         let part = stage.micro_batch.unwrap_or(batch.texts.len()).min(batch.texts.len());
         let loss = batch.loss(&self.encoder, part, self.dropout(), |loss| {
-            add_up(&mut gradients, self.of_slots(&loss.backward()?))
+            add_up(&mut gradients, self.of_slots(&ops::backward(&loss)?))
         })?;
         let parts = vec![("masked_lm", loss)];
         let loss = Tensor::new(loss as f32, self.encoder.device())?;

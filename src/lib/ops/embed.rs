@@ -1,0 +1,62 @@
+//! Rows of a table by their numbers.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result as Candle, Shape, Tensor};
+
+use super::{gather, graft::on_slices};
+use crate::error::Result;
+
+/// Rows of a table `[V, H]` by number → `[rows, H]`. The gradient is one of the rows alone.
+///
+/// # Errors
+/// [`crate::Error::Tensor`] for a number that the table has not.
+pub fn embed(table: &Tensor, rows: &[u32]) -> Result<Tensor> {
+    if !on_slices(table) {
+        return Ok(table.index_select(&Tensor::new(rows, table.device())?, 0)?);
+    }
+    Ok(table.apply_op1(Embed { rows: rows.to_vec() })?)
+}
+
+struct Embed {
+    rows: Vec<u32>,
+}
+
+impl CustomOp1 for Embed {
+    fn name(&self) -> &'static str {
+        "embed"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Candle<(CpuStorage, Shape)> {
+        let (terms, width) = layout.shape().dims2()?;
+        let Some((from, to)) = layout.contiguous_offsets() else {
+            candle_core::bail!("embed: want a contiguous table")
+        };
+        let table = &storage.as_slice::<f32>()?[from..to];
+        let mut numbers = Vec::with_capacity(self.rows.len() * width);
+        for &row in &self.rows {
+            let row = row as usize;
+            if row >= terms {
+                candle_core::bail!("embed: want a row below {terms}, got {row}")
+            }
+            numbers.extend_from_slice(&table[row * width..][..width]);
+        }
+        Ok((CpuStorage::F32(numbers), Shape::from((self.rows.len(), width))))
+    }
+
+    fn bwd(&self, table: &Tensor, _: &Tensor, gradient: &Tensor) -> Candle<Option<Tensor>> {
+        gather::rows(table, &self.rows, gradient.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::graft::tests::{check_same, random};
+
+    #[test]
+    fn rows_on_slices_are_those_of_index_select() {
+        check_same(&[random(&[7, 3], 1)], |[table]| embed(table, &[2, 0, 2, 6]));
+        assert!(
+            embed(&random(&[7, 3], 1).to_dtype(candle_core::DType::F32).unwrap(), &[7]).is_err()
+        );
+    }
+}

@@ -1,0 +1,101 @@
+//! Named f32 tensors as a safetensors file, written one after the other: a model is saved without a
+//! second copy of it in memory.
+
+use std::{borrow::Cow, io::Write, path::Path};
+
+use candle_core::Var;
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, Result};
+
+/// Where the numbers of a tensor are.
+pub(super) enum Numbers<'a> {
+    Variable(&'a Var),
+    Host(Cow<'a, [f32]>),
+}
+
+/// A tensor as a file knows it.
+pub(super) struct Named<'a> {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub numbers: Numbers<'a>,
+}
+
+impl<'a> Named<'a> {
+    pub fn variable(name: String, var: &'a Var) -> Named<'a> {
+        Named { name, shape: var.dims().to_vec(), numbers: Numbers::Variable(var) }
+    }
+
+    fn bytes(&self) -> usize {
+        self.shape.iter().product::<usize>() * size_of::<f32>()
+    }
+}
+
+/// Numbers that are turned into bytes at a time.
+const CELLS: usize = 1 << 14;
+
+/// Writes tensors by name, with the metadata that older loaders want.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Tensor`] if a device does not give its numbers.
+pub(super) fn write(mut tensors: Vec<Named>, path: &Path, out: &mut impl Write) -> Result<()> {
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut header = Map::new();
+    header.insert("__metadata__".into(), json!({"format": "pt"}));
+    let mut from = 0;
+    for tensor in &tensors {
+        let to = from + tensor.bytes();
+        let entry = json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": [from, to]});
+        header.insert(tensor.name.clone(), entry);
+        from = to;
+    }
+    let mut header = Value::Object(header).to_string();
+    // numbers begin at a multiple of 8
+    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+    let fail = |source| Error::io(path, source);
+    out.write_all(&(header.len() as u64).to_le_bytes()).map_err(fail)?;
+    out.write_all(header.as_bytes()).map_err(fail)?;
+    let mut bytes = Vec::with_capacity(CELLS * size_of::<f32>());
+    for tensor in &tensors {
+        let numbers = match &tensor.numbers {
+            Numbers::Variable(var) => Cow::Owned(var.flatten_all()?.to_vec1()?),
+            Numbers::Host(numbers) => Cow::Borrowed(&**numbers),
+        };
+        for part in numbers.chunks(CELLS) {
+            bytes.clear();
+            bytes.extend(part.iter().flat_map(|number| number.to_le_bytes()));
+            out.write_all(&bytes).map_err(fail)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+    use safetensors::SafeTensors;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_by_the_format_s_own_reader() {
+        let var = Var::new(&[[1.0f32, -2.0, 0.5]], &Device::Cpu).unwrap();
+        let host = Named {
+            name: "a".into(),
+            shape: vec![CELLS + 1],
+            numbers: Numbers::Host(vec![7.0; CELLS + 1].into()),
+        };
+        let mut bytes = Vec::new();
+        let tensors = vec![Named::variable("b.weight".into(), &var), host];
+        write(tensors, Path::new("x"), &mut bytes).unwrap();
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+        assert_eq!(metadata.metadata().as_ref().unwrap()["format"], "pt");
+        let read = SafeTensors::deserialize(&bytes).unwrap();
+        let data = |name: &str| read.tensor(name).unwrap().data().to_vec();
+        assert_eq!(read.tensor("b.weight").unwrap().shape(), [1, 3]);
+        let expected: Vec<u8> = [1.0f32, -2.0, 0.5].iter().flat_map(|x| x.to_le_bytes()).collect();
+        assert_eq!(data("b.weight"), expected);
+        assert_eq!(data("a"), 7.0f32.to_le_bytes().repeat(CELLS + 1));
+        assert_eq!(read.names().len(), 2);
+    }
+}
