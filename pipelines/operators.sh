@@ -15,15 +15,14 @@ cd "$work"
 
 # row NAME CHANGE...: trains the baseline with these changes.
 row() {
-    local name=$1 change; shift
-    local changes=()
+    local folder=operators/$1$suffix change changes=(); shift
     for change in "$@"; do changes+=(--set "$change"); done
-    [ -f "operators/$name/model.safetensors" ] ||
-        l0-train "$here/pipelines/recipes/baseline.toml" -o "operators/$name" "${changes[@]}" "${given[@]}" --quiet
-    zero_shot "operators/$name" ${SETS:-cranfield med nfcorpus-stripped} | tail -n +"$header"
+    train baseline.toml "$folder" --quiet "${changes[@]}" "${given[@]}"
+    zero_shot "$folder" ${SETS:-cranfield med nfcorpus-stripped} | tail -n +"$header"
     header=2
 }
-given=("$@") header=1
+given=("$@") header=1 suffix=
+[ $# -eq 0 ] || suffix=-$(printf '%s ' "$@" | cksum | cut -d' ' -f1)
 mkdir -p operators
 loss='loss = [{ kind = "kl", teacher_scale = 30.0 }], batch = 16, documents = 2, warmup = 40'
 flops='regularizer = { kind = "flops", lambda = 0.05, ramp = 200 }'

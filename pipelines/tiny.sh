@@ -25,14 +25,15 @@ examples() {
     l0-train mine --index "$name.l0x" "$name.queries.jsonl" "$folder/qrels/train.tsv" \
         --negatives "$negatives" --to 50 -o "$name.mined.jsonl"
     l0-train score --teacher models/splade-tiny --teacher mean:models/minilm-l6 --teacher bm25 \
-        --tokenizer models/splade-tiny --texts "$folder" --max-tokens 128 "$name.mined.jsonl" -o "$name.parquet"
+        --tokenizer models/splade-tiny --texts "$folder" --max-tokens 128 \
+        "$name.mined.jsonl" -o "$name.parquet"
 }
 examples 6 7 squadshifts
 examples 3 7 squad-sentences
 examples 20 7 medquad
 examples 1 7 stackexchange-small
 
-[ -f model/model.safetensors ] || l0-train "$here/pipelines/recipes/tiny-cpu.toml" -o model "$@"
+train tiny-cpu.toml model "$@"
 
 # the start, with the same query table
 mkdir -p start

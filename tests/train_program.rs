@@ -253,6 +253,10 @@ fn a_run_is_measured_as_its_user_would_and_the_best_model_is_kept() {
         serde_json::from_str(&std::fs::read_to_string(place.file(name)).unwrap()).unwrap()
     };
     assert_eq!(json("out/l0.json")["evaluation"], found[2]);
+    // what was measured stays said when a run that is done is gone on with
+    std::fs::remove_file(place.file("out/l0.json")).unwrap();
+    assert!(place.run("out", &[&few[..], &["--resume"]].concat()).status.success());
+    assert_eq!(json("out/l0.json")["evaluation"], found[2]);
     let best = &json("out/best/l0.json")["evaluation"];
     let mean = |one: &serde_json::Value| one["mean"].as_f64().unwrap();
     assert_eq!(mean(best), found.iter().map(mean).fold(0.0, f64::max));

@@ -164,6 +164,16 @@ fn what_documents_pay_does_not_depend_on_the_parts_of_a_batch() {
 }
 
 #[test]
+fn a_threshold_cuts_from_the_stage_on_that_has_one() {
+    let (_above, folder) = scratch();
+    let mut trainer = trainer(&folder, &[]);
+    for step in 1..=6 {
+        trainer.step().unwrap();
+        assert_eq!(trainer.saved().unwrap().cutoff.is_some(), step > 3, "after step {step}");
+    }
+}
+
+#[test]
 fn the_directory_that_comes_out_encodes() {
     let (_above, folder) = scratch();
     let mut trainer = trainer(&folder, &["stage.0.steps=20", "stage.0.lr=5e-3"]);

@@ -140,7 +140,7 @@ fn run(args: TrainArgs) -> Result<()> {
 fn with_changes(file: &Path, changes: &[String]) -> Result<String> {
     let mut text = io::read_text(file)?;
     for change in changes {
-        text.push_str(&format!("\n# --set {change}"));
+        text.push_str(&format!("\n# --set {}", change.replace('\n', "\n# ")));
     }
     Ok(text)
 }

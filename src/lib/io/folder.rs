@@ -63,17 +63,24 @@ impl Staged {
         self.folder.path()
     }
 
-    /// As [`Staged::commit`], in place of a folder of that name.
+    /// As [`Staged::commit`], in place of a folder of that name, which goes when the new one is there.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`]; the old folder is then as it was.
     pub fn replace(self) -> Result<()> {
-        if self.target.exists() {
-            let old = Staged::create(&self.target)?;
-            let fail = |source| Error::io(&self.target, source);
-            fs::rename(&self.target, old.path()).map_err(fail)?;
+        if !self.target.exists() {
+            return self.commit();
         }
-        self.commit()
+        let target = self.target.clone();
+        let fail = |source| Error::io(&target, source);
+        let old = Staged::create(&target)?;
+        fs::rename(&target, old.path()).map_err(fail)?;
+        self.commit().inspect_err(|_| {
+            // what cannot be put back stays beside its place
+            if fs::rename(old.path(), &target).is_err() {
+                let _ = old.folder.keep();
+            }
+        })
     }
 
     /// Gives the folder its name; a folder of that name must not be there.
@@ -188,6 +195,23 @@ mod tests {
         assert_eq!(names(&target).unwrap(), ["a"]);
         remove(&target).unwrap();
         assert!(names(&target).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_folder_takes_the_place_of_an_older_one() {
+        let above = tempfile::tempdir().unwrap();
+        let target = above.path().join("best");
+        for name in ["a", "b"] {
+            let staged = Staged::create(&target).unwrap();
+            staged.write(name, b"1").unwrap();
+            staged.replace().unwrap();
+            assert_eq!(names(&target).unwrap(), [name]);
+        }
+        let staged = Staged::create(&target).unwrap();
+        fs::remove_dir(staged.path()).unwrap(); // so that it cannot take its name
+        assert!(staged.replace().is_err());
+        assert_eq!(names(&target).unwrap(), ["b"], "the old one was not put back");
+        assert_eq!(names(above.path()).unwrap(), ["best"]);
     }
 
     #[test]

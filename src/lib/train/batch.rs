@@ -98,14 +98,19 @@ impl Shape {
     /// ones with the teacher's best first.
     fn choose(&self, Drawn { example, place, mut random }: Drawn) -> Result<Chosen> {
         let Example { query, docs, positives, scores } = example;
-        if self.teacher && (scores.is_none() || docs.len() < self.documents) {
+        // one of the positives takes part, and a teacher's score is never made up
+        let usable = docs.len() - positives + positives.min(1);
+        if self.teacher && (scores.is_none() || usable < self.documents) {
             let with = if scores.is_some() { "with" } else { "without" };
             return Err(place.error(
                 &format!(
                     "{} documents with a teacher's scores for kl or margin_mse",
                     self.documents
                 ),
-                &format!("{} {with} scores; l0-train score asks a teacher", docs.len()),
+                &format!(
+                    "{usable} {with} scores (one of {positives} good ones takes part); l0-train score \
+                     asks a teacher, documents = {usable} asks for less"
+                ),
             ));
         }
         let known = docs[..positives].iter().cloned().collect();
@@ -188,6 +193,17 @@ mod tests {
         let drawn = batch(lines, Shape { teacher: true, ..SHAPE }).unwrap();
         assert_eq!(drawn.teacher.unwrap(), [5.0, 1.0, 3.0, 2.0]);
         assert_eq!(drawn.documents[1], drawn.documents[2]);
+    }
+
+    #[test]
+    fn a_teacher_s_score_is_never_made_up() {
+        // two good documents and one other: one of the good ones takes part
+        let lines = "{\"query\":\"a\",\"pos\":[\"sun\",\"sea\"],\"negs\":[\"rain\"],\
+                     \"scores\":[3,2,1]}\n";
+        let shape = Shape { queries: 1, documents: 3, teacher: true, ..SHAPE };
+        let error = batch(lines, shape).unwrap_err().to_string();
+        assert!(error.contains("documents = 2 asks for less"), "{error}");
+        assert!(batch(lines, Shape { documents: 2, ..shape }).is_ok());
     }
 
     #[test]

@@ -112,9 +112,17 @@ impl Evaluator {
     /// [`Error::Line`] for folders that are no collections.
     pub fn open(recipe: &EvaluateRecipe, device: &Device, dtype: DType) -> Result<Evaluator> {
         let collections = recipe.data.iter().map(|folder| Collection::open(folder, &recipe.split));
+        let collections = collections.collect::<Result<Vec<_>>>()?;
+        let mut names: Vec<&str> = collections.iter().map(|one| one.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            let reason =
+                format!("evaluate.data: want folders of different names, got two `{}`", pair[0]);
+            return Err(Error::Usage(reason));
+        }
         Ok(Evaluator {
             measure: recipe.measure.parse()?,
-            collections: collections.collect::<Result<_>>()?,
+            collections,
             device: device.clone(),
             dtype,
             best: None,

@@ -23,7 +23,7 @@ use crate::{
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MaskedLmRecipe {
-    /// Documents of its own: a file of JSON lines with `text` and perhaps `title`; default: those of
+    /// Documents of its own: a file of JSON lines with `_id`, `text` and perhaps `title`; default: those of
     /// the sources.
     pub corpus: Option<PathBuf>,
     /// Which texts of the sources.

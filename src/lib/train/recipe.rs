@@ -128,7 +128,7 @@ pub struct EvaluateRecipe {
     /// Which judgements of a folder.
     #[serde(default = "test")]
     pub split: String,
-    /// What is measured, as `l0-eval` spells it.
+    /// What is measured, as `l0-eval` spells it, over the first 1000 hits.
     #[serde(default = "ndcg")]
     pub measure: String,
 }

@@ -106,7 +106,7 @@ pub struct RetrievalRecipe {
     pub regularizer: Option<RegularizerRecipe>,
     /// What queries pay; for the Siamese encoder.
     pub query_regularizer: Option<RegularizerRecipe>,
-    /// The hard threshold, in force from this stage on.
+    /// The hard threshold, in force in this stage.
     pub threshold: Option<ThresholdRecipe>,
 }
 

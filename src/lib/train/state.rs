@@ -114,6 +114,16 @@ impl State {
     }
 }
 
+impl State {
+    /// Whether there is a checkpoint under `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn is_begun(folder: &Path) -> Result<bool> {
+        Ok(!checkpoints(folder)?.is_empty())
+    }
+}
+
 /// The checkpoints under a folder, by step.
 fn checkpoints(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let names = folder::names(folder)?.into_iter();

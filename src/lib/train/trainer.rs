@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, time::Instant};
 
 use candle_core::{DType, Device};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     adamw::{Slot, length},
@@ -199,7 +199,7 @@ impl Trainer {
         folder::make(&self.folder)?;
         let mut log = self.log()?;
         let mut watch = Watch::new(self.tokenizer.vocabulary().len());
-        let (mut since, mut documents, mut last) = (Instant::now(), 0, None);
+        let (mut since, mut documents) = (Instant::now(), 0);
         while self.recipe.stage_of(self.step).is_some() {
             let mut record = self.step()?;
             documents += record.documents;
@@ -210,24 +210,32 @@ impl Trainer {
                 log.add(&record.to_json())?;
                 tell(Told::Step(&record));
             }
+            let paused = Instant::now();
             if let Some(evaluation) = self.evaluation()? {
                 let line = json!({"step": self.step, "evaluation": evaluation.to_json()});
                 log.add(&line.to_string())?;
                 tell(Told::Evaluation(&evaluation));
-                since = Instant::now();
-                last = Some(evaluation);
             }
+            since += paused.elapsed();
             if self.step.is_multiple_of(self.recipe.checkpoint_every) {
                 self.save_state()?;
             }
         }
         self.save_state()?;
         let mut saved = self.saved()?;
-        let measured = last.filter(|evaluation| evaluation.step == self.step);
-        if let Some(evaluation) = measured {
-            saved.record.insert("evaluation".into(), evaluation.to_json().into());
+        if let Some(evaluation) = self.logged_evaluation()? {
+            saved.record.insert("evaluation".into(), evaluation);
         }
         saved.write(&self.folder)
+    }
+
+    /// What the log says that the model as it stands measured; a run that was resumed at its end knows
+    /// it from there.
+    fn logged_evaluation(&self) -> Result<Option<Value>> {
+        let text = io::read_text(&self.folder.join("train.jsonl"))?;
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut found = lines.filter_map(|mut line| Some(line.get_mut("evaluation")?.take()));
+        Ok(found.rfind(|evaluation| evaluation["step"] == self.step))
     }
 
     /// The evaluation that is due after this step, if one is.
@@ -243,12 +251,21 @@ impl Trainer {
         found.map(Some)
     }
 
-    /// A folder with checkpoints of a run is not written over.
+    /// A folder with a model or with checkpoints of a run is not written over.
     fn check_folder(&self) -> Result<()> {
-        let begun = !folder::names(&self.checkpoints())?.is_empty();
-        if self.step == 0 && begun {
+        if self.folder.as_os_str() == "-" {
+            return Err(Error::Usage("-o: want a folder, got the standard output".into()));
+        }
+        if self.step == 0 && State::is_begun(&self.checkpoints())? {
             return Err(Error::Usage(format!(
                 "{} holds a run; --resume goes on with it, or name another folder",
+                self.folder.display()
+            )));
+        }
+        let model = ["model.safetensors", "pytorch_model.bin"];
+        if self.step == 0 && model.iter().any(|name| self.folder.join(name).exists()) {
+            return Err(Error::Usage(format!(
+                "{} holds a model, which would be written over; name another folder",
                 self.folder.display()
             )));
         }
@@ -359,6 +376,13 @@ impl Trainer {
         folder::Log::open(&path, &kept)
     }
 
+    /// Whether the stage of the last step cuts weights; a stage without documents leaves that as it was.
+    fn is_cut(&self) -> bool {
+        let at = self.recipe.stage_of(self.step.saturating_sub(1)).map_or(0, |(at, _)| at);
+        let mut done = self.recipe.stage[..=at].iter().filter_map(StageRecipe::retrieval);
+        done.next_back().is_some_and(|stage| stage.threshold.is_some())
+    }
+
     /// The model as it stands, to be written.
     ///
     /// # Errors
@@ -376,9 +400,7 @@ impl Trainer {
         if self.recipe.model.head == Some(HeadKind::New) {
             record.insert("head".into(), "new".into());
         }
-        let mut stages = self.recipe.stage.iter().filter_map(StageRecipe::retrieval);
-        let last = stages.next_back().is_some_and(|stage| stage.threshold.is_some());
-        let theta = self.theta.as_ref().filter(|_| last);
+        let theta = self.theta.as_ref().filter(|_| self.is_cut());
         let cutoff = theta.map(Theta::cutoff).transpose()?;
         let words = self.encoder.words();
         let table = self.table.as_ref().map(|table| table.weights(words)).transpose()?;
