@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use l0::{
     Result,
-    index::{Artefacts, BuildConfig, Builder, Index, StoredText, Weights},
+    index::{Artefacts, BuildConfig, Builder, Index, Order, StoredText, Weights},
     sparse::{SparseVector, TermId},
 };
 use tempfile::TempDir;
@@ -17,7 +17,12 @@ pub fn vector(pairs: &[(u32, f32)]) -> SparseVector {
 }
 
 pub fn config(weights: Weights) -> BuildConfig {
-    BuildConfig { vocabulary_size: TERMS, weights, memory: 1 << 20 }
+    BuildConfig { vocabulary_size: TERMS, weights, order: Order::Given, memory: 1 << 20 }
+}
+
+/// As [`config`], in the order of bisection.
+pub fn bisected(weights: Weights) -> BuildConfig {
+    BuildConfig { order: Order::Bp, ..config(weights) }
 }
 
 pub fn artefacts() -> Artefacts {

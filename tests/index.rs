@@ -8,18 +8,14 @@ use l0::{
     sparse::TermId,
 };
 
-use super::collection::{Shelf, TERMS, artefacts, bytes, config, filled, vector, vectors};
+use super::collection::{
+    Shelf, TERMS, artefacts, bisected, bytes, config, filled, vector, vectors,
+};
 
 /// `doc:weight` of every posting of a term.
 fn postings(index: &Index, term: u32) -> Vec<(u32, f32)> {
-    let mut cursor = index.list(TermId(term)).unwrap().cursor();
-    let mut postings = Vec::new();
-    while cursor.doc() != DocId::END {
-        postings.push((cursor.doc().0, cursor.weight()));
-        cursor.advance();
-    }
-    assert!(!cursor.is_broken());
-    postings
+    let postings = index.postings(TermId(term)).unwrap();
+    postings.into_iter().map(|(doc, weight)| (doc.0, weight)).collect()
 }
 
 #[test]
@@ -81,19 +77,53 @@ fn memory_and_threads_change_no_byte() {
 }
 
 #[test]
-fn seek_finds_what_advance_finds() {
-    let index = Shelf::new().build("a.l0x", &vectors(), Weights::U8);
-    for term in 0..TERMS as u32 {
-        let all = postings(&index, term);
-        let list = index.list(TermId(term)).unwrap();
-        for target in 0..310 {
-            let expected = all.iter().find(|(doc, _)| *doc >= target);
-            let mut cursor = list.cursor();
-            let bound = cursor.bound(DocId(target));
-            cursor.seek(DocId(target));
-            assert_eq!(cursor.doc().0, expected.map_or(u32::MAX, |(doc, _)| *doc));
-            assert!(expected.is_none_or(|(_, weight)| *weight <= bound));
+fn single_weights_are_those_of_the_list() {
+    let vectors: Vec<_> = std::iter::repeat_n(vectors(), 9).flatten().collect();
+    for config in [config(Weights::U8), config(Weights::F32), bisected(Weights::U8)] {
+        let index = Shelf::new().put("a.l0x", &bytes(filled(&vectors, config, 0))).unwrap();
+        for term in (0..TERMS as u32).step_by(5) {
+            let mut all = postings(&index, term).into_iter().peekable();
+            for doc in (0..2700).step_by(7) {
+                while all.next_if(|posting| posting.0 < doc).is_some() {}
+                let expected = all.peek().filter(|posting| posting.0 == doc).map(|p| p.1);
+                assert_eq!(index.weight(TermId(term), DocId(doc)).unwrap(), expected);
+            }
         }
+    }
+}
+
+#[test]
+fn an_order_moves_places_and_nothing_else() {
+    // the documents of one subject come far from one another
+    let docs: Vec<_> = (0..2000u32)
+        .map(|doc| {
+            let subject = doc % 11 * 2;
+            vector(&[(subject, 1.0 + doc as f32), (subject + 1, 2.0), (23, 1.0)])
+        })
+        .collect();
+    let shelf = Shelf::new();
+    for weights in [Weights::F32, Weights::U8] {
+        let given = shelf.put("g", &bytes(filled(&docs, config(weights), 0))).unwrap();
+        let whole = bytes(filled(&docs, bisected(weights), 0));
+        let ordered = shelf.put("o", &whole).unwrap();
+        ordered.verify().unwrap();
+        for term in 0..TERMS as u32 {
+            assert_eq!(postings(&ordered, term), postings(&given, term));
+        }
+        assert_eq!(ordered.docno(DocId(7)).unwrap(), "d7");
+        let gain = ordered.stats().unwrap().order.unwrap();
+        assert!(gain.stored < gain.given / 2.0, "{gain:?}");
+        assert_eq!(given.stats().unwrap().order, None);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        let again = pool.install(|| bytes(filled(&docs, bisected(weights), 0)));
+        assert!(again == whole, "other bytes with other threads");
+        let mut merged = Vec::new();
+        let more = shelf.put("m", &bytes(filled(&docs[..9], config(weights), 2000))).unwrap();
+        merge(&[ordered, more], &mut merged, "memory").unwrap();
+        let merged = shelf.put("j", &merged).unwrap();
+        merged.verify().unwrap();
+        assert_eq!((0..2009).filter(|place| merged.doc_at(*place).is_some()).count(), 2009);
+        assert_eq!(merged.doc_at(2000), Some(DocId(2000)));
     }
 }
 
@@ -186,4 +216,9 @@ fn stats_count() {
     assert!((stats.mean_nnz - postings as f64 / 300.0).abs() < 1e-9);
     let sections: u64 = stats.sections.iter().map(|(_, bytes)| bytes).sum();
     assert!(sections < stats.bytes);
+    let parts = stats.lists;
+    let lists =
+        parts.plain + parts.windows + parts.few + parts.tables + parts.slots + parts.impacts;
+    let stored = stats.sections.iter().find(|(name, _)| *name == "postings").unwrap().1;
+    assert_eq!(lists, stored);
 }

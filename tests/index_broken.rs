@@ -8,14 +8,14 @@ use l0::{
     search::{Method, search},
 };
 
-use super::collection::{Shelf, TERMS, bytes, config, filled, vector, vectors};
+use super::collection::{Shelf, TERMS, bisected, bytes, filled, vector, vectors};
 
 const TRAILER: usize = 24;
 const ROW: usize = 24;
 
-/// The bytes of a sound index.
+/// The bytes of a sound index: plain lists, small cells and tables, and an order.
 fn sound(weights: Weights) -> Vec<u8> {
-    bytes(filled(&vectors(), config(weights), 0))
+    bytes(filled(&vectors(), bisected(weights), 0))
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> usize {
@@ -70,19 +70,21 @@ fn examine(bytes: &[u8]) -> Result<(), Error> {
 fn check(bytes: &[u8], expected: &str) {
     let error = examine(bytes).unwrap_err();
     assert!(error.to_string().contains(expected), "want `{expected}`, got `{error}`");
-    let newer = expected.contains("want at most");
-    assert_eq!(matches!(error, Error::Mismatch { .. }), newer, "{error}");
+    let other = expected.contains("format version: ");
+    assert_eq!(matches!(error, Error::Mismatch { .. }), other, "{error}");
 }
 
 #[test]
 fn what_is_no_index_is_refused() {
     check(b"", "want an l0 index, got an empty file");
     check(b"{\"_id\":\"d1\"}\n", "want an l0 index, got something else");
-    let mut newer = sound(Weights::U8);
-    newer[8] = 2;
-    check(&newer, "format version: want at most 1, got 2");
-    newer[8] = 0;
-    check(&newer, "format version 0");
+    let mut other = sound(Weights::U8);
+    other[8] = 3;
+    check(&other, "format version: want 2, got 3; build it anew");
+    other[8] = 1;
+    check(&other, "format version: want 2, got 1; build it anew");
+    other[8] = 0;
+    check(&other, "format version 0");
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(Index::open(folder.path()), Err(Error::Io { .. } | Error::Format { .. })));
 }
@@ -111,6 +113,7 @@ fn a_flipped_byte_is_found_and_its_section_named() {
             "postings",
             "terms",
             "metadata",
+            "order",
         ][kind as usize - 1];
         for at in [range.start, (range.start + range.end) / 2, range.end - 1] {
             let mut bytes = whole.clone();
@@ -138,7 +141,7 @@ fn a_flipped_byte_is_found_wherever_it_is() {
 fn damage_under_right_checksums_is_no_panic() {
     for weights in [Weights::U8, Weights::F32] {
         let whole = sound(weights);
-        for wanted in [3, 4, 5, 6, 7, 8] {
+        for wanted in [3, 4, 5, 6, 7, 8, 10] {
             let range = section(&whole, wanted);
             for at in range.clone().step_by((range.len() / 50).max(1)) {
                 for change in [0x01, 0x80, 0xff] {
@@ -164,21 +167,33 @@ fn changed(kind: u32, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
 #[test]
 fn lies_under_right_checksums_are_found() {
     let damaged = |name: &str, reason: &str| format!("section `{name}` is damaged: {reason}");
-    // term 0 is in every document: a table of three blocks, then the blob
-    let lie = changed(7, |list| list[8..12].copy_from_slice(&1e9f32.to_le_bytes()));
-    check(&lie, &damaged("postings", "term 0: block 0 names a maximum that is not the largest"));
-    let lie = changed(7, |list| list[0] += 1);
-    check(&lie, &damaged("postings", "the blocks of term 0 cannot be read"));
-    let lie = changed(7, |list| list[4] ^= 0xff);
-    check(&lie, &damaged("postings", "the blocks of term 0 cannot be read"));
-    let lie = changed(7, |list| list[36] = 33);
-    check(&lie, &damaged("postings", "the blocks of term 0 cannot be read"));
+    let unlike = "the maxima, the offsets or the bytes in use are not those of its postings";
+    // term 0 is in 294 of 300 documents: a maximum, a base, an offset, a table of 16 blocks
+    let lie = changed(7, |list| list[0] = 9);
+    check(&lie, &damaged("postings", &format!("term 0: {unlike}")));
+    let lie = changed(7, |list| list[8] = 9);
+    check(&lie, &damaged("postings", &format!("term 0: {unlike}")));
+    let lie = changed(7, |list| list[3] = 0xff);
+    check(&lie, &damaged("postings", "the list of term 0 cannot be read"));
+    let lie = changed(7, |list| list[6] = 0xff);
+    check(&lie, &damaged("postings", "the list of term 0 cannot be read"));
+    // postings of the first block: more than its bitmap has
+    let lie = changed(7, |list| list[24] += 1);
+    check(&lie, &damaged("postings", "the list of term 0 cannot be read"));
     let lie = changed(8, |terms| terms[12..16].copy_from_slice(&0.5f32.to_le_bytes()));
-    check(&lie, &damaged("postings", "term 0: the largest weight or the count differs"));
+    check(&lie, &damaged("postings", "term 0: the largest weights or the count differ"));
+    let lie = changed(8, |terms| terms[20] ^= 1);
+    check(&lie, &damaged("postings", "term 0: the largest weights or the count differ"));
     let lie = changed(8, |terms| terms[16..20].copy_from_slice(&f32::NAN.to_le_bytes()));
-    check(&lie, &damaged("postings", "term 0: document 0 has the weight NaN"));
-    let lie = changed(8, |terms| terms[8..12].fill(0xff));
+    check(&lie, &damaged("postings", "term 0: place 0 has the weight NaN"));
+    let lie = changed(8, |terms| terms[8] ^= 1);
+    check(&lie, &damaged("postings", "term 0: the largest weights or the count differ"));
+    let lie = changed(8, |terms| terms[24..32].fill(0xff));
     check(&lie, &damaged("terms", "term 0 has no list"));
+    let lie = changed(10, |order| order[0..4].fill(0xff));
+    check(&lie, &damaged("order", "place 0 has no document"));
+    let lie = changed(10, |order| order.copy_within(0..4, 4));
+    check(&lie, &damaged("order", "place 1 has no document of its own"));
     let lie = changed(5, |ids| ids[3] = b'0');
     check(&lie, &damaged("document ids", "documents 0 and 1 are both `d0`"));
     let lie = changed(5, |ids| ids[0] = 0xff);

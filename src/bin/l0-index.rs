@@ -15,7 +15,7 @@ use l0::{
         self, Progress, RejectArgs, RunArgs,
         values::{self, ReportForm},
     },
-    index::{self, Index, Language, Metadata, Plan, TableSource, Weights},
+    index::{self, Index, Language, Metadata, Order, Plan, TableSource, Weights},
     io::{Content, Output},
     model::{Checkpoint, ModelDirectory},
 };
@@ -60,9 +60,10 @@ struct BuildArgs {
     /// How weights are stored: u8 (one byte, a scale a term) or f32 (as they came)
     #[arg(long, value_name = "u8|f32", default_value_t = Weights::U8)]
     weights: Weights,
-    /// Order of the documents: as they came
-    #[arg(long, value_name = "given", default_value = "given", value_parser = ["given"])]
-    order: String,
+    /// Order of the documents in the file: given (as they came), or bp (like beside like: smaller,
+    /// and several times faster to search; ids and answers are the same)
+    #[arg(long, value_name = "given|bp", default_value_t = Order::Given)]
+    order: Order,
     /// Memory for postings and ids while building; what is more goes to a temporary file
     #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = values::bytes)]
     memory: u64,
@@ -173,6 +174,7 @@ fn build(args: BuildArgs) -> Result<()> {
         language: &language,
         model_sha256: model_sha256.as_deref(),
         weights: args.weights,
+        order: args.order,
         memory: args.memory,
     };
     let built = index::build(inputs, &plan, &mut rejects, |more| progress.add(more), &mut output);

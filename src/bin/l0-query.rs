@@ -44,8 +44,7 @@ struct Args {
     /// text, trec or jsonl [default: by the extension, else text on a terminal, else jsonl]
     #[arg(long, value_name = "FORM")]
     format: Option<AnswerForm>,
-    /// exact, maxscore (skips what cannot win, whatever the query) or exhaustive (scores all); the
-    /// hits are the same
+    /// exact (passes over what cannot win) or exhaustive (scores all); the hits are the same
     #[arg(long, value_name = "METHOD", default_value_t = Method::Exact)]
     method: Method,
     /// Show the terms that made each score

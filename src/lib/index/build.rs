@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use super::{
     builder::{Artefacts, BuildConfig, Builder},
     metadata::{Encoding, Metadata, told},
+    order::Order,
     quantize::Weights,
     texts::StoredText,
 };
@@ -63,6 +64,8 @@ pub struct Plan<'a> {
     pub model_sha256: Option<&'a str>,
     /// How weights are stored.
     pub weights: Weights,
+    /// How documents are put in order.
+    pub order: Order,
     /// Bytes of memory for postings and document ids.
     pub memory: u64,
 }
@@ -88,6 +91,7 @@ pub fn build(
     let mut builder = Builder::new(BuildConfig {
         vocabulary_size: vocabulary.len(),
         weights: plan.weights,
+        order: plan.order,
         memory: plan.memory,
     });
     let mut encoding: Option<Encoding> = None;

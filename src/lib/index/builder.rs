@@ -2,11 +2,15 @@
 
 use std::io::Write;
 
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
 use super::{
     docnos::Docnos,
-    layout::{FileWriter, Section},
+    layout::{FileWriter, OpenSection, Section},
+    lists::{self, Encoded},
     metadata::{Encoding, Metadata},
-    postings::{DocId, ListWriter},
+    order::{self, Gain, Graph, Order},
+    postings::DocId,
     quantize::{Impacts, Weights},
     runs::{Posting, Runs},
     texts::{StoredText, TextWriter},
@@ -23,6 +27,8 @@ pub struct BuildConfig {
     pub vocabulary_size: usize,
     /// How weights are stored.
     pub weights: Weights,
+    /// How documents are put in order.
+    pub order: Order,
     /// Bytes of memory for postings and document ids; what is more goes to a scratch file.
     pub memory: u64,
 }
@@ -60,6 +66,8 @@ pub struct Builder {
     texts: TextWriter,
     postings: Runs,
     maxima: Vec<f32>,
+    /// What an order is found by, if one is wanted.
+    graph: Option<Graph>,
 }
 
 impl Builder {
@@ -72,6 +80,7 @@ impl Builder {
             texts: TextWriter::default(),
             postings: Runs::default(),
             maxima: vec![0.0; config.vocabulary_size],
+            graph: (config.order == Order::Bp).then(Graph::default),
         }
     }
 
@@ -133,8 +142,12 @@ impl Builder {
             return Err(error);
         }
         self.texts.push(text)?;
+        if let Some(graph) = &mut self.graph {
+            graph.push(vector);
+        }
         let memory = usize::try_from(self.config.memory).unwrap_or(usize::MAX);
-        let left = memory.saturating_sub(self.docnos.memory());
+        let held = self.docnos.memory() + self.graph.as_ref().map_or(0, Graph::memory);
+        let left = memory.saturating_sub(held);
         for (term, weight) in vector.iter() {
             let max = &mut self.maxima[term.index()];
             *max = max.max(weight);
@@ -163,9 +176,11 @@ impl Builder {
         name: &str,
     ) -> Result<Metadata> {
         let memory = usize::try_from(self.config.memory).unwrap_or(usize::MAX);
+        let order = self.graph.map(|graph| graph.into_order(self.config.vocabulary_size));
         let mut lists = self.postings.into_lists(memory);
         let contents = Contents {
             weights: self.config.weights,
+            order,
             docnos: self.docnos,
             texts: self.texts,
             maxima: self.maxima,
@@ -177,6 +192,8 @@ impl Builder {
 /// What becomes an index, but for the postings.
 pub(super) struct Contents {
     pub(super) weights: Weights,
+    /// The document at each place, if not all stand where they came.
+    pub(super) order: Option<Vec<DocId>>,
     pub(super) docnos: Docnos,
     pub(super) texts: TextWriter,
     /// The largest weight of each term, 0 for a term without postings.
@@ -186,13 +203,14 @@ pub(super) struct Contents {
 /// Takes the postings of a list one by one.
 pub(super) type Each<'a> = &'a mut dyn FnMut(DocId, f32) -> Result<()>;
 
-/// Writes all sections; `postings` hands over those of a term, and is asked in ascending order.
+/// Writes all sections; `postings` hands over those of a term, and is asked in ascending order. They
+/// may come in any order of documents.
 pub(super) fn write(
     contents: Contents,
     artefacts: &Artefacts,
     output: &mut dyn Write,
     name: &str,
-    mut postings: impl FnMut(TermId, Each) -> Result<()>,
+    postings: impl FnMut(TermId, Each) -> Result<()>,
 ) -> Result<Metadata> {
     let mut metadata = Metadata {
         vocabulary: artefacts.vocabulary.clone(),
@@ -202,6 +220,7 @@ pub(super) fn write(
         docs: contents.docnos.len() as u32,
         vocabulary_size: contents.maxima.len(),
         postings: 0,
+        order: None,
     };
     let mut file = FileWriter::new(output, name)?;
     file.section(Section::Tokenizer, &artefacts.tokenizer)?;
@@ -211,28 +230,100 @@ pub(super) fn write(
     let (offsets, docnos) = contents.docnos.into_sections();
     file.section(Section::Docnos, &docnos)?;
     file.section(Section::DocnoOffsets, &offsets)?;
-
-    let mut terms = Vec::new();
-    let mut list = ListWriter::default();
-    let mut section = file.begin(Section::Postings);
-    for (term, &max) in (0..).map(TermId).zip(&contents.maxima) {
-        let impacts = Impacts::fit(contents.weights, max);
-        postings(term, &mut |doc, weight| list.push(doc, weight, impacts))?;
-        let list = list.finish()?;
-        terms.extend(section.length().to_le_bytes());
-        terms.extend(list.count.to_le_bytes());
-        terms.extend(list.max.to_le_bytes());
-        terms.extend(scale(impacts).to_le_bytes());
-        section.write(&list.table)?;
-        section.write(&list.blob)?;
-        metadata.postings += u64::from(list.count);
+    if let Some(order) = &contents.order {
+        let bytes: Vec<u8> = order.iter().flat_map(|doc| doc.0.to_le_bytes()).collect();
+        file.section(Section::Order, &bytes)?;
     }
+    let mut writer = ListsWriter {
+        docs: metadata.docs,
+        places: contents.order.as_deref().map(order::places),
+        section: file.begin(Section::Postings),
+        terms: Vec::new(),
+        postings: 0,
+        bits: [0.0; 2],
+    };
+    writer.write(&contents.maxima, contents.weights, postings)?;
+    let ListsWriter { section, terms, postings, bits, .. } = writer;
     section.end()?;
+    metadata.postings = postings;
+    let mean = |bits: f64| bits / postings.max(1) as f64;
+    metadata.order = contents.order.map(|_| Gain { given: mean(bits[0]), stored: mean(bits[1]) });
     file.section(Section::Terms, &terms)?;
     let json = serde_json::to_vec(&metadata).expect("metadata are plain values");
     file.section(Section::Metadata, &json)?;
     file.finish()?;
     Ok(metadata)
+}
+
+/// Postings that are held while their lists are encoded side by side; a list is never divided.
+const BATCH: usize = 1 << 20;
+
+/// Writes lists, and gathers the table of terms.
+struct ListsWriter<'w, 'a> {
+    docs: u32,
+    /// Where each document stands, if not where it came.
+    places: Option<Vec<u32>>,
+    section: OpenSection<'w, 'a>,
+    terms: Vec<u8>,
+    postings: u64,
+    /// Σ log₂(gap) in the order given, and in that of the index.
+    bits: [f64; 2],
+}
+
+impl ListsWriter<'_, '_> {
+    fn write(
+        &mut self,
+        maxima: &[f32],
+        weights: Weights,
+        mut postings: impl FnMut(TermId, Each) -> Result<()>,
+    ) -> Result<()> {
+        let (mut batch, mut held) = (Vec::new(), 0);
+        for (term, &max) in (0..).map(TermId).zip(maxima) {
+            let mut list = Vec::new();
+            postings(term, &mut |doc, weight| {
+                list.push((doc.0, weight));
+                Ok(())
+            })?;
+            held += list.len();
+            batch.push((list, Impacts::fit(weights, max)));
+            if held >= BATCH {
+                self.flush(&mut batch)?;
+                held = 0;
+            }
+        }
+        self.flush(&mut batch)
+    }
+
+    fn flush(&mut self, batch: &mut Vec<(Vec<(u32, f32)>, Impacts)>) -> Result<()> {
+        let (docs, places) = (self.docs, self.places.as_deref());
+        let encode = |(mut list, impacts): (Vec<(u32, f32)>, Impacts)| {
+            let mut bits = [0.0; 2];
+            list.sort_unstable_by_key(|posting| posting.0);
+            if let Some(places) = places {
+                bits[0] = order::gap_bits(list.iter().map(|posting| posting.0));
+                list.iter_mut().for_each(|(number, _)| *number = places[*number as usize]);
+                list.sort_unstable_by_key(|posting| posting.0);
+                bits[1] = order::gap_bits(list.iter().map(|posting| posting.0));
+            }
+            let encoded = lists::encode(&list, docs, impacts)?;
+            Ok((encoded, scale(impacts), bits))
+        };
+        let encoded: Vec<Result<(Encoded, f32, [f64; 2])>> =
+            std::mem::take(batch).into_par_iter().map(encode).collect();
+        for list in encoded {
+            let (list, scale, bits) = list?;
+            self.terms.extend(self.section.length().to_le_bytes());
+            self.terms.extend(list.count.to_le_bytes());
+            self.terms.extend(list.max.to_le_bytes());
+            self.terms.extend(scale.to_le_bytes());
+            self.terms.extend(list.best);
+            self.terms.push(0);
+            self.section.write(&list.bytes)?;
+            self.postings += u64::from(list.count);
+            self.bits = [self.bits[0] + bits[0], self.bits[1] + bits[1]];
+        }
+        Ok(())
+    }
 }
 
 fn scale(impacts: Impacts) -> f32 {

@@ -1,6 +1,6 @@
 //! The `.l0x` file: one complete index, mapped into memory, never read as a whole.
 //!
-//! # Bytes, format version 1
+//! # Bytes, format version 2
 //!
 //! All numbers are little-endian. A reader needs no more than this page.
 //!
@@ -23,16 +23,35 @@
 //! | 4 | text offsets | with 3: where each frame starts, and the end, u64 `[⌈N/16⌉ + 1]` |
 //! | 5 | document ids | UTF-8, back to back, in the order of documents |
 //! | 6 | document id offsets | where each id starts, and the end, u64 `[N + 1]` |
+//! | 10 | order | may be missing. The document at each place, u32 `[N]`; without it place and document are one |
 //! | 7 | postings | the lists of all terms back to back, terms ascending |
-//! | 8 | terms | `[V]` rows of 20 bytes: start of the list u64, postings u32, largest weight f32, scale f32 |
+//! | 8 | terms | `[V]` rows of 24 bytes: start of the list u64, postings u32, largest weight f32, scale f32, three bounds, a zero |
 //! | 9 | metadata | JSON, [`Metadata`] |
 //!
-//! A list of `n` postings is a table of ⌈n/128⌉ rows (last document u32, end of the block in the blob
-//! u32, largest weight f32) and a blob of as many blocks. A block holds 128 postings, the last of a
-//! list the rest: bits a gap `b` u8; the gaps, `b` bits each, packed from the lowest bit of the first
-//! byte, ⌈128·b/8⌉ bytes; the impacts. The gap of a document is its number less that of the document
-//! before in the list less 1; for the first document of a list, its number. Impacts are f32 weights,
-//! or with `"weights": "u8"` bytes 1..=255: weight = scale · impact, computed in f32.
+//! Impacts are f32 weights, or with `"weights": "u8"` bytes 1..=255: weight = scale · impact, computed
+//! in f32. The *bound* of a posting is a byte: its impact, or for f32 the least whole number of units
+//! that is not below the weight, unit = largest weight / 255 · (1 + 10⁻¹²) in f64. The three bounds of a
+//! term are the largest that 10, 100 and 1000 of its postings reach (for f32: of whole units below the
+//! weight), 0 if there are fewer postings.
+//!
+//! 64 places are a block, 16 blocks a window; `W` = ⌈N/1024⌉. A list of at most 6 · `W` postings is
+//! *plain*: blocks of 128 postings, the last the rest: bits a gap `b` u8; the gaps, `b` bits each,
+//! packed from the lowest bit of the first byte, ⌈128·b/8⌉ bytes; the impacts. The gap of a place is
+//! its number less that of the place before in the list less 1; for the first place of a list, its
+//! number. A longer list is
+//!
+//! | part | bytes |
+//! |---|---|
+//! | maxima | largest bound in each window, 0 for none, u8 `[W]` |
+//! | bases | where the cell of every eighth window begins, u32 `[⌈W/8⌉]` |
+//! | offsets | where each window's cell begins, less its base, u16 `[W]` |
+//! | cells | one for each window that has postings |
+//! | | 8 zeros |
+//!
+//! A cell of fewer than 48 postings: their number u8; their places in the window, 10 bits each, packed
+//! as gaps are; the impacts. Any other: a zero; the largest bound in each block u8 `[16]`; postings in
+//! each block u8 `[16]`; for each block its slots and its impacts. The slots are 6 bits each, packed
+//! alike, below 10 postings; from 10 on a bitmap u64.
 
 use std::path::Path;
 
@@ -41,7 +60,7 @@ use memmap2::Mmap;
 use super::{
     layout::{Frame, Section, u32_at, u64_at},
     metadata::Metadata,
-    postings::{DocId, PostingList},
+    postings::{Broken, DocId, PostingList, Read},
     quantize::{Impacts, Weights},
     texts::{self, StoredText},
 };
@@ -51,7 +70,7 @@ use crate::{
     sparse::TermId,
 };
 
-pub(super) const TERM_ROW: usize = 20;
+pub(super) const TERM_ROW: usize = 24;
 
 /// An index, open for search.
 #[derive(Debug)]
@@ -68,7 +87,7 @@ impl Index {
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Format`] for a file that is no index or a damaged one,
-    /// [`Error::Mismatch`] for one of a newer format version.
+    /// [`Error::Mismatch`] for one of another format version.
     pub fn open(path: &Path) -> Result<Index> {
         let map = io::map(path)?;
         let name = path.display().to_string();
@@ -90,10 +109,11 @@ impl Index {
             (Section::Terms, terms.checked_mul(TERM_ROW)),
             (Section::DocnoOffsets, Some(8 * (docs + 1))),
             (Section::TextOffsets, Some(8 * (texts::blocks(docs) + 1))),
+            (Section::Order, Some(4 * docs)),
         ];
         for (section, wanted) in wanted {
             let got = self.section(section).len();
-            let missing = section == Section::TextOffsets && got == 0;
+            let missing = matches!(section, Section::TextOffsets | Section::Order) && got == 0;
             if wanted != Some(got) && !missing {
                 return Err(self.damaged(section, "its length does not fit the metadata"));
             }
@@ -185,9 +205,82 @@ impl Index {
                 Weights::F32 => Impacts::Exact,
                 Weights::U8 => Impacts::Linear8(scale),
             };
-            PostingList::new(postings.get(start..end)?, count, impacts, max, self.metadata.docs)
+            let best = [row[20], row[21], row[22]];
+            let bytes = postings.get(start..end)?;
+            Some(PostingList { bytes, count, impacts, max, best, docs: self.metadata.docs })
         };
         read().ok_or_else(|| self.damaged(Section::Terms, &format!("term {} has no list", term.0)))
+    }
+
+    /// The document at a place, none if the order is damaged or the place beyond the last.
+    #[inline]
+    pub fn doc_at(&self, place: u32) -> Option<DocId> {
+        let order: &[[u8; 4]] = self.section(Section::Order).as_chunks().0;
+        let doc = match order.is_empty() {
+            true => place,
+            false => u32::from_le_bytes(*order.get(place as usize)?),
+        };
+        (doc < self.metadata.docs).then_some(DocId(doc))
+    }
+
+    /// The document at a place.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if the order is damaged.
+    #[inline]
+    pub fn placed(&self, place: u32) -> Result<DocId> {
+        let lost = || self.damaged(Section::Order, &format!("place {place} has no document"));
+        self.doc_at(place).ok_or_else(lost)
+    }
+
+    /// The place of a document; reads all of the order if there is one.
+    pub fn place_of(&self, doc: DocId) -> Option<u32> {
+        let order: &[[u8; 4]] = self.section(Section::Order).as_chunks().0;
+        match order.is_empty() {
+            true => Some(doc.0),
+            false => {
+                order.iter().position(|row| u32::from_le_bytes(*row) == doc.0).map(|at| at as u32)
+            }
+        }
+    }
+
+    /// The weight of a term in a document, if it has the term; slow where the index has an order.
+    ///
+    /// # Errors
+    /// As [`Index::postings`].
+    pub fn weight(&self, term: TermId, doc: DocId) -> Result<Option<f32>> {
+        match self.place_of(doc) {
+            Some(place) => self.whole(term, self.list(term)?.weight_at(place)),
+            None => Ok(None),
+        }
+    }
+
+    /// The postings of a term in the order of documents.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if the list or the order is damaged.
+    pub fn postings(&self, term: TermId) -> Result<Vec<(DocId, f32)>> {
+        let (list, mut found) = (self.list(term)?, Vec::new());
+        let read = list.each(|place, _, weight| found.push((place, weight)));
+        self.whole(term, read)?;
+        let placed = |(place, weight)| Ok((self.placed(place)?, weight));
+        let mut found: Vec<(DocId, f32)> = found.into_iter().map(placed).collect::<Result<_>>()?;
+        found.sort_unstable_by_key(|posting| posting.0);
+        Ok(found)
+    }
+
+    /// What was read of a term's list, or that it is damaged.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for [`Broken`].
+    pub fn whole<T>(&self, term: TermId, read: Read<T>) -> Result<T> {
+        read.map_err(|broken| self.broken(term, broken))
+    }
+
+    /// The error for a list that cannot be read.
+    pub fn broken(&self, term: TermId, _: Broken) -> Error {
+        let reason = format!("the list of term {} cannot be read", term.0);
+        self.damaged(Section::Postings, &reason)
     }
 
     /// The bytes of a section, none for one that is missing.
@@ -203,12 +296,6 @@ impl Index {
     /// The error for a section that does not hold what it should.
     pub(super) fn damaged(&self, section: Section, reason: &str) -> Error {
         Error::format(&self.name, format!("section `{}` is damaged: {reason}", section.name()))
-    }
-
-    /// The error for a list whose blocks are no blocks.
-    pub fn damaged_list(&self, term: TermId) -> Error {
-        let reason = format!("the blocks of term {} cannot be read", term.0);
-        self.damaged(Section::Postings, &reason)
     }
 }
 

@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 
 /// The first and the last eight bytes. A transfer that changes line ends or the eighth bit breaks it.
 pub(super) const MAGIC: [u8; 8] = *b"\x89L0X\r\n\x1a\n";
-/// What this code writes, and the newest it reads.
-pub(super) const VERSION: u32 = 1;
+/// What this code writes, and the only one it reads.
+pub(super) const VERSION: u32 = 2;
 const ALIGNMENT: usize = 64;
 const HEADER: usize = ALIGNMENT;
 const ROW: usize = 24;
@@ -29,16 +29,18 @@ pub(super) enum Section {
     Postings = 7,
     Terms = 8,
     Metadata = 9,
+    Order = 10,
 }
 
 impl Section {
-    pub(super) const ALL: [Section; 9] = [
+    pub(super) const ALL: [Section; 10] = [
         Section::Tokenizer,
         Section::QueryTable,
         Section::Texts,
         Section::TextOffsets,
         Section::Docnos,
         Section::DocnoOffsets,
+        Section::Order,
         Section::Postings,
         Section::Terms,
         Section::Metadata,
@@ -53,6 +55,7 @@ impl Section {
             Section::TextOffsets => "text offsets",
             Section::Docnos => "document ids",
             Section::DocnoOffsets => "document id offsets",
+            Section::Order => "order",
             Section::Postings => "postings",
             Section::Terms => "terms",
             Section::Metadata => "metadata",
@@ -169,7 +172,7 @@ impl Frame {
     /// Reads header, trailer and table, and checks them; the sections' own bytes are not touched.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] for a newer format version, [`Error::Format`] for everything else.
+    /// [`Error::Mismatch`] for another format version, [`Error::Format`] for everything else.
     pub(super) fn read(bytes: &[u8], name: &str) -> Result<Frame> {
         let fail = |reason: &str| Error::format(name, reason);
         if bytes.is_empty() {
@@ -247,9 +250,9 @@ fn check_version(version: u32, name: &str) -> Result<()> {
         0 => Err(Error::format(name, "the header is damaged: format version 0")),
         _ => Err(Error::Mismatch {
             what: format!("{name}: format version"),
-            expected: format!("at most {VERSION}"),
+            expected: VERSION.to_string(),
             got: version.to_string(),
-            remedy: "read it with the newer l0 that wrote it, or build it anew".into(),
+            remedy: "build it anew with this l0-index, or read it with the l0 that wrote it".into(),
         }),
     }
 }

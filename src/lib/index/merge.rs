@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Writes the documents of all `indexes`, in the order of the arguments, as one index with the
-/// tokenizer and the query table of the first.
+/// tokenizer and the query table of the first. Each index's order of documents is kept within it.
 ///
 /// With f32 weights the bytes are those of an index built from all rows at once. With u8 each stored
 /// weight is rounded once more if its term's largest weight differs between the indexes.
@@ -62,20 +62,29 @@ pub fn merge(indexes: &[Index], output: &mut dyn Write, name: &str) -> Result<Me
         indexes.iter().map(largest).try_fold(0.0, |max, next| next.map(|next| next.max(max)))
     };
     let maxima = terms.map(max).collect::<Result<Vec<f32>>>()?;
-    let contents = Contents { weights: metadata.weights, docnos, texts, maxima };
+    let order = joined_order(indexes, &offsets);
+    let contents = Contents { weights: metadata.weights, order, docnos, texts, maxima };
     builder::write(contents, &artefacts, output, name, |term, each| {
         for (index, offset) in indexes.iter().zip(&offsets) {
-            let mut cursor = index.list(term)?.cursor();
-            while cursor.doc() != DocId::END {
-                each(DocId(offset + cursor.doc().0), cursor.weight())?;
-                cursor.advance();
-            }
-            if cursor.is_broken() {
-                return Err(index.damaged_list(term));
+            for (doc, weight) in index.postings(term)? {
+                each(DocId(offset + doc.0), weight)?;
             }
         }
         Ok(())
     })
+}
+
+/// The orders of all indexes behind one another; none if all are as given.
+fn joined_order(indexes: &[Index], offsets: &[u32]) -> Option<Vec<DocId>> {
+    if indexes.iter().all(|index| index.metadata().order.is_none()) {
+        return None;
+    }
+    let parts = indexes.iter().zip(offsets);
+    let docs = parts.flat_map(|(index, offset)| {
+        let docs = (0..index.metadata().docs).filter_map(|place| index.doc_at(place));
+        docs.map(move |doc| DocId(offset + doc.0))
+    });
+    Some(docs.collect())
 }
 
 fn check_weights(first: &Index, other: &Index) -> Result<()> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::quantize::Weights;
+use super::{order::Gain, quantize::Weights};
 use crate::formats::vectors::VectorMeta;
 
 /// What an index is made of, in few words.
@@ -24,6 +24,8 @@ pub struct Metadata {
     pub vocabulary_size: usize,
     /// Number of postings.
     pub postings: u64,
+    /// What the order of the documents is worth, if it is not the one in which they came.
+    pub order: Option<Gain>,
 }
 
 /// What made vectors: only those of one encoding have scores that compare.

@@ -3,6 +3,7 @@
 //! Built in bounded memory by [`Builder`], opened by [`Index::open`]. Knows vectors and bytes; how a
 //! query is answered is `search`'s, how its text becomes a vector is `text`'s.
 
+mod bisect;
 mod build;
 mod builder;
 mod codec;
@@ -10,8 +11,10 @@ mod docnos;
 pub mod file;
 mod kinship;
 mod layout;
+mod lists;
 mod merge;
 mod metadata;
+mod order;
 mod postings;
 mod quantize;
 mod runs;
@@ -24,7 +27,11 @@ pub use builder::{Artefacts, BuildConfig, Builder};
 pub use file::Index;
 pub use merge::merge;
 pub use metadata::{Encoding, Metadata};
-pub use postings::{Cursor, DocId, PostingList};
+pub use order::{Gain, Order};
+pub use postings::{
+    BLOCK, BLOCKS, Broken, Cell, DocId, Few, Form, Parts, PostingList, Read, Table, WINDOW,
+    Windowed, windows,
+};
 pub use quantize::{Impacts, Weights};
 pub use stats::Stats;
 pub use texts::StoredText;

@@ -1,6 +1,6 @@
 //! Weights to impacts and back.
 //!
-//! Every search method is exact on the *stored* weights, the ones [`Impacts::weight`] gives.
+//! Every search method is exact on the *stored* weights, the ones [`Impacts::read`] gives.
 
 use std::{fmt, str::FromStr};
 
@@ -91,18 +91,36 @@ impl Impacts {
         }
     }
 
-    /// The weight at `position` of the stored bytes; 0 beyond their end.
-    #[inline]
-    pub fn weight(self, bytes: &[u8], position: usize) -> f32 {
+    /// What one step of a bound stands for in a list whose largest stored weight is `max`.
+    pub fn unit(self, max: f32) -> f64 {
+        match self {
+            // a little more, so that no quotient exceeds 255
+            Impacts::Exact => f64::from(max) / f64::from(STEPS) * (1.0 + 1e-12),
+            Impacts::Linear8(scale) => f64::from(scale),
+        }
+    }
+
+    /// The bound and the weight at `position` of the stored bytes; zeros beyond their end.
+    #[inline(always)]
+    pub fn read(self, bytes: &[u8], position: usize, unit: f64) -> (u8, f32) {
         match self {
             Impacts::Exact => {
-                let at = 4 * position;
-                let bytes = bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
-                bytes.map_or(0.0, f32::from_le_bytes)
+                let weight =
+                    bytes.as_chunks().0.get(position).map_or(0.0, |&w| f32::from_le_bytes(w));
+                ((f64::from(weight) / unit).ceil() as u8, weight)
             }
             Impacts::Linear8(scale) => {
-                bytes.get(position).map_or(0.0, |&impact| scale * f32::from(impact))
+                let impact = bytes.get(position).copied().unwrap_or(0);
+                (impact, scale * f32::from(impact))
             }
+        }
+    }
+
+    /// The largest number of units that a stored weight reaches.
+    pub(super) fn floor(self, weight: f32, unit: f64) -> u8 {
+        match self {
+            Impacts::Exact => (f64::from(weight) / unit) as u8,
+            Impacts::Linear8(_) => (f64::from(weight) / unit).round() as u8,
         }
     }
 }
@@ -116,7 +134,7 @@ mod tests {
         let impacts = Impacts::fit(Weights::U8, max);
         let mut bytes = Vec::new();
         let stored = impacts.push(weight, &mut bytes);
-        assert_eq!(impacts.weight(&bytes, 0), stored);
+        assert_eq!(impacts.read(&bytes, 0, 1.0).1, stored);
         assert_eq!(stored, expected);
         assert!(stored.is_finite() && stored > 0.0);
     }
@@ -137,8 +155,10 @@ mod tests {
     fn exact_is_exact_and_the_end_is_no_panic() {
         let mut bytes = Vec::new();
         assert_eq!(Impacts::Exact.push(0.1, &mut bytes), 0.1);
-        assert_eq!(Impacts::Exact.weight(&bytes, 0), 0.1);
-        assert_eq!(Impacts::Exact.weight(&bytes, 1), 0.0);
-        assert_eq!(Impacts::Linear8(1.0).weight(&bytes, 4), 0.0);
+        let unit = Impacts::Exact.unit(0.2);
+        assert_eq!(Impacts::Exact.read(&bytes, 0, unit), (128, 0.1));
+        assert_eq!(Impacts::Exact.floor(0.1, unit), 127);
+        assert_eq!(Impacts::Exact.read(&bytes, 1, unit), (0, 0.0));
+        assert_eq!(Impacts::Linear8(1.0).read(&bytes, 4, 1.0), (0, 0.0));
     }
 }

@@ -67,7 +67,7 @@ impl Runs {
     pub(super) fn push(&mut self, posting: Posting, memory: usize) -> Result<()> {
         let most = (memory / POSTING_BYTES).max(LEAST);
         if self.held.len() >= most {
-            self.spill()?;
+            self.spill(most)?;
         }
         if self.held.len() == self.held.capacity() {
             // doubling would pass the limit
@@ -82,7 +82,7 @@ impl Runs {
         self.held.par_sort_unstable_by_key(|posting| (posting.term, posting.doc));
     }
 
-    fn spill(&mut self) -> Result<()> {
+    fn spill(&mut self, most: usize) -> Result<()> {
         self.sort();
         let file = match self.spilled.take() {
             Some(file) => file,
@@ -98,6 +98,7 @@ impl Runs {
         let length = (self.held.len() * POSTING_BYTES) as u64;
         self.ends.push(self.ends.last().copied().unwrap_or(0) + length);
         self.held.clear();
+        self.held.shrink_to(most);
         Ok(())
     }
 

@@ -8,6 +8,8 @@ use super::{
     file::Index,
     layout::Section,
     metadata::{Encoding, told},
+    order::Gain,
+    postings::Parts,
     quantize::Weights,
 };
 use crate::{error::Result, sparse::TermId};
@@ -37,31 +39,38 @@ pub struct Stats {
     pub encoding: Option<Encoding>,
     /// Where the query weights came from.
     pub query_weights: String,
+    /// What the order of the documents is worth, if it is not the one in which they came.
+    pub order: Option<Gain>,
     /// Bytes of each section, in the order of the file.
     pub sections: Vec<(&'static str, u64)>,
     /// Bytes of the file.
     pub bytes: u64,
-    /// Bytes of postings and table of terms, a posting.
+    /// What the lists are made of, in bytes.
+    pub lists: Parts,
+    /// Bytes of postings, table of terms and order, a posting.
     pub bytes_per_posting: f64,
 }
 
 impl Index {
-    /// Counts and sizes; reads the table of terms, not the postings.
+    /// Counts and sizes; reads the table of terms and the heads of the cells, not the postings.
     ///
     /// # Errors
-    /// [`crate::Error::Format`] if the table of terms is damaged.
+    /// [`crate::Error::Format`] if the table of terms or a list is damaged.
     pub fn stats(&self) -> Result<Stats> {
         let metadata = self.metadata().clone();
         let (mut terms, mut longest) = (0, (TermId(0), 0));
+        let mut parts = Parts::default();
         for term in (0..).map(TermId).take(metadata.vocabulary_size) {
-            let length = self.list(term)?.len();
+            let list = self.list(term)?;
+            let length = list.len();
+            self.whole(term, list.parts().map(|more| parts.add(more)))?;
             terms += usize::from(length > 0);
             if length > longest.1 {
                 longest = (term, length);
             }
         }
         let size = |section| self.section(section).len() as u64;
-        let stored = size(Section::Postings) + size(Section::Terms);
+        let stored = size(Section::Postings) + size(Section::Terms) + size(Section::Order);
         Ok(Stats {
             docs: metadata.docs,
             vocabulary_size: metadata.vocabulary_size,
@@ -74,8 +83,10 @@ impl Index {
             vocabulary: metadata.vocabulary,
             encoding: metadata.encoding,
             query_weights: metadata.query_weights,
+            order: metadata.order,
             sections: Section::ALL.map(|section| (section.name(), size(section))).to_vec(),
             bytes: self.bytes().len() as u64,
+            lists: parts,
             bytes_per_posting: ratio(stored, metadata.postings),
         })
     }
@@ -99,9 +110,20 @@ impl fmt::Display for Stats {
         writeln!(f, "query weights\t{}", self.query_weights)?;
         writeln!(f, "vocabulary fingerprint\t{}", self.vocabulary)?;
         writeln!(f, "encoding\t{}", told(&self.encoding))?;
+        if let Some(Gain { given, stored }) = self.order {
+            writeln!(f, "bits a gap, order given\t{given:.3}")?;
+            writeln!(f, "bits a gap, order bp\t{stored:.3}")?;
+        }
         for (name, bytes) in &self.sections {
             writeln!(f, "bytes of {name}\t{bytes}")?;
         }
+        let Parts { plain, windows, few, tables, slots, impacts } = self.lists;
+        writeln!(f, "bytes of lists: plain\t{plain}")?;
+        writeln!(f, "bytes of lists: windows\t{windows}")?;
+        writeln!(f, "bytes of lists: small cells\t{few}")?;
+        writeln!(f, "bytes of lists: tables of blocks\t{tables}")?;
+        writeln!(f, "bytes of lists: slots\t{slots}")?;
+        writeln!(f, "bytes of lists: impacts\t{impacts}")?;
         writeln!(f, "bytes\t{}", self.bytes)?;
         writeln!(f, "bytes a posting\t{:.3}", self.bytes_per_posting)
     }

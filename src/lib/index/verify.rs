@@ -3,6 +3,7 @@
 use super::{
     file::Index,
     layout::Section,
+    lists,
     postings::{DocId, PostingList},
     texts,
 };
@@ -12,9 +13,10 @@ impl Index {
     /// Reads every byte and checks what [`Index::open`] believes.
     ///
     /// # Errors
-    /// [`crate::Error::Format`] that names the section: a checksum that differs, documents that do not
-    /// ascend, a maximum that is not the largest weight, a weight that is not finite and above 0,
-    /// an id that comes twice or is no UTF-8, a count that differs.
+    /// [`crate::Error::Format`] that names the section: a checksum that differs, a list whose bytes are
+    /// not those that its postings make (so also any maximum that is none), a weight that is not finite
+    /// and above 0, an id that comes twice or is no UTF-8, a document with two places, a count that
+    /// differs.
     pub fn verify(&self) -> Result<()> {
         for section in Section::ALL {
             self.frame.check(self.bytes(), section, self.name())?;
@@ -22,6 +24,7 @@ impl Index {
         self.verify_query_table()?;
         self.verify_docnos()?;
         self.verify_texts()?;
+        self.verify_order()?;
         self.verify_postings()
     }
 
@@ -81,37 +84,42 @@ impl Index {
         Ok(())
     }
 
+    fn verify_order(&self) -> Result<()> {
+        let mut seen = vec![false; self.len()];
+        for place in 0..self.metadata().docs {
+            match self.doc_at(place).map(|doc| &mut seen[doc.index()]) {
+                Some(seen) if !*seen => *seen = true,
+                _ => {
+                    let reason = format!("place {place} has no document of its own");
+                    return Err(self.damaged(Section::Order, &reason));
+                }
+            }
+        }
+        match self.metadata().order.is_none() == self.section(Section::Order).is_empty() {
+            true => Ok(()),
+            false if self.is_empty() => Ok(()),
+            false => Err(self.damaged(Section::Order, "the metadata say otherwise")),
+        }
+    }
+
     fn verify_list(&self, term: TermId, list: &PostingList) -> Result<()> {
         let fail = |reason: &str| {
             Err(self.damaged(Section::Postings, &format!("term {}: {reason}", term.0)))
         };
-        let mut cursor = list.cursor();
-        let (mut count, mut largest) = (0, 0.0f32);
-        for block in 0..list.blocks() {
-            let mut block_max = 0.0f32;
-            for _ in 0..list.block_len(block) {
-                let weight = cursor.weight();
-                if cursor.doc() == DocId::END {
-                    return Err(self.damaged_list(term));
-                }
-                if !(weight.is_finite() && weight > 0.0) {
-                    return fail(&format!("document {} has the weight {weight}", cursor.doc().0));
-                }
-                block_max = block_max.max(weight);
-                cursor.advance();
-                count += 1;
-            }
-            if block_max != list.block_max(block) {
-                return fail(&format!("block {block} names a maximum that is not the largest"));
-            }
-            largest = largest.max(block_max);
+        let mut postings = Vec::with_capacity(list.len().min(self.len()));
+        let read = list.each(|place, _, weight| postings.push((place, weight)));
+        self.whole(term, read)?;
+        if let Some((place, weight)) = postings.iter().find(|(_, w)| !(w.is_finite() && *w > 0.0)) {
+            return fail(&format!("place {place} has the weight {weight}"));
         }
-        if largest != list.max() || count != list.len() {
-            return fail("the largest weight or the count differs from the table of terms");
+        let wanted = lists::encode(&postings, self.metadata().docs, list.impacts())?;
+        if (wanted.count, wanted.max, wanted.best) != (list.count, list.max, list.best) {
+            return fail("the largest weights or the count differ from the table of terms");
         }
-        let used = list.blocks().checked_sub(1).map_or(0, |last| list.block_end(last));
-        if used != list.blob_len() {
-            return fail("there are bytes that belong to no block");
+        if wanted.bytes != list.bytes {
+            return fail(
+                "the maxima, the offsets or the bytes in use are not those of its postings",
+            );
         }
         Ok(())
     }

@@ -168,10 +168,8 @@ impl Engine {
     fn parts(&self, query: &SparseVector, found: &Found) -> Result<Vec<Part>> {
         let mut parts = Vec::new();
         for (term, weight) in query.iter() {
-            let mut cursor = self.indexes[found.index].list(term)?.cursor();
-            cursor.seek(found.hit.doc);
-            if cursor.doc() == found.hit.doc {
-                parts.push(self.part(term, weight, cursor.weight()));
+            if let Some(stored) = self.indexes[found.index].weight(term, found.hit.doc)? {
+                parts.push(self.part(term, weight, stored));
             }
         }
         parts.sort_by(|a, b| b.part.total_cmp(&a.part)); // stable: of equals the lower term

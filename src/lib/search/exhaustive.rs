@@ -1,11 +1,7 @@
 //! The truth: every posting of every query term is scored, a term at a time.
 
 use super::{Hit, TopK, part};
-use crate::{
-    error::Result,
-    index::{DocId, Index},
-    sparse::SparseVector,
-};
+use crate::{error::Result, index::Index, sparse::SparseVector};
 
 /// The best hits of one index.
 ///
@@ -14,19 +10,17 @@ use crate::{
 pub(super) fn search(index: &Index, query: &SparseVector, k: usize) -> Result<Vec<Hit>> {
     let mut scores = vec![0.0f32; index.len()];
     for (term, query_weight) in query.iter() {
-        let mut cursor = index.list(term)?.cursor();
-        while cursor.doc() != DocId::END {
-            // a cursor gives documents of the index only
-            scores[cursor.doc().index()] += part(query_weight, cursor.weight());
-            cursor.advance();
-        }
-        if cursor.is_broken() {
-            return Err(index.damaged_list(term));
-        }
+        // a list gives places of the index only
+        let read = index.list(term)?.each(|place, _, weight| {
+            scores[place as usize] += part(query_weight, weight);
+        });
+        index.whole(term, read)?;
     }
     let mut top = TopK::new(k);
-    for (doc, &score) in (0..).map(DocId).zip(&scores) {
-        top.push(Hit { doc, score });
+    for (place, &score) in (0..).zip(&scores) {
+        if score > 0.0 {
+            top.push(Hit { doc: index.placed(place)?, score });
+        }
     }
     Ok(top.into_hits())
 }

@@ -5,9 +5,9 @@
 //! no hit. No tensor, no network.
 
 mod batch;
+mod block_max;
 mod engine;
 mod exhaustive;
-mod maxscore;
 mod measure;
 mod questions;
 mod render;
@@ -33,10 +33,8 @@ use crate::{
 /// How the best hits are found. All methods give the same hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// Passes over documents that cannot be among the best, for queries where that is quicker.
+    /// Passes over blocks of documents that cannot hold one of the best.
     Exact,
-    /// Passes over documents that cannot be among the best, whatever the query.
-    MaxScore,
     /// Scores every posting: the truth that others are compared with.
     Exhaustive,
 }
@@ -47,9 +45,8 @@ impl FromStr for Method {
     fn from_str(text: &str) -> Result<Method> {
         match text {
             "exact" => Ok(Method::Exact),
-            "maxscore" => Ok(Method::MaxScore),
             "exhaustive" => Ok(Method::Exhaustive),
-            _ => Err(Error::Usage(format!("want exact, maxscore or exhaustive, got `{text}`"))),
+            _ => Err(Error::Usage(format!("want exact or exhaustive, got `{text}`"))),
         }
     }
 }
@@ -58,18 +55,10 @@ impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Method::Exact => "exact",
-            Method::MaxScore => "maxscore",
             Method::Exhaustive => "exhaustive",
         })
     }
 }
-
-/// Queries of more terms are answered by scoring everything.
-///
-/// Measured with `l0-query --bench` on 100,000 documents of 114 terms whose weights do not correlate,
-/// the worst case for skipping: MaxScore takes half the time at 6 terms, as long at 12, four times as
-/// long at 32. The limit lies above 12 by judgement: real weights correlate.
-const LONG_QUERY: usize = 16;
 
 /// The at most `k` best documents of one index, best first: score descending, then document
 /// ascending.
@@ -78,9 +67,8 @@ const LONG_QUERY: usize = 16;
 /// [`Error::Format`] if the index turns out to be damaged.
 pub fn search(index: &Index, query: &SparseVector, k: usize, method: Method) -> Result<Vec<Hit>> {
     match method {
-        Method::MaxScore => maxscore::search(index, query, k),
-        Method::Exact if query.nnz() <= LONG_QUERY => maxscore::search(index, query, k),
-        Method::Exact | Method::Exhaustive => exhaustive::search(index, query, k),
+        Method::Exact => block_max::search(index, query, k),
+        Method::Exhaustive => exhaustive::search(index, query, k),
     }
 }
 

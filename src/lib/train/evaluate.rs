@@ -24,7 +24,7 @@ use crate::{
         rejects::Rejects,
         trec::{Qrels, Run, RunWriter},
     },
-    index::{Artefacts, BuildConfig, Builder, Index, Weights},
+    index::{Artefacts, BuildConfig, Builder, Index, Order, Weights},
     io::{self, Input, Output, folder},
     model::{ModelDirectory, Overrides, SparseEncoder},
     search::{Detail, Engine, Method, SearchConfig},
@@ -256,6 +256,7 @@ impl Side<'_> {
         let mut builder = Builder::new(BuildConfig {
             vocabulary_size: vocabulary.len(),
             weights: Weights::U8,
+            order: Order::Given,
             memory: INDEX_MEMORY,
         });
         let mut rejects = Rejects::stop();
