@@ -119,7 +119,7 @@ fn an_order_moves_places_and_nothing_else() {
         assert!(again == whole, "other bytes with other threads");
         let mut merged = Vec::new();
         let more = shelf.put("m", &bytes(filled(&docs[..9], config(weights), 2000))).unwrap();
-        merge(&[ordered, more], &mut merged, "memory").unwrap();
+        merge(&[ordered, more], &mut merged, "memory").unwrap().finish(None).unwrap();
         let merged = shelf.put("j", &merged).unwrap();
         merged.verify().unwrap();
         assert_eq!((0..2009).filter(|place| merged.doc_at(*place).is_some()).count(), 2009);
@@ -166,7 +166,7 @@ fn merging_is_building_at_once() {
         };
         let parts = [part("a", 0, 101), part("b", 101, 101), part("c", 101, 300)];
         let mut merged = Vec::new();
-        merge(&parts, &mut merged, "memory").unwrap();
+        merge(&parts, &mut merged, "memory").unwrap().finish(None).unwrap();
         let whole = bytes(filled(&all, config(weights), 0));
         if weights == Weights::F32 {
             assert!(merged == whole, "other bytes than building at once");
@@ -190,16 +190,24 @@ fn what_does_not_belong_together_is_not_merged() {
     let mut foreign = artefacts();
     foreign.vocabulary = "beef".into();
     let mut other = Vec::new();
-    Builder::new(config(Weights::U8)).finish(&foreign, &mut other, "memory").unwrap();
+    Builder::new(config(Weights::U8))
+        .finish(&foreign, &mut other, "memory")
+        .unwrap()
+        .finish(None)
+        .unwrap();
     foreign = artefacts();
     foreign.query_weights[0] = 9.0;
     let mut table = Vec::new();
-    Builder::new(config(Weights::U8)).finish(&foreign, &mut table, "memory").unwrap();
+    Builder::new(config(Weights::U8))
+        .finish(&foreign, &mut table, "memory")
+        .unwrap()
+        .finish(None)
+        .unwrap();
     for other in [f32s, shelf.put("v", &other).unwrap(), shelf.put("t", &table).unwrap()] {
-        let error = merge(&[a(), other], &mut Vec::new(), "memory").unwrap_err();
+        let error = merge(&[a(), other], &mut Vec::new(), "memory").err().unwrap();
         assert!(matches!(error, Error::Mismatch { .. }), "{error}");
     }
-    let error = merge(&[a(), a()], &mut Vec::new(), "memory").unwrap_err().to_string();
+    let error = merge(&[a(), a()], &mut Vec::new(), "memory").err().unwrap().to_string();
     assert!(error.contains("got `d0` as document 1, which document 1 of"), "{error}");
 }
 
@@ -217,8 +225,7 @@ fn stats_count() {
     let sections: u64 = stats.sections.iter().map(|(_, bytes)| bytes).sum();
     assert!(sections < stats.bytes);
     let parts = stats.lists;
-    let lists =
-        parts.plain + parts.windows + parts.few + parts.tables + parts.slots + parts.impacts;
+    let lists = parts.blocks + parts.maxima + parts.offsets + parts.places + parts.impacts;
     let stored = stats.sections.iter().find(|(name, _)| *name == "postings").unwrap().1;
     assert_eq!(lists, stored);
 }

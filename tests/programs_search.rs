@@ -200,7 +200,7 @@ fn what_does_not_belong_together_ends_with_3() {
     let mut bytes = fs::read(desk.path("a.l0x")).unwrap();
     bytes[8] = 9;
     fs::write(desk.path("newer.l0x"), &bytes).unwrap();
-    check(desk.run("l0-query", &["newer.l0x"], ""), 3, "format version: want 2, got 9");
+    check(desk.run("l0-query", &["newer.l0x"], ""), 3, "format version: want 3, got 9");
     let args = ["--tokenizer", TOY, "-o", "b.l0x"];
     check(desk.run("l0-index", &args, ROWS), 0, "");
     let args = ["merge", "a.l0x", "b.l0x", "-o", "m.l0x"];

@@ -77,7 +77,7 @@ proptest! {
         };
         let parts = [part("a", 0, cut), part("b", cut, docs.len())];
         let mut merged = Vec::new();
-        merge(&parts, &mut merged, "memory").unwrap();
+        merge(&parts, &mut merged, "memory").unwrap().finish(None).unwrap();
         let whole = shelf.put("m", &merged).unwrap();
         let found = search_all(&parts, &query, k, Method::Exact).unwrap();
         let found: Vec<_> = found

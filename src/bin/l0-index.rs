@@ -15,9 +15,10 @@ use l0::{
         self, Progress, RejectArgs, RunArgs,
         values::{self, ReportForm},
     },
-    index::{self, Index, Language, Metadata, Order, Plan, TableSource, Weights},
+    index::{self, Draft, Index, Language, Metadata, Order, Plan, TableSource, Weights},
     io::{Content, Output},
     model::{Checkpoint, ModelDirectory},
+    search,
 };
 
 /// Makes one index file of sparse vectors: Parquet, Arrow or JSON lines, from files or a pipe.
@@ -67,6 +68,9 @@ struct BuildArgs {
     /// Memory for postings and ids while building; what is more goes to a temporary file
     #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = values::bytes)]
     memory: u64,
+    /// Seed of the sample on which --method approx of l0-query is calibrated
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
     #[command(flatten)]
     rejects: RejectArgs,
     #[command(flatten)]
@@ -139,8 +143,9 @@ fn run(command: Command) -> Result<()> {
             let mut output = Output::create(&output)?;
             let indexes: Vec<Index> =
                 indexes.iter().map(|path| Index::open(path)).collect::<Result<_>>()?;
-            let name = output.name().to_owned();
-            index::merge(&indexes, &mut output, &name)?;
+            let (name, place) = (output.name().to_owned(), output.unfinished());
+            let draft = index::merge(&indexes, &mut output, &name)?;
+            calibrated(draft, place, 0)?;
             output.commit()
         }
     }
@@ -177,7 +182,9 @@ fn build(args: BuildArgs) -> Result<()> {
         order: args.order,
         memory: args.memory,
     };
-    let built = index::build(inputs, &plan, &mut rejects, |more| progress.add(more), &mut output);
+    let place = output.unfinished();
+    let draft = index::build(inputs, &plan, &mut rejects, |more| progress.add(more), &mut output);
+    let built = draft.and_then(|draft| calibrated(draft, place, args.seed));
     let (_, seconds) = progress.finish();
     let built = built.and_then(|built| {
         rejects.check(u64::from(built.docs))?;
@@ -188,6 +195,13 @@ fn build(args: BuildArgs) -> Result<()> {
     rejects.finish()?; // also when all else failed: it says why
     args.run.say("l0-index", &told(&built?, refused, seconds));
     Ok(())
+}
+
+/// Ends an index, after measuring in it what approximate search costs if it can be read back.
+fn calibrated(mut draft: Draft, place: Option<PathBuf>, seed: u64) -> Result<Metadata> {
+    let written = place.map(|place| draft.open(&place)).transpose()?;
+    let calibration = written.map(|index| search::calibrate(&index, seed)).transpose()?;
+    draft.finish(calibration)
 }
 
 fn told(built: &Metadata, refused: u64, seconds: f64) -> String {

@@ -18,7 +18,7 @@ use l0::{
     },
     index::Index,
     io::{Input, Output},
-    search::{AnswerConfig, AnswerForm, Detail, Engine, Method, Questions, SearchConfig},
+    search::{AnswerConfig, AnswerForm, Detail, Engine, Method, Questions, Recall, SearchConfig},
 };
 
 /// Answers queries from index files: a file of them, a pipe, or a prompt on a terminal.
@@ -44,9 +44,14 @@ struct Args {
     /// text, trec or jsonl [default: by the extension, else text on a terminal, else jsonl]
     #[arg(long, value_name = "FORM")]
     format: Option<AnswerForm>,
-    /// exact (passes over what cannot win) or exhaustive (scores all); the hits are the same
-    #[arg(long, value_name = "METHOD", default_value_t = Method::Exact)]
-    method: Method,
+    /// exact (passes over what cannot win), exhaustive (scores all; the hits are the same), or approx
+    /// (passes over what will hardly win, as far as --recall says)
+    #[arg(long, value_name = "METHOD", default_value = "exact", value_parser = Method::NAMES)]
+    method: String,
+    /// With --method approx: the share of the best hits to be found, by what was measured when the
+    /// index was built
+    #[arg(long, value_name = "SHARE")]
+    recall: Option<Recall>,
     /// Show the terms that made each score
     #[arg(long)]
     explain: bool,
@@ -81,8 +86,12 @@ fn run(args: Args) -> Result<()> {
     let (indexes, queries) = paths(&args)?;
     let indexes = indexes.iter().map(|path| Index::open(path)).collect::<Result<_>>()?;
     let detail = if args.explain { Detail::Terms } else { Detail::Hit };
-    let config = SearchConfig { k: args.k as usize, method: args.method, detail };
+    let method = Method::new(&args.method, args.recall)?;
+    let config = SearchConfig { k: args.k as usize, method, detail };
     let engine = Engine::new(indexes, config)?;
+    for promise in engine.promises()? {
+        args.run.say("l0-query", &promise);
+    }
     let columns = values::columns();
     let answers = AnswerConfig { form, tag: args.run_name.clone(), columns };
     let reports = args.bench || args.check_exact;

@@ -17,7 +17,10 @@ use rayon::{
     slice::ParallelSliceMut,
 };
 
-use super::postings::{BLOCK, DocId, WINDOW};
+use super::postings::{BLOCK, DocId};
+
+/// Places in a cell of a list that has all blocks: ranges end there as long as they can.
+const WINDOW: usize = 16 * BLOCK;
 use crate::sparse::TermId;
 
 /// The terms of documents, back to back.

@@ -4,7 +4,8 @@ use std::{path::Path, sync::Arc};
 
 use super::{
     builder::{Artefacts, BuildConfig, Builder},
-    metadata::{Encoding, Metadata, told},
+    draft::Draft,
+    metadata::{Encoding, told},
     order::Order,
     quantize::Weights,
     texts::StoredText,
@@ -74,18 +75,19 @@ pub struct Plan<'a> {
 const PROGRESS_ROWS: u64 = 256;
 
 /// Builds one index from all rows of all inputs, in their order; `progress` hears how many more rows
-/// were read. The output is not committed.
+/// were read. The index lacks its end, and the
+/// output is not committed.
 ///
 /// # Errors
 /// [`Error::Mismatch`] for vectors of another vocabulary, or of another encoding than those before;
 /// what [`vectors::read`], [`Builder::add`] and [`Rejects::take`] say.
-pub fn build(
+pub fn build<'a>(
     inputs: Vec<Input>,
     plan: &Plan,
     rejects: &mut Rejects,
     mut progress: impl FnMut(u64),
-    output: &mut Output,
-) -> Result<Metadata> {
+    output: &'a mut Output,
+) -> Result<Draft<'a>> {
     let language = plan.language;
     let vocabulary = Arc::new(language.tokenizer.vocabulary().clone());
     let mut builder = Builder::new(BuildConfig {

@@ -6,6 +6,7 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::{
     docnos::Docnos,
+    draft::Draft,
     layout::{FileWriter, OpenSection, Section},
     lists::{self, Encoded},
     metadata::{Encoding, Metadata},
@@ -165,16 +166,16 @@ impl Builder {
         (&part.name, u64::from(doc.0 - part.first) + 1 + refused as u64)
     }
 
-    /// Writes the index; `name` is the output's, for messages.
+    /// Writes the index but for its end; `name` is the output's, for messages.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Format`] for a posting list above 4 GiB.
-    pub fn finish(
+    pub fn finish<'a>(
         self,
         artefacts: &Artefacts,
-        output: &mut dyn Write,
+        output: &'a mut dyn Write,
         name: &str,
-    ) -> Result<Metadata> {
+    ) -> Result<Draft<'a>> {
         let memory = usize::try_from(self.config.memory).unwrap_or(usize::MAX);
         let order = self.graph.map(|graph| graph.into_order(self.config.vocabulary_size));
         let mut lists = self.postings.into_lists(memory);
@@ -203,15 +204,15 @@ pub(super) struct Contents {
 /// Takes the postings of a list one by one.
 pub(super) type Each<'a> = &'a mut dyn FnMut(DocId, f32) -> Result<()>;
 
-/// Writes all sections; `postings` hands over those of a term, and is asked in ascending order. They
+/// Writes all sections but the last; `postings` hands over those of a term, and is asked in ascending order. They
 /// may come in any order of documents.
-pub(super) fn write(
+pub(super) fn write<'a>(
     contents: Contents,
     artefacts: &Artefacts,
-    output: &mut dyn Write,
+    output: &'a mut dyn Write,
     name: &str,
     postings: impl FnMut(TermId, Each) -> Result<()>,
-) -> Result<Metadata> {
+) -> Result<Draft<'a>> {
     let mut metadata = Metadata {
         vocabulary: artefacts.vocabulary.clone(),
         encoding: artefacts.encoding.clone(),
@@ -221,6 +222,7 @@ pub(super) fn write(
         vocabulary_size: contents.maxima.len(),
         postings: 0,
         order: None,
+        calibration: None,
     };
     let mut file = FileWriter::new(output, name)?;
     file.section(Section::Tokenizer, &artefacts.tokenizer)?;
@@ -249,10 +251,7 @@ pub(super) fn write(
     let mean = |bits: f64| bits / postings.max(1) as f64;
     metadata.order = contents.order.map(|_| Gain { given: mean(bits[0]), stored: mean(bits[1]) });
     file.section(Section::Terms, &terms)?;
-    let json = serde_json::to_vec(&metadata).expect("metadata are plain values");
-    file.section(Section::Metadata, &json)?;
-    file.finish()?;
-    Ok(metadata)
+    Ok(Draft { file, metadata })
 }
 
 /// Postings that are held while their lists are encoded side by side; a list is never divided.

@@ -1,6 +1,6 @@
 //! The `.l0x` file: one complete index, mapped into memory, never read as a whole.
 //!
-//! # Bytes, format version 2
+//! # Bytes, format version 3
 //!
 //! All numbers are little-endian. A reader needs no more than this page.
 //!
@@ -34,28 +34,33 @@
 //! term are the largest that 10, 100 and 1000 of its postings reach (for f32: of whole units below the
 //! weight), 0 if there are fewer postings.
 //!
-//! 64 places are a block, 16 blocks a window; `W` = ⌈N/1024⌉. A list of at most 6 · `W` postings is
-//! *plain*: blocks of 128 postings, the last the rest: bits a gap `b` u8; the gaps, `b` bits each,
-//! packed from the lowest bit of the first byte, ⌈128·b/8⌉ bytes; the impacts. The gap of a place is
-//! its number less that of the place before in the list less 1; for the first place of a list, its
-//! number. A longer list is
+//! 64 places are a *block*, `B` = ⌈N/64⌉; the postings of a list in one block are a *run*. A list of `R`
+//! runs is empty for no postings, else
 //!
 //! | part | bytes |
 //! |---|---|
-//! | maxima | largest bound in each window, 0 for none, u8 `[W]` |
-//! | bases | where the cell of every eighth window begins, u32 `[⌈W/8⌉]` |
-//! | offsets | where each window's cell begins, less its base, u16 `[W]` |
-//! | cells | one for each window that has postings |
+//! | runs | `R`, u32 |
+//! | blocks, if 12 · `R` ≥ `B` | a bit a block, the first in the lowest bit of the first byte: ⌈B/64⌉ words of 8 bytes |
+//! | blocks, else | their bytes u32; a byte a run: the blocks passed over since the one before (at first: since the start); for 255 and more, a byte 255 stands for 255 and the next goes on |
+//! | maxima | largest bound in each run, u8 `[R]` |
+//! | bases | where every eighth cell begins (f32: every fourth), u32 |
+//! | offsets | where each cell begins, less its base, u16; the highest bit says that its counts are bytes |
+//! | cells | one for 16 runs; the last for what is left |
 //! | | 8 zeros |
 //!
-//! A cell of fewer than 48 postings: their number u8; their places in the window, 10 bits each, packed
-//! as gaps are; the impacts. Any other: a zero; the largest bound in each block u8 `[16]`; postings in
-//! each block u8 `[16]`; for each block its slots and its impacts. The slots are 6 bits each, packed
-//! alike, below 10 postings; from 10 on a bitmap u64.
+//! A cell is the number of postings less 1 of each run, four bits each, or bytes if one of its runs has
+//! more than 16; a slot (place in the block) for each posting of all runs, 6 bits; the impacts. The
+//! first posting of a run is one with the largest bound, of equals the first; the others follow in
+//! order. With u8 weights its impact is the maximum of the run and stands nowhere else. Bits are packed
+//! from the lowest of the first byte; counts, slots and impacts begin at whole bytes.
+//!
+//! In a list of at least 10 postings a run, a cell is one run: a bit a place, u64, and all impacts in
+//! order; every 64th has a base.
 
-use std::path::Path;
+use std::{cmp::Reverse, collections::BTreeMap, path::Path};
 
 use memmap2::Mmap;
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::{
     layout::{Frame, Section, u32_at, u64_at},
@@ -67,7 +72,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     io,
-    sparse::TermId,
+    sparse::{SparseVector, TermId},
 };
 
 pub(super) const TERM_ROW: usize = 24;
@@ -96,6 +101,11 @@ impl Index {
         let json = &map[frame.range(Section::Metadata)];
         let metadata: Metadata = serde_json::from_slice(json)
             .map_err(|error| Error::format(&name, format!("section `metadata`: {error}")))?;
+        Index::of(name, map, frame, metadata)
+    }
+
+    /// An index whose frame is known.
+    pub(super) fn of(name: String, map: Mmap, frame: Frame, metadata: Metadata) -> Result<Index> {
         let index = Index { name, map, frame, metadata };
         index.check_lengths()?;
         Ok(index)
@@ -267,6 +277,45 @@ impl Index {
         let mut found: Vec<(DocId, f32)> = found.into_iter().map(placed).collect::<Result<_>>()?;
         found.sort_unstable_by_key(|posting| posting.0);
         Ok(found)
+    }
+
+    /// The stored vectors of some documents; reads all lists.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if a list or the order is damaged.
+    pub fn vectors(&self, docs: &[DocId]) -> Result<Vec<SparseVector>> {
+        let rows: BTreeMap<DocId, u32> = docs.iter().copied().zip(0..).collect();
+        let row = |place| Ok(rows.get(&self.placed(place)?).copied().unwrap_or(u32::MAX));
+        let wanted = (0..self.metadata.docs).map(row).collect::<Result<Vec<u32>>>()?;
+        let terms: Vec<TermId> = (0..).map(TermId).take(self.metadata.vocabulary_size).collect();
+        let of_term = |&term: &TermId| {
+            let mut found = Vec::new();
+            let read = self.list(term)?.each(|place, _, weight| {
+                if let Some(&at) = wanted.get(place as usize).filter(|at| **at != u32::MAX) {
+                    found.push((at as usize, term, weight));
+                }
+            });
+            self.whole(term, read.map(|()| found))
+        };
+        let found: Vec<Vec<(usize, TermId, f32)>> =
+            terms.par_iter().map(of_term).collect::<Result<_>>()?;
+        let mut pairs = vec![Vec::new(); docs.len()];
+        for (at, term, weight) in found.into_iter().flatten() {
+            pairs[at].push((term, weight));
+        }
+        pairs.into_iter().map(SparseVector::new).collect()
+    }
+
+    /// The terms with the longest lists, the longest first, of equals the lower.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if the table of terms is damaged.
+    pub fn longest(&self, count: usize) -> Result<Vec<TermId>> {
+        let terms = (0..).map(TermId).take(self.metadata.vocabulary_size);
+        let length = |term| Ok((Reverse(self.list(term)?.len()), term));
+        let mut terms: Vec<(Reverse<usize>, TermId)> = terms.map(length).collect::<Result<_>>()?;
+        terms.sort_unstable();
+        Ok(terms.into_iter().take(count).map(|(_, term)| term).collect())
     }
 
     /// What was read of a term's list, or that it is damaged.

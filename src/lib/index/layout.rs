@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// The first and the last eight bytes. A transfer that changes line ends or the eighth bit breaks it.
 pub(super) const MAGIC: [u8; 8] = *b"\x89L0X\r\n\x1a\n";
 /// What this code writes, and the only one it reads.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 const ALIGNMENT: usize = 64;
 const HEADER: usize = ALIGNMENT;
 const ROW: usize = 24;
@@ -99,6 +99,19 @@ impl<'a> FileWriter<'a> {
     pub(super) fn begin(&mut self, section: Section) -> OpenSection<'_, 'a> {
         let start = self.at;
         OpenSection { writer: self, section, start, crc: Hasher::new() }
+    }
+
+    /// The output's name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The sections written so far, all handed on to the output.
+    pub(super) fn frame(&mut self) -> Result<Frame> {
+        self.output.flush().map_err(|source| Error::io(&self.name, source))?;
+        let extents = self.rows.chunks_exact(ROW).map(|row| extent(row, self.at as usize));
+        let extents = extents.collect::<Option<_>>().expect("the rows of sections written");
+        Ok(Frame { extents })
     }
 
     /// Writes the table of sections and the trailer.

@@ -1,8 +1,9 @@
 //! Postings to the bytes of a list, which [`super::file`] specifies and `postings` reads.
 
+use std::ops::Range;
+
 use super::{
-    codec,
-    postings::{BASED, BLOCK, BLOCKS, MAPPED, PADDING, RANKS, TABLED, WINDOW, is_plain, windows},
+    postings::{BLOCK, FAR, PADDING, RANKS, WIDE, WORD, based, blocks, cell, is_dense, is_mapped},
     quantize::Impacts,
 };
 use crate::error::{Error, Result};
@@ -31,12 +32,8 @@ pub(super) fn encode(postings: &[(u32, f32)], docs: u32, impacts: Impacts) -> Re
     let bounds: Vec<u8> =
         (0..stored.len()).map(|position| impacts.read(&raw, position, unit).0).collect();
     let list = List { postings, raw: &raw, bounds: &bounds, width: impacts.width() };
-    let bytes = match is_plain(postings.len(), docs as usize) {
-        true => list.plain(),
-        false => list.windowed(windows(docs as usize))?,
-    };
     let best = best(stored.iter().map(|&weight| impacts.floor(weight, unit)));
-    Ok(Encoded { bytes, count: postings.len() as u32, max, best })
+    Ok(Encoded { bytes: list.bytes(docs as usize)?, count: postings.len() as u32, max, best })
 }
 
 /// The bytes that 10, 100 and 1000 of `floors` reach.
@@ -61,98 +58,115 @@ struct List<'a> {
     width: usize,
 }
 
-impl<'a> List<'a> {
-    fn plain(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let mut base = 0;
-        let raw = self.raw.chunks(codec::BLOCK * self.width);
-        for (postings, raw) in self.postings.chunks(codec::BLOCK).zip(raw) {
-            let places: Vec<u32> = postings.iter().map(|posting| posting.0).collect();
-            let bits_at = bytes.len();
-            bytes.push(0);
-            bytes[bits_at] = codec::encode(base, &places, &mut bytes);
-            bytes.extend(raw);
-            base = places[places.len() - 1].saturating_add(1);
+impl List<'_> {
+    fn bytes(&self, docs: usize) -> Result<Vec<u8>> {
+        let runs = self.runs();
+        if runs.is_empty() {
+            return Ok(Vec::new());
         }
-        bytes
+        let block = |run: &Range<usize>| self.postings[run.start].0 as usize / BLOCK;
+        let mut bytes = (runs.len() as u32).to_le_bytes().to_vec();
+        match is_mapped(runs.len(), docs) {
+            true => bytes.extend(map(runs.iter().map(block), blocks(docs).div_ceil(WORD))),
+            false => {
+                let gaps = gaps(runs.iter().map(block));
+                bytes.extend((gaps.len() as u32).to_le_bytes());
+                bytes.extend(gaps);
+            }
+        }
+        bytes.extend(runs.iter().map(|run| self.bounds[self.first(run)]));
+        self.cells(&runs, &mut bytes)?;
+        bytes.extend([0; PADDING]);
+        Ok(bytes)
     }
 
-    fn windowed(&self, windows: usize) -> Result<Vec<u8>> {
-        let (mut maxima, mut bases, mut offsets) = (vec![0; windows], vec![], vec![]);
-        let mut cells = Vec::new();
-        let (mut base, mut rest) = (0, self.part(0, self.postings.len()));
-        for (window, max) in maxima.iter_mut().enumerate() {
-            if window % BASED == 0 {
+    /// The postings of each block that has any.
+    fn runs(&self) -> Vec<Range<usize>> {
+        let same = |a: &(u32, f32), b: &(u32, f32)| a.0 / BLOCK as u32 == b.0 / BLOCK as u32;
+        let mut start = 0;
+        let lengths = self.postings.chunk_by(same).map(<[_]>::len);
+        lengths.map(|length| (start, start += length).0..start).collect()
+    }
+
+    /// The first posting of a run with the largest bound.
+    fn first(&self, run: &Range<usize>) -> usize {
+        run.clone().rev().max_by_key(|&at| self.bounds[at]).unwrap_or(run.start)
+    }
+
+    /// Appends bases, offsets and cells.
+    fn cells(&self, runs: &[Range<usize>], bytes: &mut Vec<u8>) -> Result<()> {
+        let (mut bases, mut offsets, mut cells) = (Vec::new(), Vec::new(), Vec::new());
+        let dense = is_dense(self.postings.len(), runs.len());
+        let (mut base, based) = (0, based(dense, self.width));
+        for (number, runs) in runs.chunks(cell(dense)).enumerate() {
+            if number % based == 0 {
                 base = cells.len();
                 let base = u32::try_from(base).map_err(|_| {
                     Error::format("index", "a posting list outgrows 4 GiB; build several indexes")
                 })?;
                 bases.extend(base.to_le_bytes());
             }
-            // eight cells of at most 1 + 32 + 16 · (8 + 64 · 4) bytes
-            offsets.extend(((cells.len() - base) as u16).to_le_bytes());
-            let here = rest.before(((window + 1) * WINDOW) as u64);
-            if !here.postings.is_empty() {
-                *max = here.bound();
-                here.cell(&mut cells);
+            let wide = !dense && runs.iter().any(|run| run.len() > 16);
+            // see `based`: what stands between is less than the bit that says wide
+            let offset = (cells.len() - base) as u16 | if wide { WIDE } else { 0 };
+            offsets.extend(offset.to_le_bytes());
+            match dense {
+                true => runs.iter().for_each(|run| self.map(run, &mut cells)),
+                false => self.slots(runs, wide, &mut cells),
             }
-            rest = rest.part(here.postings.len(), rest.postings.len());
         }
-        cells.extend([0; PADDING]);
-        Ok([maxima, bases, offsets, cells].concat())
+        bytes.extend(bases);
+        bytes.extend(offsets);
+        bytes.extend(cells);
+        Ok(())
     }
 
-    fn part(&self, from: usize, to: usize) -> List<'a> {
-        List {
-            postings: &self.postings[from..to],
-            raw: &self.raw[from * self.width..to * self.width],
-            bounds: &self.bounds[from..to],
-            width: self.width,
-        }
+    fn map(&self, run: &Range<usize>, bytes: &mut Vec<u8>) {
+        let map = run.clone().fold(0u64, |map, at| map | 1 << self.slot(at));
+        bytes.extend(map.to_le_bytes());
+        bytes.extend(&self.raw[run.start * self.width..run.end * self.width]);
     }
 
-    /// The postings at places below `end`.
-    fn before(&self, end: u64) -> List<'a> {
-        let count = self.postings.partition_point(|posting| u64::from(posting.0) < end);
-        self.part(0, count)
+    fn slots(&self, runs: &[Range<usize>], wide: bool, bytes: &mut Vec<u8>) {
+        let counts = runs.iter().map(|run| run.len() as u64 - 1);
+        pack(counts, if wide { 8 } else { 4 }, bytes);
+        let (mut slots, mut impacts) = (Vec::new(), Vec::<u8>::new());
+        for run in runs {
+            let first = self.first(run);
+            let others = run.clone().filter(|&at| at != first);
+            for at in std::iter::once(first).chain(others) {
+                slots.push(self.slot(at));
+                if at != first || self.width > 1 {
+                    impacts.extend(&self.raw[at * self.width..(at + 1) * self.width]);
+                }
+            }
+        }
+        pack(slots.into_iter(), 6, bytes);
+        bytes.extend(impacts);
     }
 
-    fn bound(&self) -> u8 {
-        self.bounds.iter().copied().max().unwrap_or(0)
+    fn slot(&self, at: usize) -> u64 {
+        u64::from(self.postings[at].0) % BLOCK as u64
     }
+}
 
-    fn cell(&self, bytes: &mut Vec<u8>) {
-        let count = self.postings.len();
-        if count < TABLED {
-            bytes.push(count as u8);
-            let slots = self.postings.iter().map(|posting| u64::from(posting.0) % WINDOW as u64);
-            pack(slots, 10, bytes);
-            bytes.extend(self.raw);
-            return;
-        }
-        bytes.push(0);
-        let first = self.postings[0].0 as u64 / WINDOW as u64 * WINDOW as u64;
-        let mut blocks = Vec::with_capacity(BLOCKS);
-        let mut rest = self.part(0, count);
-        for block in 1..=BLOCKS as u64 {
-            let here = rest.before(first + block * BLOCK as u64);
-            rest = rest.part(here.postings.len(), rest.postings.len());
-            blocks.push(here);
-        }
-        bytes.extend(blocks.iter().map(List::bound));
-        bytes.extend(blocks.iter().map(|block| block.postings.len() as u8));
-        blocks.iter().for_each(|block| block.block(bytes));
-    }
+/// A bit a block.
+fn map(blocks: impl Iterator<Item = usize>, words: usize) -> Vec<u8> {
+    let mut map = vec![0u64; words];
+    blocks.for_each(|block| map[block / WORD] |= 1 << (block % WORD));
+    map.into_iter().flat_map(u64::to_le_bytes).collect()
+}
 
-    fn block(&self, bytes: &mut Vec<u8>) {
-        let slots = self.postings.iter().map(|posting| u64::from(posting.0) % BLOCK as u64);
-        if self.postings.len() < MAPPED {
-            pack(slots, 6, bytes);
-        } else {
-            bytes.extend(slots.fold(0u64, |map, slot| map | 1 << slot).to_le_bytes());
-        }
-        bytes.extend(self.raw);
+/// The blocks passed over before each.
+fn gaps(blocks: impl Iterator<Item = usize>) -> Vec<u8> {
+    let (mut bytes, mut next) = (Vec::new(), 0);
+    for block in blocks {
+        let gap = block - next;
+        bytes.extend(std::iter::repeat_n(FAR, gap / usize::from(FAR)));
+        bytes.push((gap % usize::from(FAR)) as u8);
+        next = block + 1;
     }
+    bytes
 }
 
 /// Appends numbers of `bits` bits each, the first in the lowest bits of the first byte.

@@ -5,9 +5,9 @@ use std::io::Write;
 use super::{
     builder::{self, Artefacts, Contents},
     docnos::Docnos,
+    draft::Draft,
     file::Index,
     layout::Section,
-    metadata::Metadata,
     postings::DocId,
     texts::{self, StoredText, TextWriter},
 };
@@ -25,7 +25,7 @@ use crate::{
 /// # Errors
 /// [`Error::Mismatch`] for indexes of different vocabularies, encodings, query tables or weights;
 /// [`Error::Format`] for a document id that two of them have, and for a damaged index; [`Error::Io`].
-pub fn merge(indexes: &[Index], output: &mut dyn Write, name: &str) -> Result<Metadata> {
+pub fn merge<'a>(indexes: &[Index], output: &'a mut dyn Write, name: &str) -> Result<Draft<'a>> {
     let Some(first) = indexes.first() else {
         return Err(Error::Usage("want at least one index to merge".into()));
     };

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{order::Gain, quantize::Weights};
+use super::{calibration::Calibration, order::Gain, quantize::Weights};
 use crate::formats::vectors::VectorMeta;
 
 /// What an index is made of, in few words.
@@ -26,6 +26,8 @@ pub struct Metadata {
     pub postings: u64,
     /// What the order of the documents is worth, if it is not the one in which they came.
     pub order: Option<Gain>,
+    /// What approximate search costs in recall, if it was measured.
+    pub calibration: Option<Calibration>,
 }
 
 /// What made vectors: only those of one encoding have scores that compare.

@@ -6,8 +6,9 @@
 mod bisect;
 mod build;
 mod builder;
-mod codec;
+mod calibration;
 mod docnos;
+mod draft;
 pub mod file;
 mod kinship;
 mod layout;
@@ -24,13 +25,14 @@ mod verify;
 
 pub use build::{Language, Plan, TableSource, build};
 pub use builder::{Artefacts, BuildConfig, Builder};
+pub use calibration::{Calibration, Trial};
+pub use draft::Draft;
 pub use file::Index;
 pub use merge::merge;
 pub use metadata::{Encoding, Metadata};
 pub use order::{Gain, Order};
 pub use postings::{
-    BLOCK, BLOCKS, Broken, Cell, DocId, Few, Form, Parts, PostingList, Read, Table, WINDOW,
-    Windowed, windows,
+    BLOCK, Broken, DocId, FAR, Ids, Parts, Place, PostingList, Read, Run, Runs, Slots, WORD, blocks,
 };
 pub use quantize::{Impacts, Weights};
 pub use stats::Stats;

@@ -1,23 +1,25 @@
 //! Posting lists: the documents of a term and their weights, read from the mapped bytes.
 //!
 //! Documents stand at *places*, from 0: the order in which they came, or a better one (`order`).
-//! 64 places are a block, 16 blocks a window. What was measured, and what follows from it:
+//! 64 places are a *block*; the postings of a list in one block are a *run*; 16 runs are a *cell*. What
+//! was measured on a million documents of 143 terms and queries of six, and what follows from it:
 //!
-//! - Of a million documents an exact top ten has to score about a hundred blocks of 64 (8,000 of
-//!   800,000 postings), if the threshold is known early. So a list says the most that it holds in a
-//!   window, then in a block, one byte each, and a search reads first the windows' bytes (1 KB a
-//!   term), then the blocks' of the windows that are left. Jumps cost more than bytes.
-//! - A rare list is its own bound. Read whole it costs less than a table of its windows would, in
-//!   time and in bytes; it is written *plain*.
+//! - An exact top ten has to score about a hundred blocks (8,000 of 800,000 postings), if the threshold
+//!   is known early. So a list begins with what bounds need, in one piece that is read in order: which
+//!   blocks it has, and the most that it holds in each, one byte a run.
+//! - Jumps cost more than bytes. All that a run needs stands in its cell, mostly within one or two
+//!   cache lines, and a cell is found by one offset.
+//! - In a good order a run of an average list has two to three postings. The byte that bounds it is one
+//!   of its impacts, so that it is stored there and nowhere else: maxima cost nothing but the order of
+//!   the postings of a run, which nobody needs.
 //! - The k-th largest impacts of a term (k = 10, 100, 1000) are a threshold before the first score.
-//! - Within a block a document is 6 bits; ten and more are a bitmap of 64. Impacts are bytes: fewer
-//!   bits lose ranks.
+//! - Impacts are bytes: fewer bits lose ranks.
 //!
 //! The bytes are specified in [`super::file`]; `lists` writes them.
 
 use serde::Serialize;
 
-use super::{codec, quantize::Impacts};
+use super::quantize::Impacts;
 
 /// A document's number in one index, from 0, in the order in which documents came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,20 +35,20 @@ impl DocId {
 
 /// Places in a block.
 pub const BLOCK: usize = 64;
-/// Blocks in a window.
-pub const BLOCKS: usize = 16;
-/// Places in a window.
-pub const WINDOW: usize = BLOCK * BLOCKS;
-/// Lists of at most so many postings a window are plain.
-pub(super) const PLAIN: usize = 6;
-/// Cells of fewer postings have no table of blocks.
-pub(super) const TABLED: usize = 48;
-/// Blocks of fewer postings list their slots, the others are bitmaps.
-pub(super) const MAPPED: usize = 10;
-/// Windows that share a base of their offsets: the largest cells of so many stay below 64 KiB.
-pub(super) const BASED: usize = 8;
-/// Zeros behind a list in windows, so that eight bytes can be read wherever a block begins.
+/// Blocks that one word of a map of blocks tells of.
+pub const WORD: usize = 64;
+/// Runs in a cell; only the last of a list may hold fewer.
+const CELL: usize = 16;
+/// Lists with runs in at least one of so many blocks have a map of blocks, others gaps.
+const SPARSE: usize = 12;
+/// Lists of at least so many postings a run have a map of places for each run, others slots.
+const DENSE: usize = 10;
+/// In an offset: counts are bytes, since one of them has no room in four bits.
+pub(super) const WIDE: u16 = 1 << 15;
+/// Zeros behind a list, so that eight bytes can be read wherever a slot begins.
 pub(super) const PADDING: usize = 8;
+/// A gap of blocks of which this is a part goes on in the next byte.
+pub const FAR: u8 = 255;
 /// Ranks whose impacts are stored.
 pub(super) const RANKS: [usize; 3] = [10, 100, 1000];
 
@@ -57,21 +59,33 @@ pub struct Broken;
 /// What reading a list gives.
 pub type Read<T> = Result<T, Broken>;
 
-/// Number of windows over `docs` places.
-pub fn windows(docs: usize) -> usize {
-    docs.div_ceil(WINDOW)
+/// Number of blocks over `docs` places.
+pub fn blocks(docs: usize) -> usize {
+    docs.div_ceil(BLOCK)
 }
 
-/// Whether a list of `count` postings is plain.
-pub(super) fn is_plain(count: usize, docs: usize) -> bool {
-    count <= PLAIN * windows(docs)
+/// Whether a list of `runs` runs over `docs` places says by a map where they are.
+pub(super) fn is_mapped(runs: usize, docs: usize) -> bool {
+    SPARSE * runs >= blocks(docs)
 }
 
-/// Bytes of a block of `count` postings: its slots, its impacts.
-#[inline]
-pub(super) fn block_len(count: usize, width: usize) -> usize {
-    let slots = if count < MAPPED { (6 * count).div_ceil(8) } else { 8 };
-    slots + count * width
+/// Whether the runs of a list are maps of places.
+pub(super) fn is_dense(postings: usize, runs: usize) -> bool {
+    postings >= DENSE * runs
+}
+
+/// Runs in a cell: a map of places stands alone.
+pub(super) fn cell(dense: bool) -> usize {
+    if dense { 1 } else { CELL }
+}
+
+/// Cells that share a base of their offsets: those of so many stay below [`WIDE`] bytes.
+pub(super) fn based(dense: bool, width: usize) -> usize {
+    match (dense, width) {
+        (true, _) => 64,
+        (false, 1) => 8,
+        (false, _) => 4,
+    }
 }
 
 /// The stored postings of one term.
@@ -83,15 +97,6 @@ pub struct PostingList<'a> {
     pub(super) max: f32,
     pub(super) best: [u8; 3],
     pub(super) docs: u32,
-}
-
-/// How a list is laid out.
-#[derive(Clone, Copy, Debug)]
-pub enum Form<'a> {
-    /// To be read whole: [`PostingList::each`].
-    Plain,
-    /// Window by window.
-    Windowed(Windowed<'a>),
 }
 
 impl<'a> PostingList<'a> {
@@ -138,21 +143,47 @@ impl<'a> PostingList<'a> {
         known.map_or(0.0, |(_, best)| (f64::from(best) * self.unit() * (1.0 - 1e-6)) as f32)
     }
 
-    /// How it is laid out.
+    /// Its runs.
     ///
     /// # Errors
     /// [`Broken`] if there are too few bytes.
-    pub fn form(&self) -> Read<Form<'a>> {
-        if is_plain(self.len(), self.docs as usize) {
-            return Ok(Form::Plain);
+    pub fn runs(&self) -> Read<Runs<'a>> {
+        self.parse().ok_or(Broken)
+    }
+
+    fn parse(&self) -> Option<Runs<'a>> {
+        if self.count == 0 {
+            let (ids, impacts) = (Ids::Gaps(&[]), self.impacts);
+            let (bases, offsets) = (&[][..], &[][..]);
+            let (len, maxima, cells, dense) = (0, &[][..], &[][..], false);
+            return Some(Runs { len, ids, maxima, bases, offsets, cells, dense, impacts });
         }
-        let windows = windows(self.docs as usize);
-        let split = |bytes: &'a [u8], at: usize| bytes.split_at_checked(at).ok_or(Broken);
-        let (maxima, rest) = split(self.bytes, windows)?;
-        let (bases, rest) = split(rest, 4 * windows.div_ceil(BASED))?;
-        let (offsets, cells) = split(rest, 2 * windows)?;
+        let (head, rest) = self.bytes.split_first_chunk()?;
+        let len = u32::from_le_bytes(*head) as usize;
+        if len == 0 || len > self.len() {
+            return None;
+        }
+        let (ids, rest) = match is_mapped(len, self.docs as usize) {
+            true => {
+                let words = blocks(self.docs as usize).div_ceil(WORD);
+                let (map, rest) = rest.split_at_checked(8 * words)?;
+                (Ids::Map(map.as_chunks().0), rest)
+            }
+            false => {
+                let (length, rest) = rest.split_first_chunk()?;
+                let (gaps, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+                (Ids::Gaps(gaps), rest)
+            }
+        };
+        let (maxima, rest) = rest.split_at_checked(len)?;
+        let dense = is_dense(self.len(), len);
+        let cells = len.div_ceil(cell(dense));
+        let bases = 4 * cells.div_ceil(based(dense, self.impacts.width()));
+        let (bases, rest) = rest.split_at_checked(bases)?;
+        let (offsets, cells) = rest.split_at_checked(2 * cells)?;
         let (bases, offsets) = (bases.as_chunks().0, offsets.as_chunks().0);
-        Ok(Form::Windowed(Windowed { maxima, bases, offsets, cells, impacts: self.impacts }))
+        let impacts = self.impacts;
+        Some(Runs { len, ids, maxima, bases, offsets, cells, dense, impacts })
     }
 
     /// Hands every posting to `each` as place, bound and weight; places ascend and are places of the
@@ -161,26 +192,22 @@ impl<'a> PostingList<'a> {
     /// # Errors
     /// [`Broken`], where the bytes end to be a list.
     pub fn each(&self, mut each: impl FnMut(u32, u8, f32)) -> Read<()> {
-        match self.form()? {
-            Form::Plain => self.each_plain(each),
-            Form::Windowed(list) => {
-                for window in 0..list.maxima.len() {
-                    let first = (window * WINDOW) as u32;
-                    let docs = self.docs - first;
-                    let mut outside = false;
-                    list.each_in(window, self.unit(), |slot, bound, weight| {
-                        match u32::from(slot) < docs {
-                            true => each(first + u32::from(slot), bound, weight),
-                            false => outside = true,
-                        }
-                    })?;
-                    if outside {
-                        return Err(Broken);
-                    }
+        let (runs, unit, docs) = (self.runs()?, self.unit(), self.docs as usize);
+        let mut read = 0;
+        runs.ids.each(docs, |rank, block| {
+            let run = runs.run(rank)?;
+            let first = (block * BLOCK) as u32;
+            read += run.count;
+            run.each_in_order(runs.impacts, unit, |slot, bound, weight| {
+                let place = first + slot as u32;
+                if place >= self.docs {
+                    return Err(Broken);
                 }
+                each(place, bound, weight);
                 Ok(())
-            }
-        }
+            })
+        })?;
+        if read == self.len() { Ok(()) } else { Err(Broken) }
     }
 
     /// The weight at a place, if the list has it.
@@ -188,22 +215,18 @@ impl<'a> PostingList<'a> {
     /// # Errors
     /// As [`PostingList::each`].
     pub fn weight_at(&self, place: u32) -> Read<Option<f32>> {
-        let mut found = None;
-        match self.form()? {
-            Form::Plain => self.each(|at, _, weight| {
-                if at == place {
-                    found = Some(weight);
-                }
-            })?,
-            Form::Windowed(list) => {
-                let (window, wanted) = (place as usize / WINDOW, (place as usize % WINDOW) as u16);
-                list.each_in(window, self.unit(), |slot, _, weight| {
-                    if slot == wanted {
+        let (runs, mut found) = (self.runs()?, None);
+        let (wanted, slot_wanted) = (place as usize / BLOCK, place as usize % BLOCK);
+        runs.ids.each(self.docs as usize, |rank, block| {
+            if block == wanted {
+                runs.run(rank)?.each(runs.impacts, self.unit(), |slot, _, weight| {
+                    if slot == slot_wanted {
                         found = Some(weight);
                     }
                 })?;
             }
-        }
+            Ok(())
+        })?;
         Ok(found)
     }
 
@@ -212,305 +235,346 @@ impl<'a> PostingList<'a> {
     /// # Errors
     /// As [`PostingList::each`].
     pub(super) fn parts(&self) -> Read<Parts> {
-        let Form::Windowed(list) = self.form()? else {
-            return Ok(Parts { plain: self.bytes.len() as u64, ..Parts::default() });
-        };
-        let mut parts = Parts {
-            windows: (self.bytes.len() - list.cells.len() + PADDING) as u64,
-            ..Parts::default()
-        };
-        for window in 0..list.maxima.len() {
-            match list.cell(window)? {
-                None => {}
-                Some(Cell::Few(few)) => {
-                    parts.few += (1 + few.slots.len() + few.impacts.len()) as u64
-                }
-                Some(Cell::Table(table)) => {
-                    parts.tables += 1 + 2 * BLOCKS as u64;
-                    for &count in table.counts {
-                        let count = usize::from(count);
-                        parts.slots += block_len(count, 0) as u64;
-                        parts.impacts += (count * self.impacts.width()) as u64;
-                    }
-                }
-            }
+        let runs = self.runs()?;
+        if runs.len == 0 {
+            return Ok(Parts::default());
         }
-        Ok(parts)
-    }
-
-    fn each_plain(&self, mut each: impl FnMut(u32, u8, f32)) -> Read<()> {
-        let (mut bytes, mut left, mut base) = (self.bytes, self.len(), 0u32);
-        let (width, unit) = (self.impacts.width(), self.unit());
-        let mut places = [0; codec::BLOCK];
-        while left > 0 {
-            let count = left.min(codec::BLOCK);
-            let (&bits, rest) = bytes.split_first().ok_or(Broken)?;
-            let places = &mut places[..count];
-            codec::decode(rest, bits, base, places).ok_or(Broken)?;
-            let rest = rest.get(codec::encoded_len(count, bits)..).ok_or(Broken)?;
-            let (impacts, rest) = rest.split_at_checked(count * width).ok_or(Broken)?;
-            let last = places[count - 1];
-            if last >= self.docs {
-                return Err(Broken);
-            }
-            for (position, &place) in places.iter().enumerate() {
-                let (bound, weight) = self.impacts.read(impacts, position, unit);
-                each(place, bound, weight);
-            }
-            (bytes, left, base) = (rest, left - count, last + 1);
+        let offsets = 4 * runs.bases.len() + 2 * runs.offsets.len();
+        let ids = self.bytes.len() - runs.maxima.len() - offsets - runs.cells.len();
+        let mut impacts = self.len() * runs.impacts.width();
+        if !runs.dense && runs.impacts.width() == 1 {
+            impacts -= runs.len; // no more than the postings, see `parse`
         }
-        Ok(())
+        Ok(Parts {
+            blocks: ids as u64,
+            maxima: runs.maxima.len() as u64,
+            offsets: offsets as u64,
+            places: runs.cells.len().saturating_sub(impacts) as u64,
+            impacts: impacts as u64,
+        })
     }
 }
 
 /// What lists are made of, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Parts {
-    /// Plain lists.
-    pub plain: u64,
-    /// Of the others: what stands in front of the cells.
-    pub windows: u64,
-    /// Cells of a few postings, whole.
-    pub few: u64,
-    /// Maxima and counts of the other cells' blocks.
-    pub tables: u64,
-    /// Places in those blocks.
-    pub slots: u64,
-    /// Impacts in those blocks.
+    /// Which blocks they have.
+    pub blocks: u64,
+    /// The largest bound in each, with u8 weights an impact that is stored only there.
+    pub maxima: u64,
+    /// Where cells begin.
+    pub offsets: u64,
+    /// Postings in each block, and their places.
+    pub places: u64,
+    /// The other impacts.
     pub impacts: u64,
 }
 
 impl Parts {
     /// Adds those of another list.
     pub(super) fn add(&mut self, more: Parts) {
-        self.plain += more.plain;
-        self.windows += more.windows;
-        self.few += more.few;
-        self.tables += more.tables;
-        self.slots += more.slots;
+        self.blocks += more.blocks;
+        self.maxima += more.maxima;
+        self.offsets += more.offsets;
+        self.places += more.places;
         self.impacts += more.impacts;
     }
 }
 
-/// A list that can be entered at any window.
+/// A list as runs, each found by its number in the list, its *rank*.
 #[derive(Clone, Copy, Debug)]
-pub struct Windowed<'a> {
+pub struct Runs<'a> {
+    len: usize,
+    ids: Ids<'a>,
     maxima: &'a [u8],
     bases: &'a [[u8; 4]],
     offsets: &'a [[u8; 2]],
     cells: &'a [u8],
+    dense: bool,
     impacts: Impacts,
 }
 
-/// What a list has in one window.
+/// Which blocks a list has.
 #[derive(Clone, Copy, Debug)]
-pub enum Cell<'a> {
-    /// A few postings, to be read together.
-    Few(Few<'a>),
-    /// Many, block by block.
-    Table(Table<'a>),
+pub enum Ids<'a> {
+    /// A bit a block, 64 in a little-endian word.
+    Map(&'a [[u8; 8]]),
+    /// Bytes: how many blocks are passed over before the next, [`FAR`] for more to come.
+    Gaps(&'a [u8]),
 }
 
-/// A few postings of a window.
-#[derive(Clone, Copy, Debug)]
-pub struct Few<'a> {
-    count: usize,
-    slots: &'a [u8],
-    impacts: &'a [u8],
+impl Ids<'_> {
+    /// Hands every run to `each` as rank and block, which ascend.
+    fn each(&self, docs: usize, mut each: impl FnMut(usize, usize) -> Read<()>) -> Read<()> {
+        let mut rank = 0;
+        match self {
+            Ids::Map(words) => {
+                for (at, word) in words.iter().enumerate() {
+                    let mut word = u64::from_le_bytes(*word);
+                    while word != 0 {
+                        each(rank, at * WORD + word.trailing_zeros() as usize)?;
+                        word &= word - 1;
+                        rank += 1;
+                    }
+                }
+            }
+            Ids::Gaps(gaps) => {
+                let mut block = 0;
+                for &gap in *gaps {
+                    block += usize::from(gap);
+                    if gap != FAR {
+                        if block >= blocks(docs) {
+                            return Err(Broken);
+                        }
+                        each(rank, block)?;
+                        block += 1;
+                        rank += 1;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
-/// The blocks of a window.
+/// The postings of a list in one block.
 #[derive(Clone, Copy, Debug)]
-pub struct Table<'a> {
-    /// The largest bound in each block, 0 for none.
-    pub maxima: &'a [u8; BLOCKS],
-    /// Postings in each block.
-    pub counts: &'a [u8; BLOCKS],
-    data: &'a [u8],
+pub struct Run<'a> {
+    /// How many.
+    pub count: usize,
+    /// Their places.
+    pub slots: Slots<'a>,
+    /// Their stored impacts; those of [`Slots::Few`] with u8 weights lack the first.
+    pub impacts: &'a [u8],
+    /// The largest bound.
+    pub most: u8,
 }
 
-impl<'a> Windowed<'a> {
-    /// The largest bound in each window, 0 for a window without postings.
+/// Where the postings of a run stand in their block.
+#[derive(Clone, Copy, Debug)]
+pub enum Slots<'a> {
+    /// Six bits each from a bit of these bytes on: the posting of the largest weight, then the others
+    /// in order.
+    Few(&'a [u8], usize),
+    /// A bit a place, impacts in order.
+    Map(u64),
+}
+
+impl<'a> Runs<'a> {
+    /// How many.
+    #[expect(clippy::len_without_is_empty, reason = "a list without postings is not searched")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Which blocks they are in.
+    pub fn ids(&self) -> Ids<'a> {
+        self.ids
+    }
+
+    /// The largest bound of each run.
     pub fn maxima(&self) -> &'a [u8] {
         self.maxima
     }
 
-    fn start(&self, window: usize) -> Option<usize> {
-        let base = u32::from_le_bytes(*self.bases.get(window / BASED)?);
-        let offset = u16::from_le_bytes(*self.offsets.get(window)?);
-        Some(base as usize + usize::from(offset))
+    /// Asks for the bytes that say where a run's cell is.
+    #[inline(always)]
+    pub fn prefetch_offset(&self, rank: usize) {
+        prefetch(self.offsets.as_flattened(), rank / cell(self.dense) * 2);
     }
 
-    /// What it has in a window, if anything.
+    /// Where the cell of a run is; asks for its bytes.
+    ///
+    /// # Errors
+    /// [`Broken`] for a rank beyond the last.
+    #[inline(always)]
+    pub fn prefetch_cell(&self, rank: usize) -> Read<Place> {
+        let place = self.place(rank).ok_or(Broken)?;
+        prefetch(self.cells, place.at as usize);
+        prefetch(self.cells, place.at as usize + 64);
+        if !self.dense {
+            prefetch(self.cells, place.at as usize + 128);
+        }
+        Ok(place)
+    }
+
+    #[inline(always)]
+    fn place(&self, rank: usize) -> Option<Place> {
+        let cell = rank / cell(self.dense);
+        let offset = u16::from_le_bytes(*self.offsets.get(cell)?);
+        let based = based(self.dense, self.impacts.width());
+        let base = u32::from_le_bytes(*self.bases.get(cell / based)?);
+        let at = base.checked_add(u32::from(offset & !WIDE))?;
+        Some(Place { at, rank: rank as u32, wide: offset & WIDE != 0 })
+    }
+
+    /// The run of a rank.
+    ///
+    /// # Errors
+    /// [`Broken`] if the bytes are no cell.
+    fn run(&self, rank: usize) -> Read<Run<'a>> {
+        self.read(self.place(rank).ok_or(Broken)?)
+    }
+
+    /// The run at a place.
     ///
     /// # Errors
     /// [`Broken`] if the bytes are no cell.
     #[inline(always)]
-    pub fn cell(&self, window: usize) -> Read<Option<Cell<'a>>> {
-        if self.maxima.get(window).copied().unwrap_or(0) == 0 {
-            return Ok(None);
+    pub fn read(&self, place: Place) -> Read<Run<'a>> {
+        match self.dense {
+            true => self.mapped(place),
+            false => self.slotted(place),
         }
-        let read = || {
-            let (&count, rest) = self.cells.get(self.start(window)?..)?.split_first()?;
-            if count == 0 {
-                let (maxima, rest) = rest.split_first_chunk()?;
-                let (counts, data) = rest.split_first_chunk()?;
-                return Some(Cell::Table(Table { maxima, counts, data }));
+        .ok_or(Broken)
+    }
+
+    #[inline(always)]
+    fn slotted(&self, place: Place) -> Option<Run<'a>> {
+        let rank = place.rank as usize;
+        let (inside, most) = (rank % CELL, *self.maxima.get(rank)?);
+        let runs = (self.len - (rank - inside)).min(CELL);
+        let cell = self.cells.get(place.at as usize..)?;
+        let (start, count, total, head) = match place.wide {
+            false => {
+                let counts = Nibbles(u64::from_le_bytes(*cell.first_chunk()?));
+                let (start, count) = (counts.before(inside), counts.at(inside));
+                (start, count, counts.before(runs), runs.div_ceil(2))
             }
-            let count = usize::from(count);
-            let (slots, rest) = rest.split_at_checked((10 * count).div_ceil(8))?;
-            let impacts = rest.get(..count * self.impacts.width())?;
-            Some(Cell::Few(Few { count, slots, impacts }))
+            true => {
+                let counts = cell.get(..runs)?;
+                (
+                    before(counts, inside),
+                    usize::from(counts[inside]) + 1,
+                    before(counts, runs),
+                    runs,
+                )
+            }
         };
-        read().map(Some).ok_or(Broken)
+        let width = self.impacts.width();
+        let first = head + (6 * total).div_ceil(8);
+        let (at, len) = match width {
+            1 => (first + start - inside, count - 1),
+            _ => (first + start * width, count * width),
+        };
+        let slots = Slots::Few(cell.get(head..)?, 6 * start);
+        Some(Run { count, slots, impacts: cell.get(at..at + len)?, most })
     }
 
-    /// Asks for the bytes that say where a window's cell is.
-    #[inline]
-    pub fn prefetch_place(&self, window: usize) {
-        prefetch(self.maxima, window);
-        prefetch(self.offsets.as_flattened(), 2 * window);
-        prefetch(self.bases.as_flattened(), window / BASED * 4);
-    }
-
-    /// Asks for the beginning of a window's cell.
-    #[inline]
-    pub fn prefetch_cell(&self, window: usize) {
-        if let Some(start) = self.start(window) {
-            prefetch(self.cells, start);
-            prefetch(self.cells, start + 64);
-        }
-    }
-
-    /// Hands the postings of a window to `each` as slot in the window, bound and weight.
-    fn each_in(&self, window: usize, unit: f64, mut each: impl FnMut(u16, u8, f32)) -> Read<()> {
-        match self.cell(window)? {
-            None => Ok(()),
-            Some(Cell::Few(few)) => few.each(self.impacts, unit, each),
-            Some(Cell::Table(table)) => {
-                let mut at = 0;
-                for (block, &count) in table.counts.iter().enumerate() {
-                    let first = (block * BLOCK) as u16;
-                    let count = usize::from(count);
-                    table.each(at, count, self.impacts, unit, |slot, bound, weight| {
-                        each(first + slot as u16, bound, weight);
-                    })?;
-                    at += block_len(count, self.impacts.width());
-                }
-                Ok(())
-            }
-        }
+    #[inline(always)]
+    fn mapped(&self, place: Place) -> Option<Run<'a>> {
+        let most = *self.maxima.get(place.rank as usize)?;
+        let (map, impacts) = self.cells.get(place.at as usize..)?.split_first_chunk()?;
+        let map = u64::from_le_bytes(*map);
+        let count = map.count_ones() as usize;
+        let impacts = impacts.get(..count * self.impacts.width())?;
+        Some(Run { count, slots: Slots::Map(map), impacts, most })
     }
 }
 
-impl Few<'_> {
-    /// Hands the postings to `each` as slot in the window, bound and weight; slots ascend.
+/// Where a run is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place {
+    at: u32,
+    rank: u32,
+    wide: bool,
+}
+
+/// Sixteen counts less 1, four bits each.
+#[derive(Clone, Copy)]
+struct Nibbles(u64);
+
+impl Nibbles {
+    #[inline(always)]
+    fn at(self, position: usize) -> usize {
+        (self.0 >> (4 * position) & 15) as usize + 1
+    }
+
+    /// Sum of the counts in front of a position up to 16.
+    #[inline(always)]
+    fn before(self, position: usize) -> usize {
+        const LOW: u64 = 0x0f0f_0f0f_0f0f_0f0f;
+        let front = if position == 16 { self.0 } else { self.0 & ((1 << (4 * position)) - 1) };
+        // at most 240, so that a byte holds it
+        let pairs = (front & LOW) + (front >> 4 & LOW);
+        (pairs.wrapping_mul(0x0101_0101_0101_0101) >> 56) as usize + position
+    }
+}
+
+/// Sum of the counts in front of a position, of bytes that are a count less 1.
+#[inline(always)]
+fn before(counts: &[u8], position: usize) -> usize {
+    counts[..position].iter().map(|&count| usize::from(count) + 1).sum()
+}
+
+impl Run<'_> {
+    /// Hands the postings to `each` as slot in the block, bound and weight, in any order.
     ///
     /// # Errors
-    /// [`Broken`] if they do not.
+    /// [`Broken`] if there are too few bytes.
     #[inline(always)]
     pub fn each(
         &self,
         impacts: Impacts,
         unit: f64,
-        mut each: impl FnMut(u16, u8, f32),
+        mut each: impl FnMut(usize, u8, f32),
     ) -> Read<()> {
-        let mut lowest = 0;
-        for (group, slots) in self.slots.chunks(5).enumerate() {
-            // four slots of ten bits
-            let mut word = match *slots {
-                [a, b, c, d, e] => u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]),
-                _ => slots.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
-            };
-            for position in 4 * group..(4 * group + 4).min(self.count) {
-                let slot = (word & (WINDOW as u64 - 1)) as u16;
-                if slot < lowest {
-                    return Err(Broken);
+        match self.slots {
+            Slots::Map(mut map) => {
+                for position in 0..self.count {
+                    let (bound, weight) = impacts.read(self.impacts, position, unit);
+                    each(map.trailing_zeros() as usize, bound, weight);
+                    map &= map.wrapping_sub(1);
                 }
-                lowest = slot + 1;
-                word >>= 10;
-                let (bound, weight) = impacts.read(self.impacts, position, unit);
-                each(slot, bound, weight);
+            }
+            Slots::Few(bytes, bit) => {
+                // with u8 weights the first impact stands among the maxima
+                let lacking = usize::from(impacts.width() == 1);
+                for (chunk, from) in (0..self.count).step_by(8).enumerate() {
+                    // eight slots are six bytes
+                    let at = bit / 8 + 6 * chunk;
+                    let word = bytes.get(at..at + 8).and_then(<[u8]>::first_chunk);
+                    let mut word = u64::from_le_bytes(*word.ok_or(Broken)?) >> (bit % 8);
+                    for position in from..(from + 8).min(self.count) {
+                        let (bound, weight) = match position.checked_sub(lacking) {
+                            Some(position) => impacts.read(self.impacts, position, unit),
+                            None => (self.most, impacts.weight(self.most)),
+                        };
+                        each((word % BLOCK as u64) as usize, bound, weight);
+                        word >>= 6;
+                    }
+                }
             }
         }
         Ok(())
     }
 
-    /// Number of postings.
-    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
-    pub fn len(&self) -> usize {
-        self.count
-    }
-}
-
-impl Table<'_> {
-    /// Where the bytes of each block begin.
-    #[inline(always)]
-    pub fn starts(&self, impacts: Impacts) -> [u16; BLOCKS] {
-        let (mut starts, mut sum) = ([0; BLOCKS], 0u16);
-        for (start, &count) in starts.iter_mut().zip(self.counts) {
-            *start = sum;
-            // sixteen blocks of at most 255 postings stay below 64 KiB
-            sum += block_len(usize::from(count), impacts.width()) as u16;
-        }
-        starts
-    }
-
-    /// Asks for the bytes of the block that begins at `start`.
-    #[inline(always)]
-    pub fn prefetch(&self, start: u16) {
-        prefetch(self.data, usize::from(start));
-    }
-
-    /// Hands the `count` postings of the block that begins at byte `at` to `each`, as slot in the
-    /// block, bound and weight; slots ascend.
-    ///
-    /// # Errors
-    /// [`Broken`] if the bytes are no block.
-    #[inline(always)]
-    pub fn each(
+    /// As [`Run::each`], slots ascending.
+    fn each_in_order(
         &self,
-        at: usize,
-        count: usize,
         impacts: Impacts,
         unit: f64,
-        mut each: impl FnMut(usize, u8, f32),
+        mut each: impl FnMut(usize, u8, f32) -> Read<()>,
     ) -> Read<()> {
-        if count == 0 {
-            return Ok(());
+        let (mut map, mut held) = (0u64, [(0, 0.0); BLOCK]);
+        self.each(impacts, unit, |slot, bound, weight| {
+            map |= 1 << slot;
+            held[slot] = (bound, weight);
+        })?;
+        if map.count_ones() as usize != self.count {
+            return Err(Broken);
         }
-        let block = self.data.get(at..).ok_or(Broken)?;
-        let mut word = u64::from_le_bytes(*block.first_chunk().ok_or(Broken)?);
-        let slots = block_len(count, 0);
-        let bytes = block.get(slots..slots + count * impacts.width()).ok_or(Broken)?;
-        if count >= MAPPED {
-            if word.count_ones() as usize != count {
-                return Err(Broken);
-            }
-            for position in 0..count {
-                let (bound, weight) = impacts.read(bytes, position, unit);
-                each(word.trailing_zeros() as usize, bound, weight);
-                word &= word.wrapping_sub(1);
-            }
-            return Ok(());
-        }
-        let mut lowest = 0;
-        for position in 0..count {
-            let slot = (word & (BLOCK as u64 - 1)) as usize;
-            if slot < lowest {
-                return Err(Broken);
-            }
-            lowest = slot + 1;
-            let (bound, weight) = impacts.read(bytes, position, unit);
-            each(slot, bound, weight);
-            word >>= 6;
+        while map != 0 {
+            let slot = map.trailing_zeros() as usize;
+            each(slot, held[slot].0, held[slot].1)?;
+            map &= map - 1;
         }
         Ok(())
     }
 }
 
 /// Asks the processor for the bytes at `at`, if there are any.
-#[inline]
+#[inline(always)]
 fn prefetch(bytes: &[u8], at: usize) {
     #[cfg(target_arch = "x86_64")]
     if at < bytes.len() {

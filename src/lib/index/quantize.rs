@@ -100,6 +100,15 @@ impl Impacts {
         }
     }
 
+    /// The weight of an impact of a byte.
+    #[inline(always)]
+    pub fn weight(self, impact: u8) -> f32 {
+        match self {
+            Impacts::Exact => f32::from(impact),
+            Impacts::Linear8(scale) => scale * f32::from(impact),
+        }
+    }
+
     /// The bound and the weight at `position` of the stored bytes; zeros beyond their end.
     #[inline(always)]
     pub fn read(self, bytes: &[u8], position: usize, unit: f64) -> (u8, f32) {

@@ -117,12 +117,11 @@ impl fmt::Display for Stats {
         for (name, bytes) in &self.sections {
             writeln!(f, "bytes of {name}\t{bytes}")?;
         }
-        let Parts { plain, windows, few, tables, slots, impacts } = self.lists;
-        writeln!(f, "bytes of lists: plain\t{plain}")?;
-        writeln!(f, "bytes of lists: windows\t{windows}")?;
-        writeln!(f, "bytes of lists: small cells\t{few}")?;
-        writeln!(f, "bytes of lists: tables of blocks\t{tables}")?;
-        writeln!(f, "bytes of lists: slots\t{slots}")?;
+        let Parts { blocks, maxima, offsets, places, impacts } = self.lists;
+        writeln!(f, "bytes of lists: blocks\t{blocks}")?;
+        writeln!(f, "bytes of lists: maxima\t{maxima}")?;
+        writeln!(f, "bytes of lists: offsets\t{offsets}")?;
+        writeln!(f, "bytes of lists: places\t{places}")?;
         writeln!(f, "bytes of lists: impacts\t{impacts}")?;
         writeln!(f, "bytes\t{}", self.bytes)?;
         writeln!(f, "bytes a posting\t{:.3}", self.bytes_per_posting)

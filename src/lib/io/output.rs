@@ -99,6 +99,14 @@ impl Output {
         matches!(&self.sink, Sink::Stdout(_)) && io::stdout().is_terminal()
     }
 
+    /// Where the file is that will take the target's name; none if there will be no such file.
+    pub fn unfinished(&self) -> Option<PathBuf> {
+        match &self.sink {
+            Sink::Beside { temporary, .. } => Some(temporary.to_path_buf()),
+            _ => None,
+        }
+    }
+
     /// Puts all bytes where they belong: syncs, then renames over the target.
     ///
     /// # Errors

@@ -1,13 +1,14 @@
-//! Block-max search: exact, and scores only the blocks that can hold a hit, the best first.
+//! Block-max search: scores only the blocks that can hold a hit, the best first.
 //!
-//! 1. Every list says the most that it holds in each window of 1024 places, as one byte; the bytes of
-//!    all lists, weighted, are added in u16. Short lists are read whole for that.
-//! 2. Windows are taken by descending sum. In each, the lists say the most of each block of 64 places,
-//!    and blocks whose sum can enter the hits are scored into 64 accumulators.
-//! 3. It ends when the best window left cannot enter. Until there are k hits, the threshold is the
+//! 1. Every list says the most that it holds in each block of 64 places, as one byte; the bytes of all
+//!    lists, weighted, are added in u16 ([`super::bounds`]). What is read for that is read in order.
+//! 2. Groups of 16 blocks are taken by their largest sum, descending. In each, the blocks whose sum can
+//!    enter the hits are scored into 64 accumulators.
+//! 3. It ends when the best group left cannot enter. Until there are k hits, the threshold is the
 //!    largest weighted k-th impact of a term, which k documents are known to reach.
 //!
-//! What the next windows need is asked for while one is scored.
+//! What the next two groups need is asked for while one is scored: first where its cells are, then the
+//! cells. Nothing is allocated a query; a thread keeps its tables.
 //!
 //! Why rounding cannot lose a hit. One unit of a sum is 1/`scale` of a score. `step` is a lane's
 //! query weight · unit · scale · 256, rounded up, times 1 + (n + 16) · 2⁻²³ for n lanes: more than the
@@ -17,17 +18,25 @@
 //! which blocks are taken. The scores of a query whose largest is below 10⁻³⁰ may round by more than
 //! that; it is answered by scoring everything.
 //!
+//! With [`Reach`] above 1 the threshold counts as that much larger: what is then passed over may have
+//! held a hit whose score is below reach · threshold, and no other. Scores stay exact.
+//!
 //! Source: block-max pruning as in Ding and Suel 2011 and Mallia, Suel, Tonellotto 2024; here over
-//! inverted lists, in two levels.
+//! inverted lists.
 
-use std::collections::BinaryHeap;
+use std::{cell::RefCell, cmp::Ordering};
 
-use super::{Hit, TopK, exhaustive, part};
+use super::{
+    Hit,
+    bounds::{Isa, Mapped, add_maps, add_run, weighted},
+    collector::Collector,
+    exhaustive, part,
+};
 use crate::{
     error::{Error, Result},
     index::{
-        BLOCK, BLOCKS, Broken, Cell, Form, Impacts, Index, PostingList, Read, Table, WINDOW,
-        Windowed, windows,
+        BLOCK, Broken, FAR, Ids, Impacts, Index, Place, PostingList, Read, Runs, Slots, WORD,
+        blocks,
     },
     sparse::{SparseVector, TermId},
 };
@@ -36,12 +45,31 @@ use crate::{
 const FULL: f64 = 60_000.0;
 /// Below, products may leave the range in which f32 rounds by 2⁻²⁴.
 const LEAST: f64 = 1e-30;
+/// Blocks in a group.
+const GROUP: usize = 16;
+
+/// Groups that are in work at once: found, then placed, then scored.
+const STAGES: usize = SCORED + 1;
+const PLACED: usize = 3;
+const SCORED: usize = 7;
+
+/// By how much a threshold is overstated: 1 for exact hits.
+pub(super) type Reach = f64;
+
+thread_local! {
+    static TABLES: RefCell<Tables> = RefCell::default();
+}
 
 /// The best hits of one index.
 ///
 /// # Errors
 /// [`crate::Error::Format`] if the index is damaged.
-pub(super) fn search(index: &Index, query: &SparseVector, k: usize) -> Result<Vec<Hit>> {
+pub(super) fn search(
+    index: &Index,
+    query: &SparseVector,
+    k: usize,
+    reach: Reach,
+) -> Result<Vec<Hit>> {
     let mut lists = Vec::with_capacity(query.nnz());
     for (term, query_weight) in query.iter() {
         let list = index.list(term)?;
@@ -49,8 +77,9 @@ pub(super) fn search(index: &Index, query: &SparseVector, k: usize) -> Result<Ve
             lists.push((term, query_weight, list));
         }
     }
-    let reach = |(_, weight, list): &(TermId, f32, PostingList)| f64::from(*weight) * most(list);
-    let total: f64 = lists.iter().map(reach).sum();
+    let most =
+        |(_, weight, list): &(TermId, f32, PostingList)| f64::from(*weight) * 255.0 * list.unit();
+    let total: f64 = lists.iter().map(most).sum();
     if k == 0 || lists.is_empty() {
         return Ok(Vec::new());
     }
@@ -59,356 +88,384 @@ pub(super) fn search(index: &Index, query: &SparseVector, k: usize) -> Result<Ve
     }
     let scale = FULL / total;
     let slack = 1.0 + (lists.len() + 16) as f64 * f64::from(f32::EPSILON);
-    let mut lanes = Vec::with_capacity(lists.len());
-    let mut floor = 0.0f32;
+    let (mut lanes, mut floor) = (Vec::with_capacity(lists.len()), 0.0f32);
     for (term, query_weight, list) in lists {
         let step = (f64::from(query_weight) * list.unit() * scale * 256.0 * slack).ceil() as u16;
-        let lane = Lane::new(list, query_weight, step, windows(index.len()));
-        lanes.push((term, index.whole(term, lane)?));
+        let runs = index.whole(term, list.runs())?;
+        let impacts = list.impacts();
+        lanes.push(Lane { term, query_weight, step, runs, impacts, unit: list.unit() });
         floor = floor.max(part(query_weight, list.reached(k)));
     }
-    let hunt = Hunt { index, lanes: &lanes, floor, scale, top: TopK::new(k) };
-    // one dispatch for all: what is inlined below is compiled for this processor
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let mut bounds = vec![0; windows(index.len())];
-            for (_, lane) in &lanes {
-                add_weighted(&mut bounds, lane.maxima(), lane.step);
-            }
-            hunt.run(&bounds)
-        },
-    )
-}
-
-/// The largest weight that the bounds of a list can stand for.
-fn most(list: &PostingList) -> f64 {
-    255.0 * list.unit()
+    TABLES.with_borrow_mut(|tables| {
+        let mut hunt = Hunt {
+            index,
+            lanes: &lanes,
+            floor,
+            least: 0,
+            units: scale * reach * (1.0 - 1e-6),
+            best: Collector::new(index, k),
+        };
+        hunt.raise(floor);
+        hunt.run_best(tables)?;
+        hunt.best.into_hits()
+    })
 }
 
 /// One list of the query.
 struct Lane<'a> {
+    term: TermId,
     query_weight: f32,
     step: u16,
+    runs: Runs<'a>,
     impacts: Impacts,
     unit: f64,
-    postings: Postings<'a>,
 }
 
-enum Postings<'a> {
-    Plain(Plain),
-    Windowed(Windowed<'a>),
+/// What a search fills anew, kept from one to the next.
+#[derive(Default)]
+struct Tables {
+    /// The bound of each block.
+    bounds: Vec<u16>,
+    /// By lane.
+    ranks: Vec<Ranks>,
+    /// The largest bound of each group, and its number.
+    groups: Vec<(u16, u32)>,
+    /// `groups`, those with the largest bounds first.
+    queue: Vec<(u16, u32)>,
+    stages: [Stage; STAGES],
 }
 
-/// A list that was read whole.
-struct Plain {
-    /// Place, bound, part of the score.
-    postings: Vec<(u32, u8, f32)>,
-    /// Where the postings of each window begin, and the end.
-    starts: Vec<u32>,
-    /// The largest bound in each window.
-    maxima: Vec<u8>,
+/// How the rank of a run is found by its block.
+#[derive(Default)]
+struct Ranks {
+    /// The rank of the first run in or behind each word of blocks, and the number of runs.
+    first: Vec<u32>,
+    /// The block of each run, for a list without a map.
+    blocks: Vec<u32>,
 }
 
-impl Plain {
-    fn new(list: PostingList, query_weight: f32, windows: usize) -> Read<Plain> {
-        let mut postings = Vec::with_capacity(list.len());
-        let (mut starts, mut maxima) = (vec![0; windows + 1], vec![0; windows]);
-        list.each(|place, bound, weight| {
-            let window = place as usize / WINDOW;
-            starts[window + 1] += 1;
-            maxima[window] = bound.max(maxima[window]);
-            postings.push((place, bound, part(query_weight, weight)));
-        })?;
-        let mut sum = 0;
-        for start in &mut starts {
-            sum += *start;
-            *start = sum;
+/// What is wanted of a group of blocks.
+#[derive(Default)]
+struct Stage {
+    /// By lane: the runs in the group, a bit a block, and the rank of the first.
+    here: Vec<(u16, u32)>,
+    /// Blocks, and where the picks of each end.
+    blocks: Vec<(u32, u32)>,
+    picks: Vec<Pick>,
+}
+
+/// A run to be scored.
+struct Pick {
+    lane: u32,
+    rank: u32,
+    place: Place,
+}
+
+impl Ranks {
+    /// The runs in a group of blocks: a bit a block, and the rank of the first.
+    #[inline(always)]
+    fn group(&self, ids: Ids, group: usize) -> (u16, u32) {
+        let word = group * GROUP / WORD;
+        match ids {
+            Ids::Map(words) => {
+                let (map, bit) = (u64::from_le_bytes(words[word]), group * GROUP % WORD);
+                let before = (map & ((1 << bit) - 1)).count_ones();
+                ((map >> bit) as u16, self.first[word] + before)
+            }
+            Ids::Gaps(_) => {
+                let (mut map, mut first) = (0, self.first[word]);
+                for &block in &self.blocks[first as usize..self.first[word + 1] as usize] {
+                    match (block as usize / GROUP).cmp(&group) {
+                        Ordering::Less => first += 1,
+                        Ordering::Equal => map |= 1 << (block as usize % GROUP),
+                        Ordering::Greater => break,
+                    }
+                }
+                (map, first)
+            }
         }
-        Ok(Plain { postings, starts, maxima })
     }
 }
 
-impl<'a> Lane<'a> {
-    fn new(list: PostingList<'a>, query_weight: f32, step: u16, windows: usize) -> Read<Lane<'a>> {
-        let postings = match list.form()? {
-            Form::Windowed(windowed) => Postings::Windowed(windowed),
-            Form::Plain => Postings::Plain(Plain::new(list, query_weight, windows)?),
-        };
-        Ok(Lane { query_weight, step, impacts: list.impacts(), unit: list.unit(), postings })
+impl Lane<'_> {
+    /// Adds what a list without a map can add in each block to the bounds; fills `ranks`.
+    #[inline(always)]
+    fn mark(&self, gaps: &[u8], bounds: &mut [u16], ranks: &mut Ranks) -> Read<()> {
+        let (mut block, mut words) = (0, 0);
+        let mut maxima = self.runs.maxima().iter();
+        for &gap in gaps {
+            block += usize::from(gap);
+            if gap == FAR {
+                continue;
+            }
+            let (bound, most) = bounds.get_mut(block).zip(maxima.next()).ok_or(Broken)?;
+            *bound = bound.saturating_add(weighted(*most, self.step));
+            while words <= block / WORD {
+                ranks.first[words] = ranks.blocks.len() as u32;
+                words += 1;
+            }
+            ranks.blocks.push(block as u32);
+            block += 1;
+        }
+        ranks.first[words..].fill(ranks.blocks.len() as u32);
+        if maxima.len() == 0 { Ok(()) } else { Err(Broken) }
     }
 
-    /// The largest bound in each window.
-    fn maxima(&self) -> &[u8] {
-        match &self.postings {
-            Postings::Plain(plain) => &plain.maxima,
-            Postings::Windowed(list) => list.maxima(),
+    /// Adds the parts of one run.
+    #[inline(always)]
+    fn score(&self, isa: Isa, place: Place, scores: &mut [f32; BLOCK]) -> Read<()> {
+        let run = self.runs.read(place)?;
+        match (run.slots, self.impacts) {
+            (Slots::Map(map), Impacts::Linear8(scale)) => {
+                add_run(isa, scores, map, run.impacts, scale, self.query_weight);
+                Ok(())
+            }
+            (Slots::Few(bytes, bit), Impacts::Linear8(scale)) => {
+                let mut add = |slot: u64, impact: u8| {
+                    let part = part(self.query_weight, scale * f32::from(impact));
+                    scores[slot as usize % BLOCK] += part;
+                };
+                let (mut impact, mut rest) = (run.most, run.impacts.iter());
+                let (mut at, mut left) = (bit / 8, run.count);
+                loop {
+                    let word = bytes.get(at..at + 8).and_then(<[u8]>::first_chunk);
+                    let mut word = u64::from_le_bytes(*word.ok_or(Broken)?) >> (bit % 8);
+                    for _ in 0..left.min(8) {
+                        add(word, impact);
+                        word >>= 6;
+                        impact = rest.next().copied().unwrap_or(0);
+                    }
+                    if left <= 8 {
+                        return Ok(());
+                    }
+                    (at, left) = (at + 6, left - 8);
+                }
+            }
+            _ => run.each(self.impacts, self.unit, |slot, _, weight| {
+                scores[slot % BLOCK] += part(self.query_weight, weight);
+            }),
         }
     }
-}
-
-/// What a bound adds to a sum; 0 only for 0.
-#[inline(always)]
-fn weighted(bound: u8, step: u16) -> u16 {
-    // the upper half of a product of two u16, which processors have as one instruction
-    let whole = ((u32::from(bound) << 8) * u32::from(step)) >> 16;
-    (whole as u16).wrapping_add(u16::from(bound != 0))
-}
-
-/// Adds a row of bounds to the sums.
-#[inline(always)]
-fn add_weighted(sums: &mut [u16], bounds: &[u8], step: u16) {
-    for (sum, &bound) in sums.iter_mut().zip(bounds) {
-        *sum = sum.saturating_add(weighted(bound, step));
-    }
-}
-
-/// What a lane has in the window at hand.
-enum Here<'a> {
-    /// A part of [`Window::few`]: what is left of it.
-    Few(usize, usize),
-    /// The blocks, and where the bytes of each begin.
-    Table(Table<'a>, [u16; BLOCKS]),
-}
-
-/// The window at hand.
-struct Window<'a> {
-    number: usize,
-    bounds: [u16; BLOCKS],
-    /// By lane; those without postings here are left out.
-    here: Vec<(usize, Here<'a>)>,
-    /// Slot in the window and part of the score.
-    few: Vec<(u16, f32)>,
 }
 
 struct Hunt<'a> {
     index: &'a Index,
     /// In ascending order of terms.
-    lanes: &'a [(TermId, Lane<'a>)],
+    lanes: &'a [Lane<'a>],
     /// What a score must reach.
     floor: f32,
+    /// The least sum of bounds with which a document can still enter.
+    least: u16,
     /// Units of a sum in a score of 1.
-    scale: f64,
-    top: TopK,
+    units: f64,
+    best: Collector<'a>,
 }
 
-impl<'a> Hunt<'a> {
+impl Hunt<'_> {
+    /// Runs what is compiled for this processor.
+    fn run_best(&mut self, tables: &mut Tables) -> Result<()> {
+        match Isa::best() {
+            Isa::Portable => self.run(Isa::Portable, tables),
+            // SAFETY: `Isa::best` found the instructions.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => unsafe { self.run_avx2(tables) },
+            // SAFETY: `Isa::best` found the instructions.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => unsafe { self.run_avx512(tables) },
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn run_avx2(&mut self, tables: &mut Tables) -> Result<()> {
+        self.run(Isa::Avx2, tables)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512vl,avx512vbmi2")]
+    fn run_avx512(&mut self, tables: &mut Tables) -> Result<()> {
+        self.run(Isa::Avx512, tables)
+    }
+
     #[inline(always)]
-    fn run(mut self, bounds: &[u16]) -> Result<Vec<Hit>> {
-        let least = self.least();
-        let windows = (0u32..).zip(bounds).filter(|(_, bound)| **bound > 0 && **bound >= least);
-        let mut queue: BinaryHeap<(u16, u32)> =
-            windows.map(|(window, bound)| (*bound, window)).collect::<Vec<_>>().into();
-        let mut ahead = [queue.pop(), queue.pop(), queue.pop()];
-        let mut window = Window { number: 0, bounds: [0; BLOCKS], here: vec![], few: vec![] };
-        while let Some((_, number)) = ahead[0].filter(|(bound, _)| *bound >= self.least()) {
-            ahead = [ahead[1], ahead[2], queue.pop()];
-            self.prefetch(ahead[0], ahead[2]);
-            window.number = number as usize;
-            let mut blocks = self.enter(&mut window)?;
-            while blocks != 0 {
-                let block = blocks.trailing_zeros() as usize;
-                blocks &= blocks - 1;
-                if window.bounds[block] >= self.least() {
-                    self.score(block, &mut window)?;
+    fn run(&mut self, isa: Isa, tables: &mut Tables) -> Result<()> {
+        let words = blocks(self.index.len()).div_ceil(WORD);
+        let Tables { bounds, ranks, groups, queue, stages } = tables;
+        bounds.clear();
+        bounds.resize(words * WORD, 0);
+        if ranks.len() < self.lanes.len() {
+            ranks.resize_with(self.lanes.len(), Ranks::default);
+        }
+        self.mark(isa, bounds, ranks)?;
+        best_first(bounds, self.least, groups, queue);
+        for step in 0..queue.len() + SCORED {
+            if let Some(&(bound, group)) = queue.get(step) {
+                let stage = &mut stages[step % STAGES];
+                stage.blocks.clear();
+                stage.picks.clear();
+                if bound >= self.least {
+                    self.find(group as usize, bounds, ranks, stage);
+                }
+            }
+            if (PLACED..queue.len() + PLACED).contains(&step) {
+                self.place(&mut stages[(step - PLACED) % STAGES])?;
+            }
+            if step >= SCORED {
+                self.score(isa, &stages[(step - SCORED) % STAGES], bounds)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds up the bounds of all blocks; fills `ranks`.
+    #[inline(always)]
+    fn mark(&self, isa: Isa, bounds: &mut [u16], ranks: &mut [Ranks]) -> Result<()> {
+        let words = bounds.len() / WORD;
+        let (mut maps, mut owners) = (Vec::with_capacity(self.lanes.len()), Vec::new());
+        for (lane, ranks) in self.lanes.iter().zip(ranks) {
+            ranks.blocks.clear();
+            ranks.first.resize(words + 1, 0);
+            let (maxima, step) = (lane.runs.maxima(), lane.step);
+            match lane.runs.ids() {
+                Ids::Gaps(gaps) => {
+                    let read = lane.mark(gaps, bounds, ranks);
+                    read.map_err(|broken| self.broken(lane, broken))?;
+                }
+                Ids::Map(map) => {
+                    maps.push(Mapped { map, maxima, step, first: &mut ranks.first, rank: 0 });
+                    owners.push(lane);
                 }
             }
         }
-        Ok(self.top.into_hits())
+        add_maps(isa, bounds, &mut maps);
+        for (map, lane) in maps.iter_mut().zip(owners) {
+            map.first[words] = map.rank as u32;
+            if map.rank != lane.runs.len() {
+                return Err(self.broken(lane, Broken));
+            }
+        }
+        Ok(())
     }
 
-    /// The least sum of bounds with which a document can still enter.
+    /// Raises the threshold.
     #[inline(always)]
-    fn least(&self) -> u16 {
+    fn raise(&mut self, floor: f32) {
+        self.floor = self.floor.max(floor);
         // a score that outgrew f32 has bounds from there on
-        let floor = f64::from(self.floor.min(f32::MAX));
-        (floor * self.scale * (1.0 - 1e-6)) as u16
+        let least = (f64::from(self.floor.min(f32::MAX)) * self.units) as u16;
+        // each lane's part of a sum is rounded down
+        self.least = least.saturating_sub(self.lanes.len() as u16);
     }
 
+    /// Finds the runs of the blocks of a group that can hold a hit.
     #[inline(always)]
-    fn prefetch(&self, next: Option<(u16, u32)>, later: Option<(u16, u32)>) {
-        for (_, lane) in self.lanes {
-            if let Postings::Windowed(list) = &lane.postings {
-                if let Some((_, window)) = later {
-                    list.prefetch_place(window as usize);
-                }
-                if let Some((_, window)) = next {
-                    list.prefetch_cell(window as usize);
-                }
-            }
-        }
-    }
-
-    /// Gathers what the lanes have in a window; the blocks that can hold a hit, as bits.
-    ///
-    /// Small cells count with their largest bound until it is known that they must be read.
-    #[inline(always)]
-    fn enter(&self, window: &mut Window<'a>) -> Result<u32> {
-        window.bounds = [0; BLOCKS];
-        window.here.clear();
-        window.few.clear();
-        let (number, mut rest) = (window.number, 0u16);
-        for (place, (term, lane)) in self.lanes.iter().enumerate() {
-            let most = lane.maxima()[number];
-            if most == 0 {
+    fn find(&self, group: usize, bounds: &[u16], ranks: &[Ranks], stage: &mut Stage) {
+        stage.here.clear();
+        let lanes = self.lanes.iter().zip(ranks);
+        stage.here.extend(lanes.map(|(lane, ranks)| ranks.group(lane.runs.ids(), group)));
+        for (at, block) in (group * GROUP..(group + 1) * GROUP).enumerate() {
+            if bounds[block] < self.least {
                 continue;
             }
-            match lane.table(number).map_err(|broken| self.broken(*term, broken))? {
-                Some(table) => {
-                    add_weighted(&mut window.bounds, table.maxima, lane.step);
-                    window.here.push((place, Here::Table(table, [0; BLOCKS])));
-                }
-                None => {
-                    rest = rest.saturating_add(weighted(most, lane.step));
-                    window.here.push((place, Here::Few(0, 0)));
+            for (lane, (map, first)) in (0..).zip(&stage.here) {
+                if map >> at & 1 == 1 {
+                    let rank = first + (map & ((1 << at) - 1)).count_ones();
+                    self.lanes[lane as usize].runs.prefetch_offset(rank as usize);
+                    stage.picks.push(Pick { lane, rank, place: Place::default() });
                 }
             }
+            stage.blocks.push((block as u32, stage.picks.len() as u32));
         }
-        let most = window.bounds.iter().copied().fold(0, u16::max);
-        if most.saturating_add(rest) < self.least() {
-            return Ok(0);
-        }
-        self.read_few(window)?;
-        let (mut blocks, least) = (0, self.least());
-        for (block, &bound) in window.bounds.iter().enumerate() {
-            blocks |= u32::from(bound > 0 && bound >= least) << block;
-        }
-        if blocks != 0 {
-            self.locate(window, blocks);
-        }
-        Ok(blocks)
     }
 
-    /// Reads the small cells of a window.
+    /// Finds the cells of the runs, and asks for them.
     #[inline(always)]
-    fn read_few(&self, window: &mut Window<'a>) -> Result<()> {
-        let Window { number, bounds, here, few } = window;
-        for (place, here) in here {
-            let (term, lane) = &self.lanes[*place];
-            if let Here::Few(from, to) = here {
-                *from = few.len();
-                let read = lane.read_few(*number, bounds, few);
-                read.map_err(|broken| self.broken(*term, broken))?;
-                *to = few.len();
-            }
+    fn place(&self, stage: &mut Stage) -> Result<()> {
+        for pick in &mut stage.picks {
+            let lane = &self.lanes[pick.lane as usize];
+            let place = lane.runs.prefetch_cell(pick.rank as usize);
+            pick.place = place.map_err(|broken| self.broken(lane, broken))?;
         }
         Ok(())
     }
 
-    /// Finds where the bytes of each block begin, and asks for those that will be read.
+    /// Scores the documents of the blocks, and offers those that can enter.
     #[inline(always)]
-    fn locate(&self, window: &mut Window<'a>, blocks: u32) {
-        for (place, here) in &mut window.here {
-            if let Here::Table(table, starts) = here {
-                *starts = table.starts(self.lanes[*place].1.impacts);
-                let mut blocks = blocks;
-                while blocks != 0 {
-                    table.prefetch(starts[blocks.trailing_zeros() as usize]);
-                    blocks &= blocks - 1;
-                }
+    fn score(&mut self, isa: Isa, stage: &Stage, bounds: &[u16]) -> Result<()> {
+        let mut from = 0;
+        for &(block, to) in &stage.blocks {
+            let picks = &stage.picks[from..to as usize];
+            from = to as usize;
+            if bounds[block as usize] < self.least {
+                continue;
             }
+            let mut scores = [0.0f32; BLOCK];
+            for pick in picks {
+                let lane = &self.lanes[pick.lane as usize];
+                let read = lane.score(isa, pick.place, &mut scores);
+                read.map_err(|broken| self.broken(lane, broken))?;
+            }
+            self.offer(block as usize, &scores)?;
         }
+        Ok(())
     }
 
-    /// Scores the documents of one block, and offers those that can enter.
+    /// Offers the documents of a block that can enter.
     #[inline(always)]
-    fn score(&mut self, block: usize, window: &mut Window<'a>) -> Result<()> {
-        let mut scores = [0.0f32; BLOCK];
-        for (place, here) in &mut window.here {
-            let (term, lane) = &self.lanes[*place];
-            match here {
-                Here::Few(at, end) => {
-                    let first = (block * BLOCK) as u16;
-                    while let Some(&(slot, part)) = window.few[..*end].get(*at) {
-                        if usize::from(slot) / BLOCK > block {
-                            break;
-                        }
-                        if slot >= first {
-                            scores[usize::from(slot) % BLOCK] += part;
-                        }
-                        *at += 1;
+    fn offer(&mut self, block: usize, scores: &[f32; BLOCK]) -> Result<()> {
+        let places = (block * BLOCK) as u32..;
+        for (first, scores) in places.step_by(16).zip(scores.as_chunks::<16>().0) {
+            // scores are not negative, so that their bits are in the same order
+            let best = scores.iter().map(|score| score.to_bits() as i32).fold(0, i32::max);
+            if best < self.floor.to_bits() as i32 {
+                continue;
+            }
+            for (place, &score) in (first..).zip(scores) {
+                if score >= self.floor && score > 0.0 {
+                    self.best.push(place, score)?;
+                    if self.best.worst() > self.floor {
+                        self.raise(self.best.worst());
                     }
                 }
-                Here::Table(table, starts) => {
-                    let at = usize::from(starts[block]);
-                    let count = usize::from(table.counts[block]);
-                    let read = table.each(at, count, lane.impacts, lane.unit, |slot, _, weight| {
-                        scores[slot % BLOCK] += part(lane.query_weight, weight);
-                    });
-                    read.map_err(|broken| self.broken(*term, broken))?;
-                }
-            }
-        }
-        // scores are not negative, so that their bits are in the same order
-        let best = scores.iter().map(|score| score.to_bits() as i32).fold(0, i32::max);
-        if best >= self.floor.to_bits() as i32 {
-            self.offer(window.number * BLOCKS + block, &scores)?;
-        }
-        Ok(())
-    }
-
-    #[inline(never)]
-    fn offer(&mut self, block: usize, scores: &[f32; BLOCK]) -> Result<()> {
-        for (place, &score) in (block as u32 * BLOCK as u32..).zip(scores) {
-            if score >= self.floor && score > 0.0 {
-                let doc = self.index.placed(place)?;
-                self.top.push(Hit { doc, score });
-                self.floor = self.floor.max(self.top.threshold());
             }
         }
         Ok(())
     }
 
     #[cold]
-    fn broken(&self, term: TermId, broken: Broken) -> Error {
-        self.index.broken(term, broken)
+    fn broken(&self, lane: &Lane, broken: Broken) -> Error {
+        self.index.broken(lane.term, broken)
     }
 }
 
-impl<'a> Lane<'a> {
-    /// The blocks of a window; none if the lane has a small cell there.
-    #[inline(always)]
-    fn table(&self, number: usize) -> Read<Option<Table<'a>>> {
-        match &self.postings {
-            Postings::Plain(_) => Ok(None),
-            Postings::Windowed(list) => match list.cell(number)? {
-                Some(Cell::Table(table)) => Ok(Some(table)),
-                _ => Ok(None),
-            },
+/// Groups whose largest bound is at least `least`, by that bound, descending to a 512th of its range.
+#[inline(always)]
+fn best_first(
+    bounds: &[u16],
+    least: u16,
+    groups: &mut Vec<(u16, u32)>,
+    queue: &mut Vec<(u16, u32)>,
+) {
+    const SHIFT: u32 = 7;
+    let mut starts = [0u32; (u16::MAX >> SHIFT) as usize + 2];
+    groups.clear();
+    for (group, bounds) in (0..).zip(bounds.as_chunks::<GROUP>().0) {
+        let bound = bounds.iter().copied().fold(0, u16::max);
+        if bound >= least {
+            groups.push((bound, group));
+            starts[usize::from((u16::MAX - bound) >> SHIFT) + 1] += 1;
         }
     }
-
-    /// Reads a small cell; adds its bounds to those of the blocks.
-    #[inline(always)]
-    fn read_few(
-        &self,
-        number: usize,
-        bounds: &mut [u16; BLOCKS],
-        few: &mut Vec<(u16, f32)>,
-    ) -> Read<()> {
-        let mut most = [0u8; BLOCKS];
-        match &self.postings {
-            Postings::Plain(plain) => {
-                let here = plain.starts[number] as usize..plain.starts[number + 1] as usize;
-                for &(place, bound, part) in &plain.postings[here] {
-                    let slot = (place % WINDOW as u32) as u16;
-                    let most = &mut most[usize::from(slot) / BLOCK % BLOCKS];
-                    *most = bound.max(*most);
-                    few.push((slot, part));
-                }
-            }
-            Postings::Windowed(list) => {
-                if let Some(Cell::Few(cell)) = list.cell(number)? {
-                    few.reserve(cell.len());
-                    cell.each(self.impacts, self.unit, |slot, bound, weight| {
-                        let most = &mut most[usize::from(slot) / BLOCK % BLOCKS];
-                        *most = bound.max(*most);
-                        few.push((slot, part(self.query_weight, weight)));
-                    })?;
-                }
-            }
-        }
-        add_weighted(bounds, &most, self.step);
-        Ok(())
+    let mut sum = 0;
+    for start in &mut starts {
+        sum += *start;
+        *start = sum;
+    }
+    queue.clear();
+    queue.resize(groups.len(), (0, 0));
+    for &(bound, group) in &*groups {
+        let start = &mut starts[usize::from((u16::MAX - bound) >> SHIFT)];
+        queue[*start as usize] = (bound, group);
+        *start += 1;
     }
 }

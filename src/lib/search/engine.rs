@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Found, Method, search_all};
+use super::{Found, Method, promise, search_all};
 use crate::{
     error::{Error, Result},
     formats::records::{Query, QueryBody},
@@ -131,6 +131,15 @@ impl Engine {
                 SparseVector::from_unordered(pairs.collect::<Result<_>>()?)
             }
         }
+    }
+
+    /// What approximate search does and reached, a line an index; nothing for other methods.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for an index that was not calibrated.
+    pub fn promises(&self) -> Result<Vec<String>> {
+        let Method::Approx(recall) = self.config.method else { return Ok(Vec::new()) };
+        self.indexes.iter().map(|index| promise(index, self.config.k, recall)).collect()
     }
 
     /// The best hits, by the configured method.

@@ -1,4 +1,4 @@
-//! Queries against indexes: the exact ways to the best hits, and the loop that answers.
+//! Queries against indexes: the ways to the best hits, and the loop that answers.
 //!
 //! Methods differ only in whom they skip. The score of a document is the same everywhere: the sum of
 //! query weight · stored weight, in f32, in ascending order of terms; a document whose sum is 0 is
@@ -6,6 +6,9 @@
 
 mod batch;
 mod block_max;
+mod bounds;
+mod calibrate;
+mod collector;
 mod engine;
 mod exhaustive;
 mod measure;
@@ -14,9 +17,10 @@ mod render;
 mod several;
 mod topk;
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 pub use batch::{AnswerConfig, Count};
+pub use calibrate::calibrate;
 pub use engine::{Detail, Engine, Part, SearchConfig, Shown};
 pub use measure::{Agreement, Latency};
 pub use questions::{Question, Questions};
@@ -26,37 +30,56 @@ pub use topk::{Hit, TopK};
 
 use crate::{
     error::{Error, Result},
-    index::Index,
+    index::{Calibration, Index, Trial},
     sparse::SparseVector,
 };
 
-/// How the best hits are found. All methods give the same hits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How the best hits are found.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Method {
     /// Passes over blocks of documents that cannot hold one of the best.
     Exact,
     /// Scores every posting: the truth that others are compared with.
     Exhaustive,
+    /// Passes over blocks that hardly hold one of the best; the scores of the hits are exact.
+    Approx(Recall),
 }
 
-impl FromStr for Method {
+/// The share of the best hits that approximate search shall find, above 0 and at most 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Recall(f64);
+
+impl FromStr for Recall {
     type Err = Error;
 
-    fn from_str(text: &str) -> Result<Method> {
-        match text {
-            "exact" => Ok(Method::Exact),
-            "exhaustive" => Ok(Method::Exhaustive),
-            _ => Err(Error::Usage(format!("want exact or exhaustive, got `{text}`"))),
-        }
+    fn from_str(text: &str) -> Result<Recall> {
+        let share = text.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0);
+        let wanted = || Error::Usage(format!("want a recall above 0 and up to 1, got `{text}`"));
+        share.map(Recall).ok_or_else(wanted)
     }
 }
 
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Method::Exact => "exact",
-            Method::Exhaustive => "exhaustive",
-        })
+impl Method {
+    /// The words of `--method`.
+    pub const NAMES: [&str; 3] = ["exact", "exhaustive", "approx"];
+
+    /// By its name; a recall is the knob of `approx` and of no other.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a name that is none, and for a recall too many or too few.
+    pub fn new(name: &str, recall: Option<Recall>) -> Result<Method> {
+        match (name, recall) {
+            ("exact", None) => Ok(Method::Exact),
+            ("exhaustive", None) => Ok(Method::Exhaustive),
+            ("approx", Some(recall)) => Ok(Method::Approx(recall)),
+            ("approx", None) => {
+                Err(Error::Usage("--method approx: say how much with --recall, as 0.99".into()))
+            }
+            ("exact" | "exhaustive", Some(_)) => {
+                Err(Error::Usage(format!("--recall is for --method approx, not {name}")))
+            }
+            _ => Err(Error::Usage(format!("want exact, exhaustive or approx, got `{name}`"))),
+        }
     }
 }
 
@@ -64,12 +87,42 @@ impl fmt::Display for Method {
 /// ascending.
 ///
 /// # Errors
-/// [`Error::Format`] if the index turns out to be damaged.
+/// [`Error::Format`] if the index turns out to be damaged, or was not calibrated and
+/// [`Method::Approx`] is asked for.
 pub fn search(index: &Index, query: &SparseVector, k: usize, method: Method) -> Result<Vec<Hit>> {
     match method {
-        Method::Exact => block_max::search(index, query, k),
+        Method::Exact => block_max::search(index, query, k, 1.0),
         Method::Exhaustive => exhaustive::search(index, query, k),
+        Method::Approx(Recall(recall)) => {
+            let trial = calibration(index)?.trial(recall, k, query.nnz());
+            block_max::search(index, query, k, trial.map_or(1.0, |trial| trial.reach))
+        }
     }
+}
+
+fn calibration(index: &Index) -> Result<&Calibration> {
+    index.metadata().calibration.as_ref().ok_or_else(|| {
+        let reason = "it was not calibrated for --method approx: write it to a file, not a pipe, \
+                      or join it anew with `l0-index merge`";
+        Error::format(index.name(), reason)
+    })
+}
+
+/// What approximate search does with short and with long queries, and what it reached on those that
+/// calibrated the index.
+///
+/// # Errors
+/// As [`search`].
+pub fn promise(index: &Index, k: usize, Recall(recall): Recall) -> Result<String> {
+    let calibration = calibration(index)?;
+    let told = |kind, terms| match calibration.trial(recall, k, terms) {
+        None => format!("{kind} queries: exact"),
+        Some(Trial { k, reach, recall, error, .. }) => format!(
+            "{kind} queries: recall {recall:.4} ± {error:.4} at k {k}, thresholds × {reach}"
+        ),
+    };
+    let (short, long) = (told("short", 1), told("long", usize::MAX));
+    Ok(format!("{}: {short}; {long} ({} sampled)", index.name(), calibration.sampled))
 }
 
 /// What one term adds to a score. Every method computes it here.
