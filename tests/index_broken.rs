@@ -13,7 +13,7 @@ use super::collection::{Shelf, TERMS, bisected, bytes, filled, vector, vectors};
 const TRAILER: usize = 24;
 const ROW: usize = 24;
 
-/// The bytes of a sound index: plain lists, small cells and tables, and an order.
+/// The bytes of a small sound index with texts and an order; `index_fuzz` has all forms of lists.
 fn sound(weights: Weights) -> Vec<u8> {
     bytes(filled(&vectors(), bisected(weights), 0))
 }
@@ -41,7 +41,7 @@ pub fn section(bytes: &[u8], wanted: u32) -> Range<usize> {
 }
 
 /// Makes all checksums right again, as a writer with a fault would leave them.
-fn seal(bytes: &mut [u8]) {
+pub fn seal(bytes: &mut [u8]) {
     for (row, _, range) in table(bytes) {
         let crc = crc32fast::hash(&bytes[range.start..range.end.next_multiple_of(64)]);
         bytes[row + 4..row + 8].copy_from_slice(&crc.to_le_bytes());
@@ -53,12 +53,13 @@ fn seal(bytes: &mut [u8]) {
 }
 
 /// Opens and, if that works, verifies and searches, which must end without a panic.
-fn examine(bytes: &[u8]) -> Result<(), Error> {
+pub fn examine(bytes: &[u8]) -> Result<(), Error> {
     let shelf = Shelf::new();
     let index = shelf.put("a.l0x", bytes)?;
     let query = vector(&(0..TERMS as u32).map(|term| (term, 1.0)).collect::<Vec<_>>());
-    for method in [Method::Exact, Method::Exhaustive] {
-        for hit in search(&index, &query, 5, method).unwrap_or_default() {
+    let all = [(Method::Exact, 5), (Method::Exhaustive, 5), (Method::Exact, 2000)];
+    for (method, k) in all {
+        for hit in search(&index, &query, k, method).unwrap_or_default() {
             let _ = (index.docno(hit.doc), index.text(hit.doc));
         }
     }

@@ -9,6 +9,7 @@ mod formats;
 mod golden;
 mod index;
 mod index_broken;
+mod index_fuzz;
 mod paper;
 mod pipes;
 mod programs_search;
