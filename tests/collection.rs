@@ -37,7 +37,7 @@ pub fn artefacts() -> Artefacts {
 
 pub fn bytes(builder: Builder) -> Vec<u8> {
     let mut bytes = Vec::new();
-    builder.finish(&artefacts(), &mut bytes, "memory").unwrap().finish(None).unwrap();
+    builder.finish(&artefacts(), &mut bytes, "memory", &mut |_| {}).unwrap().finish(None).unwrap();
     bytes
 }
 

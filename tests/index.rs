@@ -191,7 +191,7 @@ fn what_does_not_belong_together_is_not_merged() {
     foreign.vocabulary = "beef".into();
     let mut other = Vec::new();
     Builder::new(config(Weights::U8))
-        .finish(&foreign, &mut other, "memory")
+        .finish(&foreign, &mut other, "memory", &mut |_| {})
         .unwrap()
         .finish(None)
         .unwrap();
@@ -199,7 +199,7 @@ fn what_does_not_belong_together_is_not_merged() {
     foreign.query_weights[0] = 9.0;
     let mut table = Vec::new();
     Builder::new(config(Weights::U8))
-        .finish(&foreign, &mut table, "memory")
+        .finish(&foreign, &mut table, "memory", &mut |_| {})
         .unwrap()
         .finish(None)
         .unwrap();

@@ -183,7 +183,7 @@ fn build(args: BuildArgs) -> Result<()> {
         memory: args.memory,
     };
     let place = output.unfinished();
-    let draft = index::build(inputs, &plan, &mut rejects, |more| progress.add(more), &mut output);
+    let draft = index::build(inputs, &plan, &mut rejects, |step| progress.step(step), &mut output);
     let built = draft.and_then(|draft| calibrated(draft, place, args.seed));
     let (_, seconds) = progress.finish();
     let built = built.and_then(|built| {

@@ -28,6 +28,7 @@ use crate::{
         rejects::{OnError, Rejects},
         vectors::Form,
     },
+    index::Step,
     io::{self as files, Consumed, Input},
 };
 
@@ -286,19 +287,39 @@ impl Progress {
     /// Counts `more` done.
     pub fn add(&mut self, more: u64) {
         self.count += more;
+        let (count, unit, started) = (self.count, self.unit, self.started);
+        let sources = std::mem::take(&mut self.sources);
+        let done = share(&sources).unwrap_or(0.0);
+        self.tell(done, || message(count, unit, started, &sources));
+        self.sources = sources;
+    }
+
+    /// Shows a share that is done and a message, as often as they are wanted.
+    fn tell(&mut self, share: f64, message: impl FnOnce() -> String) {
         match &mut self.shown {
             Shown::Nothing => {}
             Shown::Bar(bar) => {
-                let message = message(self.count, self.unit, self.started, &self.sources);
-                bar.set_position((share(&self.sources).unwrap_or(0.0) * 1000.0) as u64);
-                bar.set_message(message);
+                bar.set_position((share * 1000.0) as u64);
+                bar.set_message(message());
             }
             Shown::Lines { next } if Instant::now() >= *next => {
                 *next = Instant::now() + LINE_EVERY;
-                let message = message(self.count, self.unit, self.started, &self.sources);
-                talk(format_args!("{}: {message}", self.program));
+                talk(format_args!("{}: {}", self.program, message()));
             }
             Shown::Lines { .. } => {}
+        }
+    }
+
+    /// Tells what a build of an index has done.
+    pub fn step(&mut self, step: Step) {
+        match step {
+            Step::Rows(more) => self.add(more),
+            Step::Ordered(share) => {
+                self.tell(share, || format!("ordering, {:.0} %", 100.0 * share))
+            }
+            Step::Written(share) => {
+                self.tell(share, || format!("writing lists, {:.0} %", 100.0 * share));
+            }
         }
     }
 

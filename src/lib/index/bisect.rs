@@ -13,7 +13,9 @@
 use std::cell::RefCell;
 
 use rayon::{
-    iter::{IntoParallelRefIterator, ParallelIterator},
+    iter::{
+        IntoParallelIterator, IntoParallelRefIterator, IntoParallelRefMutIterator, ParallelIterator,
+    },
     slice::ParallelSliceMut,
 };
 
@@ -45,11 +47,41 @@ const ROUNDS: usize = 12;
 /// Ranges of more documents are worked on by several threads.
 const LARGE: usize = 1 << 15;
 
-/// The document at each place.
-pub(super) fn order(rows: Rows, vocabulary_size: usize) -> Vec<DocId> {
+/// The document at each place; `progress` hears what share of the work is done.
+pub(super) fn order(
+    rows: &Rows,
+    vocabulary_size: usize,
+    mut progress: impl FnMut(f64),
+) -> Vec<DocId> {
     let mut docs: Vec<DocId> = (0..rows.ends.len() as u32).map(DocId).collect();
-    bisect(&rows, &mut docs, vocabulary_size);
+    let levels = (docs.len() as f64 / LEAF as f64).log2().max(1.0);
+    let (mut parts, mut level) = (vec![&mut docs[..]], 0.0);
+    while parts.iter().any(|part| part.len() > LARGE) {
+        let halve = |part| halves(rows, part, vocabulary_size);
+        parts = parts.into_par_iter().flat_map_iter(halve).collect();
+        level += 1.0;
+        progress(level / levels);
+    }
+    let group = parts.len().div_ceil(32).max(1);
+    let mut done = 0;
+    let all = parts.len();
+    for group in parts.chunks_mut(group) {
+        group.par_iter_mut().for_each(|part| bisect(rows, part, vocabulary_size));
+        done += group.len();
+        progress((level + (levels - level) * done as f64 / all as f64) / levels);
+    }
     docs
+}
+
+/// The halves of a large range; a smaller one stays whole.
+fn halves<'a>(rows: &Rows, docs: &'a mut [DocId], terms: usize) -> [&'a mut [DocId]; 2] {
+    if docs.len() <= LARGE {
+        return [docs, &mut []];
+    }
+    let middle = middle(docs.len());
+    Counts::new(terms).improve(rows, docs, middle);
+    let (left, right) = docs.split_at_mut(middle);
+    [left, right]
 }
 
 fn bisect(rows: &Rows, docs: &mut [DocId], terms: usize) {
@@ -57,18 +89,14 @@ fn bisect(rows: &Rows, docs: &mut [DocId], terms: usize) {
         return;
     }
     let middle = middle(docs.len());
-    if docs.len() > LARGE {
-        Counts::new(terms).improve(rows, docs, middle);
-    } else {
-        thread_local! {
-            static COUNTS: RefCell<Counts> = RefCell::default();
-        }
-        // nothing in here waits for another thread, so that none can come back to this cell
-        COUNTS.with_borrow_mut(|counts| {
-            counts.grow(terms);
-            counts.improve(rows, docs, middle);
-        });
+    thread_local! {
+        static COUNTS: RefCell<Counts> = RefCell::default();
     }
+    // nothing in here waits for another thread, so that none can come back to this cell
+    COUNTS.with_borrow_mut(|counts| {
+        counts.grow(terms);
+        counts.improve(rows, docs, middle);
+    });
     let (left, right) = docs.split_at_mut(middle);
     match left.len() > 1024 {
         true => {

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
-    builder::{Artefacts, BuildConfig, Builder},
+    builder::{Artefacts, BuildConfig, Builder, Step},
     draft::Draft,
     metadata::{Encoding, told},
     order::Order,
@@ -74,8 +74,8 @@ pub struct Plan<'a> {
 /// Rows between two calls of `progress`.
 const PROGRESS_ROWS: u64 = 256;
 
-/// Builds one index from all rows of all inputs, in their order; `progress` hears how many more rows
-/// were read. The index lacks its end, and the
+/// Builds one index from all rows of all inputs, in their order; `progress` hears what is
+/// done. The index lacks its end, and the
 /// output is not committed.
 ///
 /// # Errors
@@ -85,7 +85,7 @@ pub fn build<'a>(
     inputs: Vec<Input>,
     plan: &Plan,
     rejects: &mut Rejects,
-    mut progress: impl FnMut(u64),
+    mut progress: impl FnMut(Step),
     output: &'a mut Output,
 ) -> Result<Draft<'a>> {
     let language = plan.language;
@@ -113,7 +113,7 @@ pub fn build<'a>(
             add(&mut builder, row, rejects)?;
             seen += 1;
             if seen - told_of == PROGRESS_ROWS {
-                progress(seen - told_of);
+                progress(Step::Rows(seen - told_of));
                 told_of = seen;
             }
         }
@@ -123,7 +123,7 @@ pub fn build<'a>(
             return Err(Error::format(&name, reason));
         }
     }
-    progress(seen - told_of);
+    progress(Step::Rows(seen - told_of));
     let artefacts = Artefacts {
         vocabulary: vocabulary.fingerprint().to_owned(),
         encoding,
@@ -132,7 +132,7 @@ pub fn build<'a>(
         query_source: language.table_source.clone(),
     };
     let name = output.name().to_owned();
-    builder.finish(&artefacts, output, &name)
+    builder.finish(&artefacts, output, &name, &mut progress)
 }
 
 /// Adds a row; what cannot be used goes to the rejects.

@@ -34,6 +34,17 @@ pub struct BuildConfig {
     pub memory: u64,
 }
 
+/// What a build has done.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    /// So many more rows were read.
+    Rows(u64),
+    /// This share of the work on the order is done.
+    Ordered(f64),
+    /// The lists of this share of the terms are written.
+    Written(f64),
+}
+
 /// What an index carries besides the vectors, so that a query needs no other file.
 #[derive(Clone, Debug)]
 pub struct Artefacts {
@@ -175,9 +186,12 @@ impl Builder {
         artefacts: &Artefacts,
         output: &'a mut dyn Write,
         name: &str,
+        progress: &mut dyn FnMut(Step),
     ) -> Result<Draft<'a>> {
         let memory = usize::try_from(self.config.memory).unwrap_or(usize::MAX);
-        let order = self.graph.map(|graph| graph.into_order(self.config.vocabulary_size));
+        let size = self.config.vocabulary_size;
+        let order = |graph: Graph| graph.into_order(size, |share| progress(Step::Ordered(share)));
+        let order = self.graph.map(order);
         let mut lists = self.postings.into_lists(memory);
         let contents = Contents {
             weights: self.config.weights,
@@ -186,7 +200,8 @@ impl Builder {
             texts: self.texts,
             maxima: self.maxima,
         };
-        write(contents, artefacts, output, name, |term, each| lists.each(term, each))
+        let told = &mut *progress;
+        write(contents, artefacts, output, name, told, |term, each| lists.each(term, each))
     }
 }
 
@@ -211,6 +226,7 @@ pub(super) fn write<'a>(
     artefacts: &Artefacts,
     output: &'a mut dyn Write,
     name: &str,
+    progress: &mut dyn FnMut(Step),
     postings: impl FnMut(TermId, Each) -> Result<()>,
 ) -> Result<Draft<'a>> {
     let mut metadata = Metadata {
@@ -244,7 +260,7 @@ pub(super) fn write<'a>(
         postings: 0,
         bits: [0.0; 2],
     };
-    writer.write(&contents.maxima, contents.weights, postings)?;
+    writer.write(&contents.maxima, contents.weights, progress, postings)?;
     let ListsWriter { section, terms, postings, bits, .. } = writer;
     section.end()?;
     metadata.postings = postings;
@@ -274,6 +290,7 @@ impl ListsWriter<'_, '_> {
         &mut self,
         maxima: &[f32],
         weights: Weights,
+        progress: &mut dyn FnMut(Step),
         mut postings: impl FnMut(TermId, Each) -> Result<()>,
     ) -> Result<()> {
         let (mut batch, mut held) = (Vec::new(), 0);
@@ -288,6 +305,7 @@ impl ListsWriter<'_, '_> {
             if held >= BATCH {
                 self.flush(&mut batch)?;
                 held = 0;
+                progress(Step::Written(f64::from(term.0) / maxima.len() as f64));
             }
         }
         self.flush(&mut batch)

@@ -64,7 +64,7 @@ pub fn merge<'a>(indexes: &[Index], output: &'a mut dyn Write, name: &str) -> Re
     let maxima = terms.map(max).collect::<Result<Vec<f32>>>()?;
     let order = joined_order(indexes, &offsets);
     let contents = Contents { weights: metadata.weights, order, docnos, texts, maxima };
-    builder::write(contents, &artefacts, output, name, |term, each| {
+    builder::write(contents, &artefacts, output, name, &mut |_| {}, |term, each| {
         for (index, offset) in indexes.iter().zip(&offsets) {
             for (doc, weight) in index.postings(term)? {
                 each(DocId(offset + doc.0), weight)?;

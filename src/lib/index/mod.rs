@@ -24,7 +24,7 @@ mod texts;
 mod verify;
 
 pub use build::{Language, Plan, TableSource, build};
-pub use builder::{Artefacts, BuildConfig, Builder};
+pub use builder::{Artefacts, BuildConfig, Builder, Step};
 pub use calibration::{Calibration, Trial};
 pub use draft::Draft;
 pub use file::Index;

@@ -81,9 +81,13 @@ impl Graph {
         8 * self.ends.capacity() + 4 * self.terms.capacity()
     }
 
-    /// The document at each place, by bisection.
-    pub(super) fn into_order(self, vocabulary_size: usize) -> Vec<DocId> {
-        bisect::order(self.without_extremes(vocabulary_size), vocabulary_size)
+    /// The document at each place, by bisection; `progress` hears what share is done.
+    pub(super) fn into_order(
+        self,
+        vocabulary_size: usize,
+        progress: impl FnMut(f64),
+    ) -> Vec<DocId> {
+        bisect::order(&self.without_extremes(vocabulary_size), vocabulary_size, progress)
     }
 
     /// Without the terms that tell nothing: those of an eighth of all documents, and the rarest.

@@ -278,7 +278,7 @@ impl Side<'_> {
         };
         let mut output = Output::create(file)?;
         let name = output.name().to_owned();
-        builder.finish(&artefacts, &mut output, &name)?.finish(None)?;
+        builder.finish(&artefacts, &mut output, &name, &mut |_| {})?.finish(None)?;
         output.commit()?;
         Ok(tally)
     }
