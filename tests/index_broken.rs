@@ -126,7 +126,7 @@ fn a_flipped_byte_is_found_and_its_section_named() {
 
 #[test]
 fn a_flipped_byte_is_found_wherever_it_is() {
-    for weights in [Weights::U8, Weights::F32] {
+    for weights in [Weights::U8, Weights::U6, Weights::F32] {
         let mut bytes = sound(weights);
         let step = bytes.len() / 500;
         for at in (0..bytes.len()).step_by(step) {
@@ -140,7 +140,7 @@ fn a_flipped_byte_is_found_wherever_it_is() {
 
 #[test]
 fn damage_under_right_checksums_is_no_panic() {
-    for weights in [Weights::U8, Weights::F32] {
+    for weights in [Weights::U8, Weights::U6, Weights::F32] {
         let whole = sound(weights);
         for wanted in [3, 4, 5, 6, 7, 8, 10] {
             let range = section(&whole, wanted);
@@ -194,7 +194,7 @@ fn lies_under_right_checksums_are_found() {
     check(&lie, &damaged("document ids", "documents 0 and 1 are both `d0`"));
     let lie = changed(5, |ids| ids[0] = 0xff);
     check(&lie, &damaged("document ids", "no id for document 0"));
-    let lie = changed(6, |offsets| offsets[8..16].fill(0xff));
+    let lie = changed(6, |offsets| offsets[4..8].fill(0xff));
     check(&lie, &damaged("document ids", "no id for document 0"));
     let lie = changed(4, |offsets| offsets[8..16].fill(0xff));
     check(&lie, &damaged("texts", "block 0 cannot be read"));

@@ -63,7 +63,7 @@ fn collection(random: &mut ChaCha8Rng) -> Vec<SparseVector> {
 }
 
 fn built(random: &mut ChaCha8Rng, docs: &[SparseVector]) -> Vec<u8> {
-    let weights = if random.random_bool(0.7) { Weights::U8 } else { Weights::F32 };
+    let weights = [Weights::U8, Weights::U8, Weights::U6, Weights::F32][random.random_range(0..4)];
     let order = if random.random_bool(0.5) { Order::Bp } else { Order::Given };
     let memory = if random.random_bool(0.5) { 0 } else { 1 << 24 };
     bytes(filled(docs, BuildConfig { order, memory, ..config(weights) }, 0))

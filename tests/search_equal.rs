@@ -38,7 +38,7 @@ fn sparse(most: usize) -> impl Strategy<Value = SparseVector> {
 }
 
 fn weights() -> impl Strategy<Value = Weights> {
-    prop_oneof![Just(Weights::F32), Just(Weights::U8)]
+    prop_oneof![Just(Weights::F32), Just(Weights::U8), Just(Weights::U6)]
 }
 
 proptest! {
@@ -107,7 +107,9 @@ fn exact_is_exhaustive_where_it_skips() {
             vector(&held.collect::<Vec<_>>())
         })
         .collect();
-    for config in [config(Weights::U8), config(Weights::F32), bisected(Weights::U8)] {
+    for config in
+        [config(Weights::U8), config(Weights::U6), config(Weights::F32), bisected(Weights::U8)]
+    {
         let index = Shelf::new().put("a.l0x", &bytes(filled(&docs, config, 0))).unwrap();
         for first in 0..TERMS as u32 {
             let terms =

@@ -45,13 +45,22 @@ impl Table {
         match input.content() {
             Content::Parquet => {
                 let fail = |error| parquet_error(&name, error);
+                let consumed = input.consumed();
                 let file = input.into_seekable()?;
                 let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(fail)?;
+                let rows = builder.metadata().file_metadata().num_rows() as f64;
                 let pairs = builder.metadata().file_metadata().key_value_metadata().cloned();
                 let pairs = pairs.into_iter().flatten();
                 let metadata = pairs.filter_map(|pair| Some((pair.key, pair.value?))).collect();
                 let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(fail)?;
-                Ok(Table { metadata, ..Table::of(name.clone(), reader) })
+                let table = Table::of(name.clone(), reader);
+                // what is read in any order is not seen by the input
+                let mut seen = 0.0;
+                let batches = table.batches.inspect(move |batch| {
+                    seen += batch.as_ref().map_or(0.0, |batch| batch.num_rows() as f64);
+                    consumed.come_to(seen / rows);
+                });
+                Ok(Table { metadata, batches: Box::new(batches), ..table })
             }
             Content::ArrowFile => {
                 let file = std::io::BufReader::new(input.into_seekable()?);

@@ -346,6 +346,6 @@ impl ListsWriter<'_, '_> {
 fn scale(impacts: Impacts) -> f32 {
     match impacts {
         Impacts::Exact => 1.0,
-        Impacts::Linear8(scale) => scale,
+        Impacts::Linear8(scale) | Impacts::Linear6(scale) => scale,
     }
 }

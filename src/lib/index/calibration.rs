@@ -2,9 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Queries of more terms count as long.
-pub const SHORT: usize = 12;
-
 /// Recall by reach: how many of the best hits were found when thresholds were overstated.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
@@ -19,8 +16,8 @@ pub struct Calibration {
 pub struct Trial {
     /// Hits asked for.
     pub k: usize,
-    /// Whether the queries had more than [`SHORT`] terms.
-    pub long: bool,
+    /// The most terms of the queries.
+    pub terms: usize,
     /// By how much thresholds were overstated.
     pub reach: f64,
     /// The mean share of the best hits that were found.
@@ -31,15 +28,16 @@ pub struct Trial {
 
 impl Calibration {
     /// The trial of the largest reach whose recall, less twice its standard error, is at least what is
-    /// wanted; none if no overstating keeps that. `k` counts as the next larger one that was tried, or
-    /// the largest.
+    /// wanted; none if no overstating keeps that. `k` and `terms` count as the next larger ones that
+    /// were tried, or the largest.
     pub fn trial(&self, recall: f64, k: usize, terms: usize) -> Option<&Trial> {
-        let ks = || self.rows.iter().map(|trial| trial.k);
-        let k = ks().filter(|&tried| tried >= k).min().or_else(|| ks().max())?;
+        let tried = |of: fn(&Trial) -> usize, wanted: usize| {
+            let tried = || self.rows.iter().map(of);
+            tried().filter(|&tried| tried >= wanted).min().or_else(|| tried().max())
+        };
+        let (k, terms) = (tried(|trial| trial.k, k)?, tried(|trial| trial.terms, terms)?);
         let fits = |trial: &&Trial| {
-            trial.k == k
-                && trial.long == (terms > SHORT)
-                && trial.recall - 2.0 * trial.error >= recall
+            (trial.k, trial.terms) == (k, terms) && trial.recall - 2.0 * trial.error >= recall
         };
         self.rows.iter().filter(fits).max_by(|a, b| a.reach.total_cmp(&b.reach))
     }
@@ -51,12 +49,12 @@ mod tests {
 
     #[track_caller]
     fn check(recall: f64, k: usize, terms: usize, expected: Option<f64>) {
-        let trial = |k, long, reach, recall| Trial { k, long, reach, recall, error: 0.001 };
+        let trial = |k, terms, reach, recall| Trial { k, terms, reach, recall, error: 0.001 };
         let rows = vec![
-            trial(10, false, 1.1, 0.995),
-            trial(10, false, 1.2, 0.97),
-            trial(10, true, 1.2, 0.999),
-            trial(100, false, 1.1, 0.98),
+            trial(10, 9, 1.1, 0.995),
+            trial(10, 9, 1.2, 0.97),
+            trial(10, 60, 1.2, 0.999),
+            trial(100, 9, 1.1, 0.98),
         ];
         let calibration = Calibration { sampled: 5, rows };
         assert_eq!(calibration.trial(recall, k, terms).map(|trial| trial.reach), expected);

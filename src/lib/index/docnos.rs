@@ -16,6 +16,11 @@ pub(super) struct Docnos {
 
 const FREE: u32 = u32::MAX;
 
+/// Bytes of an offset into so many bytes of ids.
+pub(super) fn width(bytes: u64) -> usize {
+    if bytes <= u64::from(u32::MAX) { 4 } else { 8 }
+}
+
 impl Docnos {
     pub(super) fn new() -> Docnos {
         Docnos { bytes: Vec::new(), offsets: vec![0], slots: vec![FREE; 16] }
@@ -48,7 +53,10 @@ impl Docnos {
 
     /// The offsets, little-endian, and the ids back to back.
     pub(super) fn into_sections(self) -> (Vec<u8>, Vec<u8>) {
-        (self.offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect(), self.bytes)
+        let width = width(self.bytes.len() as u64);
+        let mut offsets = Vec::with_capacity(width * self.offsets.len());
+        self.offsets.iter().for_each(|offset| offsets.extend(&offset.to_le_bytes()[..width]));
+        (offsets, self.bytes)
     }
 
     fn id(&self, doc: usize) -> &[u8] {
@@ -90,7 +98,7 @@ mod tests {
         assert_eq!(docnos.insert(""), Ok(()));
         assert_eq!(docnos.insert(""), Err(DocId(1000)));
         let (offsets, bytes) = docnos.into_sections();
-        assert_eq!(offsets.len(), 8 * 1002);
+        assert_eq!(offsets.len(), 4 * 1002);
         assert!(bytes.starts_with(b"d0d1d2"));
     }
 }

@@ -22,14 +22,14 @@
 //! | 3 | texts | may be missing. zstd frames of 16 documents each: title (length u32, UTF-8), text (alike) |
 //! | 4 | text offsets | with 3: where each frame starts, and the end, u64 `[⌈N/16⌉ + 1]` |
 //! | 5 | document ids | UTF-8, back to back, in the order of documents |
-//! | 6 | document id offsets | where each id starts, and the end, u64 `[N + 1]` |
+//! | 6 | document id offsets | where each id starts, and the end, `[N + 1]`: u32 if all ids have less than 4 GiB, else u64 |
 //! | 10 | order | may be missing. The document at each place, u32 `[N]`; without it place and document are one |
 //! | 7 | postings | the lists of all terms back to back, terms ascending |
 //! | 8 | terms | `[V]` rows of 24 bytes: start of the list u64, postings u32, largest weight f32, scale f32, three bounds, a zero |
 //! | 9 | metadata | JSON, [`Metadata`] |
 //!
-//! Impacts are f32 weights, or with `"weights": "u8"` bytes 1..=255: weight = scale · impact, computed
-//! in f32. The *bound* of a posting is a byte: its impact, or for f32 the least whole number of units
+//! Impacts are f32 weights, or with `"weights": "u8"` bytes 1..=255, with `"u6"` six bits 1..=63: weight =
+//! scale · impact, computed in f32. The *bound* of a posting is a byte: its impact, or for f32 the least whole number of units
 //! that is not below the weight, unit = largest weight / 255 · (1 + 10⁻¹²) in f64. The three bounds of a
 //! term are the largest that 10, 100 and 1000 of its postings reach (for f32: of whole units below the
 //! weight), 0 if there are fewer postings.
@@ -51,7 +51,7 @@
 //! A cell is the number of postings less 1 of each run, four bits each, or bytes if one of its runs has
 //! more than 16; a slot (place in the block) for each posting of all runs, 6 bits; the impacts. The
 //! first posting of a run is one with the largest bound, of equals the first; the others follow in
-//! order. With u8 weights its impact is the maximum of the run and stands nowhere else. Bits are packed
+//! order. With u8 and u6 weights its impact is the maximum of the run and stands nowhere else. Bits are packed
 //! from the lowest of the first byte; counts, slots and impacts begin at whole bytes.
 //!
 //! In a list of at least 10 postings a run, a cell is one run: a bit a place, u64, and all impacts in
@@ -63,6 +63,7 @@ use memmap2::Mmap;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::{
+    docnos,
     layout::{Frame, Section, u32_at, u64_at},
     metadata::Metadata,
     postings::{Broken, DocId, PostingList, Read},
@@ -117,7 +118,7 @@ impl Index {
         let wanted = [
             (Section::QueryTable, terms.checked_mul(4)),
             (Section::Terms, terms.checked_mul(TERM_ROW)),
-            (Section::DocnoOffsets, Some(8 * (docs + 1))),
+            (Section::DocnoOffsets, Some(self.docno_width() * (docs + 1))),
             (Section::TextOffsets, Some(8 * (texts::blocks(docs) + 1))),
             (Section::Order, Some(4 * docs)),
         ];
@@ -167,15 +168,24 @@ impl Index {
     /// # Errors
     /// [`Error::Format`] if the ids are damaged or the index has no such document.
     pub fn docno(&self, doc: DocId) -> Result<&str> {
+        let (offsets, width) = (self.section(Section::DocnoOffsets), self.docno_width());
+        let offset = |row: usize| {
+            let row = offsets.get(row * width..(row + 1) * width)?;
+            let mut bytes = [0; 8];
+            bytes[..width].copy_from_slice(row);
+            usize::try_from(u64::from_le_bytes(bytes)).ok()
+        };
         let read = || {
-            let at = 8 * doc.index();
-            let row = self.section(Section::DocnoOffsets).get(at..at + 16)?;
-            let start = usize::try_from(u64_at(row, 0)).ok()?;
-            let end = usize::try_from(u64_at(row, 8)).ok()?;
+            let (start, end) = (offset(doc.index())?, offset(doc.index() + 1)?);
             std::str::from_utf8(self.section(Section::Docnos).get(start..end)?).ok()
         };
         read()
             .ok_or_else(|| self.damaged(Section::Docnos, &format!("no id for document {}", doc.0)))
+    }
+
+    /// Bytes of an offset of a document id.
+    fn docno_width(&self) -> usize {
+        docnos::width(self.section(Section::Docnos).len() as u64)
     }
 
     /// Title and text of a document, if the index keeps them.
@@ -214,6 +224,7 @@ impl Index {
             let impacts = match self.metadata.weights {
                 Weights::F32 => Impacts::Exact,
                 Weights::U8 => Impacts::Linear8(scale),
+                Weights::U6 => Impacts::Linear6(scale),
             };
             let best = [row[20], row[21], row[22]];
             let bytes = postings.get(start..end)?;

@@ -24,15 +24,12 @@ pub(super) struct Encoded {
 /// # Errors
 /// [`Error::Format`] for a list above 4 GiB.
 pub(super) fn encode(postings: &[(u32, f32)], docs: u32, impacts: Impacts) -> Result<Encoded> {
-    let mut raw = Vec::with_capacity(postings.len() * impacts.width());
-    let stored: Vec<f32> =
-        postings.iter().map(|&(_, weight)| impacts.push(weight, &mut raw)).collect();
-    let max = stored.iter().copied().fold(0.0, f32::max);
+    let codes: Vec<u32> = postings.iter().map(|&(_, weight)| impacts.code(weight)).collect();
+    let max = codes.iter().map(|&code| impacts.weight(code)).fold(0.0, f32::max);
     let unit = impacts.unit(max);
-    let bounds: Vec<u8> =
-        (0..stored.len()).map(|position| impacts.read(&raw, position, unit).0).collect();
-    let list = List { postings, raw: &raw, bounds: &bounds, width: impacts.width() };
-    let best = best(stored.iter().map(|&weight| impacts.floor(weight, unit)));
+    let bounds: Vec<u8> = codes.iter().map(|&code| impacts.bound(code, unit)).collect();
+    let best = best(codes.iter().map(|&code| impacts.floor(code, unit)));
+    let list = List { postings, codes: &codes, bounds: &bounds, impacts };
     Ok(Encoded { bytes: list.bytes(docs as usize)?, count: postings.len() as u32, max, best })
 }
 
@@ -50,12 +47,12 @@ fn best(floors: impl Iterator<Item = u8>) -> [u8; 3] {
     })
 }
 
-/// Postings with their stored bytes.
+/// Postings with what is stored of their weights.
 struct List<'a> {
     postings: &'a [(u32, f32)],
-    raw: &'a [u8],
+    codes: &'a [u32],
     bounds: &'a [u8],
-    width: usize,
+    impacts: Impacts,
 }
 
 impl List<'_> {
@@ -97,7 +94,7 @@ impl List<'_> {
     fn cells(&self, runs: &[Range<usize>], bytes: &mut Vec<u8>) -> Result<()> {
         let (mut bases, mut offsets, mut cells) = (Vec::new(), Vec::new(), Vec::new());
         let dense = is_dense(self.postings.len(), runs.len());
-        let (mut base, based) = (0, based(dense, self.width));
+        let (mut base, based) = (0, based(dense, self.impacts));
         for (number, runs) in runs.chunks(cell(dense)).enumerate() {
             if number % based == 0 {
                 base = cells.len();
@@ -124,25 +121,30 @@ impl List<'_> {
     fn map(&self, run: &Range<usize>, bytes: &mut Vec<u8>) {
         let map = run.clone().fold(0u64, |map, at| map | 1 << self.slot(at));
         bytes.extend(map.to_le_bytes());
-        bytes.extend(&self.raw[run.start * self.width..run.end * self.width]);
+        self.pack_impacts(run.clone(), bytes);
     }
 
     fn slots(&self, runs: &[Range<usize>], wide: bool, bytes: &mut Vec<u8>) {
         let counts = runs.iter().map(|run| run.len() as u64 - 1);
         pack(counts, if wide { 8 } else { 4 }, bytes);
-        let (mut slots, mut impacts) = (Vec::new(), Vec::<u8>::new());
+        let (mut slots, mut stored) = (Vec::new(), Vec::new());
         for run in runs {
             let first = self.first(run);
             let others = run.clone().filter(|&at| at != first);
             for at in std::iter::once(first).chain(others) {
                 slots.push(self.slot(at));
-                if at != first || self.width > 1 {
-                    impacts.extend(&self.raw[at * self.width..(at + 1) * self.width]);
+                if at != first || !self.impacts.is_bound() {
+                    stored.push(at);
                 }
             }
         }
         pack(slots.into_iter(), 6, bytes);
-        bytes.extend(impacts);
+        self.pack_impacts(stored.into_iter(), bytes);
+    }
+
+    fn pack_impacts(&self, stored: impl Iterator<Item = usize>, bytes: &mut Vec<u8>) {
+        let codes = stored.map(|at| u64::from(self.codes[at]));
+        pack(codes, self.impacts.bits() as u32, bytes);
     }
 
     fn slot(&self, at: usize) -> u64 {

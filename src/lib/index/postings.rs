@@ -80,11 +80,11 @@ pub(super) fn cell(dense: bool) -> usize {
 }
 
 /// Cells that share a base of their offsets: those of so many stay below [`WIDE`] bytes.
-pub(super) fn based(dense: bool, width: usize) -> usize {
-    match (dense, width) {
+pub(super) fn based(dense: bool, impacts: Impacts) -> usize {
+    match (dense, impacts.is_bound()) {
         (true, _) => 64,
-        (false, 1) => 8,
-        (false, _) => 4,
+        (false, true) => 8,
+        (false, false) => 4,
     }
 }
 
@@ -178,7 +178,7 @@ impl<'a> PostingList<'a> {
         let (maxima, rest) = rest.split_at_checked(len)?;
         let dense = is_dense(self.len(), len);
         let cells = len.div_ceil(cell(dense));
-        let bases = 4 * cells.div_ceil(based(dense, self.impacts.width()));
+        let bases = 4 * cells.div_ceil(based(dense, self.impacts));
         let (bases, rest) = rest.split_at_checked(bases)?;
         let (offsets, cells) = rest.split_at_checked(2 * cells)?;
         let (bases, offsets) = (bases.as_chunks().0, offsets.as_chunks().0);
@@ -241,10 +241,11 @@ impl<'a> PostingList<'a> {
         }
         let offsets = 4 * runs.bases.len() + 2 * runs.offsets.len();
         let ids = self.bytes.len() - runs.maxima.len() - offsets - runs.cells.len();
-        let mut impacts = self.len() * runs.impacts.width();
-        if !runs.dense && runs.impacts.width() == 1 {
+        let mut impacts = self.len();
+        if !runs.dense && runs.impacts.is_bound() {
             impacts -= runs.len; // no more than the postings, see `parse`
         }
+        let impacts = impacts * runs.impacts.bits() / 8;
         Ok(Parts {
             blocks: ids as u64,
             maxima: runs.maxima.len() as u64,
@@ -344,8 +345,11 @@ pub struct Run<'a> {
     pub count: usize,
     /// Their places.
     pub slots: Slots<'a>,
-    /// Their stored impacts; those of [`Slots::Few`] with u8 weights lack the first.
+    /// Their stored impacts, from a bit of these bytes on; those of [`Slots::Few`] lack the first, if it
+    /// is all in [`Run::most`].
     pub impacts: &'a [u8],
+    /// Where they begin: 0, unless they are six bits each.
+    bit: usize,
     /// The largest bound.
     pub most: u8,
 }
@@ -402,7 +406,7 @@ impl<'a> Runs<'a> {
     fn place(&self, rank: usize) -> Option<Place> {
         let cell = rank / cell(self.dense);
         let offset = u16::from_le_bytes(*self.offsets.get(cell)?);
-        let based = based(self.dense, self.impacts.width());
+        let based = based(self.dense, self.impacts);
         let base = u32::from_le_bytes(*self.bases.get(cell / based)?);
         let at = base.checked_add(u32::from(offset & !WIDE))?;
         Some(Place { at, rank: rank as u32, wide: offset & WIDE != 0 })
@@ -451,14 +455,15 @@ impl<'a> Runs<'a> {
                 )
             }
         };
-        let width = self.impacts.width();
-        let first = head + (6 * total).div_ceil(8);
-        let (at, len) = match width {
-            1 => (first + start - inside, count - 1),
-            _ => (first + start * width, count * width),
+        let (before, stored) = match self.impacts.is_bound() {
+            true => (start - inside, count - 1),
+            false => (start, count),
         };
-        let slots = Slots::Few(cell.get(head..)?, 6 * start);
-        Some(Run { count, slots, impacts: cell.get(at..at + len)?, most })
+        let bits = self.impacts.bits();
+        let (first, bit) = (head + (6 * total).div_ceil(8), bits * before % 8);
+        let at = first + bits * before / 8;
+        let impacts = cell.get(at..at + (bit + bits * stored).div_ceil(8))?;
+        Some(Run { count, slots: Slots::Few(cell.get(head..)?, 6 * start), impacts, bit, most })
     }
 
     #[inline(always)]
@@ -467,8 +472,8 @@ impl<'a> Runs<'a> {
         let (map, impacts) = self.cells.get(place.at as usize..)?.split_first_chunk()?;
         let map = u64::from_le_bytes(*map);
         let count = map.count_ones() as usize;
-        let impacts = impacts.get(..count * self.impacts.width())?;
-        Some(Run { count, slots: Slots::Map(map), impacts, most })
+        let impacts = impacts.get(..(count * self.impacts.bits()).div_ceil(8))?;
+        Some(Run { count, slots: Slots::Map(map), impacts, bit: 0, most })
     }
 }
 
@@ -508,6 +513,23 @@ fn before(counts: &[u8], position: usize) -> usize {
 }
 
 impl Run<'_> {
+    /// What is stored of the weight at a position; 0 beyond the end.
+    #[inline(always)]
+    fn code(&self, impacts: Impacts, position: usize) -> u32 {
+        let byte = |at: usize| u32::from(self.impacts.get(at).copied().unwrap_or(0));
+        match impacts {
+            Impacts::Exact => {
+                let codes = self.impacts.as_chunks().0;
+                codes.get(position).map_or(0, |&code| u32::from_le_bytes(code))
+            }
+            Impacts::Linear8(_) => byte(position),
+            Impacts::Linear6(_) => {
+                let bit = self.bit + 6 * position;
+                (byte(bit / 8) | byte(bit / 8 + 1) << 8) >> (bit % 8) & 63
+            }
+        }
+    }
+
     /// Hands the postings to `each` as slot in the block, bound and weight, in any order.
     ///
     /// # Errors
@@ -522,25 +544,27 @@ impl Run<'_> {
         match self.slots {
             Slots::Map(mut map) => {
                 for position in 0..self.count {
-                    let (bound, weight) = impacts.read(self.impacts, position, unit);
-                    each(map.trailing_zeros() as usize, bound, weight);
+                    let code = self.code(impacts, position);
+                    let slot = map.trailing_zeros() as usize;
+                    each(slot, impacts.bound(code, unit), impacts.weight(code));
                     map &= map.wrapping_sub(1);
                 }
             }
             Slots::Few(bytes, bit) => {
-                // with u8 weights the first impact stands among the maxima
-                let lacking = usize::from(impacts.width() == 1);
+                // the first impact may stand among the maxima
+                let lacking = usize::from(impacts.is_bound());
                 for (chunk, from) in (0..self.count).step_by(8).enumerate() {
                     // eight slots are six bytes
                     let at = bit / 8 + 6 * chunk;
                     let word = bytes.get(at..at + 8).and_then(<[u8]>::first_chunk);
                     let mut word = u64::from_le_bytes(*word.ok_or(Broken)?) >> (bit % 8);
                     for position in from..(from + 8).min(self.count) {
-                        let (bound, weight) = match position.checked_sub(lacking) {
-                            Some(position) => impacts.read(self.impacts, position, unit),
-                            None => (self.most, impacts.weight(self.most)),
+                        let code = match position.checked_sub(lacking) {
+                            Some(position) => self.code(impacts, position),
+                            None => u32::from(self.most),
                         };
-                        each((word % BLOCK as u64) as usize, bound, weight);
+                        let slot = (word % BLOCK as u64) as usize;
+                        each(slot, impacts.bound(code, unit), impacts.weight(code));
                         word >>= 6;
                     }
                 }

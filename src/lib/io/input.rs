@@ -60,6 +60,13 @@ impl Consumed {
         let total = self.total.filter(|&total| total > 0)?;
         Some((self.bytes.load(Ordering::Relaxed) as f64 / total as f64).min(1.0))
     }
+
+    /// Says the share that was read, where bytes do not tell it.
+    pub fn come_to(&self, share: f64) {
+        if let Some(total) = self.total {
+            self.bytes.store((share * total as f64) as u64, Ordering::Relaxed);
+        }
+    }
 }
 
 struct Counted {

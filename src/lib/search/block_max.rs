@@ -77,6 +77,7 @@ pub(super) fn search(
             lists.push((term, query_weight, list));
         }
     }
+    // as if all bounds went to 255, so that a step has room in 16 bits
     let most =
         |(_, weight, list): &(TermId, f32, PostingList)| f64::from(*weight) * 255.0 * list.unit();
     let total: f64 = lists.iter().map(most).sum();

@@ -2,8 +2,9 @@
 //!
 //! Nobody's queries are known when an index is built. A sampled document stands for one: a query is a
 //! few of its terms, drawn in proportion to what they would add to the score, and some of the terms
-//! that most documents share; its weights are those of the index's query table. Short queries have 4 to
-//! 9 terms, long ones 20 to 60.
+//! that most documents share; its weights are those of the index's query table.
+
+use std::ops::RangeInclusive;
 
 use rand::{RngExt, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
@@ -20,6 +21,8 @@ use crate::{
 const SAMPLED: usize = 192;
 const REACHES: [f64; 13] = [1.02, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3, 1.4, 1.5, 1.7, 2.0, 2.5, 3.0];
 const KS: [usize; 3] = [10, 100, 1000];
+/// Terms of the queries: as people ask, as sentences do, as documents do.
+const TERMS: [RangeInclusive<usize>; 3] = [4..=9, 10..=19, 20..=60];
 /// Less recall than this is not tried for.
 const LEAST: f64 = 0.85;
 
@@ -34,14 +37,14 @@ pub fn calibrate(index: &Index, seed: u64) -> Result<Calibration> {
     let vectors = index.vectors(&docs)?;
     let (weights, shared) = (index.query_weights(), index.longest(64)?);
     let mut rows = Vec::new();
-    for (long, sizes) in [(false, 4..=9), (true, 20..=60)] {
+    for sizes in TERMS {
         let mut query = |vector: &SparseVector| {
             let size = random.random_range(sizes.clone());
             draw(vector, &shared, size, &weights, &mut random)
         };
         let queries: Vec<SparseVector> = vectors.iter().filter_map(&mut query).collect();
         for k in KS {
-            rows.extend(trials(index, &queries, k, long)?);
+            rows.extend(trials(index, &queries, k, *sizes.end())?);
         }
     }
     Ok(Calibration { sampled: docs.len(), rows })
@@ -69,7 +72,7 @@ fn draw(
 }
 
 /// Overstates more and more, as long as somebody may want what is left.
-fn trials(index: &Index, queries: &[SparseVector], k: usize, long: bool) -> Result<Vec<Trial>> {
+fn trials(index: &Index, queries: &[SparseVector], k: usize, terms: usize) -> Result<Vec<Trial>> {
     let search = |query: &SparseVector, reach| block_max::search(index, query, k, reach);
     let truth: Vec<Vec<Hit>> =
         queries.par_iter().map(|query| search(query, 1.0)).collect::<Result<_>>()?;
@@ -84,7 +87,7 @@ fn trials(index: &Index, queries: &[SparseVector], k: usize, long: bool) -> Resu
         let shares: Vec<f64> = queries.par_iter().zip(&truth).map(found).collect::<Result<_>>()?;
         let recall = shares.iter().sum::<f64>() / n;
         let spread = shares.iter().map(|share| (share - recall).powi(2)).sum::<f64>() / n;
-        trials.push(Trial { k, long, reach, recall, error: (spread / n).sqrt() });
+        trials.push(Trial { k, terms, reach, recall, error: (spread / n).sqrt() });
     }
     Ok(trials)
 }

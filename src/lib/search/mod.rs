@@ -17,7 +17,7 @@ mod render;
 mod several;
 mod topk;
 
-use std::str::FromStr;
+use std::{collections::BTreeSet, str::FromStr};
 
 pub use batch::{AnswerConfig, Count};
 pub use calibrate::calibrate;
@@ -115,14 +115,15 @@ fn calibration(index: &Index) -> Result<&Calibration> {
 /// As [`search`].
 pub fn promise(index: &Index, k: usize, Recall(recall): Recall) -> Result<String> {
     let calibration = calibration(index)?;
-    let told = |kind, terms| match calibration.trial(recall, k, terms) {
-        None => format!("{kind} queries: exact"),
-        Some(Trial { k, reach, recall, error, .. }) => format!(
-            "{kind} queries: recall {recall:.4} ± {error:.4} at k {k}, thresholds × {reach}"
-        ),
+    let told = |terms: usize| match calibration.trial(recall, k, terms) {
+        None => format!("up to {terms} terms exact"),
+        Some(Trial { k, reach, recall, error, .. }) => {
+            format!("up to {terms} terms {recall:.4} ± {error:.4} of {k} (thresholds × {reach})")
+        }
     };
-    let (short, long) = (told("short", 1), told("long", usize::MAX));
-    Ok(format!("{}: {short}; {long} ({} sampled)", index.name(), calibration.sampled))
+    let kinds: BTreeSet<usize> = calibration.rows.iter().map(|trial| trial.terms).collect();
+    let told: Vec<String> = kinds.into_iter().map(told).collect();
+    Ok(format!("{}: recall on {} samples: {}", index.name(), calibration.sampled, told.join(", ")))
 }
 
 /// What one term adds to a score. Every method computes it here.
