@@ -168,6 +168,42 @@ fn several_indexes_answer_as_one_and_threads_change_nothing() {
 }
 
 #[test]
+fn appended_documents_stand_behind_the_others() {
+    let desk = Desk::indexed();
+    let (first, rest) = ROWS.split_once('\n').unwrap();
+    let args = ["--tokenizer", TOY, "-o", "b.l0x", "--weights", "f32"];
+    check(desk.run("l0-index", &args, first), 0, "");
+    check(desk.run("l0-index", &["append", "b.l0x", "-o", "b.l0x"], rest), 0, "3 documents");
+    let bytes = |name: &str| fs::read(desk.path(name)).unwrap();
+    assert!(bytes("b.l0x") == bytes("a.l0x"));
+    let output = desk.run("l0-index", &["append", "b.l0x", "-o", "b.l0x"], rest);
+    check(output, 1, "want document ids that are new, got `d2`");
+    assert!(bytes("b.l0x") == bytes("a.l0x"));
+    assert_eq!(fs::read_dir(desk.folder.path()).unwrap().count(), 2); // nothing is left behind
+    check(desk.run("l0-index", &["append", "b.l0x", "-o", "/dev/null"], rest), 2, "want -o FILE");
+}
+
+#[test]
+fn approximate_search_says_what_it_gives_up_and_wants_to_be_asked() {
+    let desk = Desk::indexed();
+    let args = ["a.l0x", "--method", "approx", "--recall", "0.9"];
+    let output = desk.run("l0-query", &args, "water sea\n");
+    check(output.clone(), 0, "l0-query: a.l0x: recall on 3 samples: up to 9 terms ");
+    let exact = desk.run("l0-query", &["a.l0x"], "water sea\n");
+    assert_eq!(said(&output), said(&exact));
+    check(desk.run("l0-query", &args[..3], ""), 2, "say how much with --recall, as 0.99");
+    check(desk.run("l0-query", &["a.l0x", "--recall", "0.9"], ""), 2, "--recall is for --method");
+    let args = ["a.l0x", "--method", "approx", "--recall", "1.5"];
+    check(desk.run("l0-query", &args, ""), 2, "want a recall above 0 and up to 1, got `1.5`");
+    // what goes to a pipe cannot be read back
+    let piped = desk.run("l0-index", &["--tokenizer", TOY, "-o", "-"], ROWS);
+    fs::write(desk.path("p.l0x"), &piped.stdout).unwrap();
+    let args = ["p.l0x", "--method", "approx", "--recall", "0.9"];
+    check(desk.run("l0-query", &args, "sea\n"), 1, "p.l0x: it was not calibrated");
+    check(desk.run("l0-query", &["p.l0x"], "sea\n"), 0, "");
+}
+
+#[test]
 fn stats_and_verify_tell_of_the_file() {
     let desk = Desk::indexed();
     let output = desk.run("l0-index", &["stats", "a.l0x"], "");

@@ -1,13 +1,17 @@
 //! The exact method gives what the exhaustive one gives: documents, order and scores, bit for bit.
 
+use std::collections::BTreeMap;
+
 use l0::{
     index::{BuildConfig, Index, Order, Weights, merge},
-    search::{Method, search, search_all},
+    search::{Method, calibrate, search, search_all},
     sparse::{SparseVector, TermId},
 };
 use proptest::prelude::*;
 
-use super::collection::{Shelf, TERMS, bisected, bytes, config, filled, vector, vectors};
+use super::collection::{
+    Shelf, TERMS, artefacts, bisected, bytes, config, filled, vector, vectors,
+};
 
 /// `(doc, bits of the score)` of all hits.
 fn hits(index: &Index, query: &SparseVector, k: usize, method: Method) -> Vec<(u32, u32)> {
@@ -119,6 +123,55 @@ fn exact_is_exhaustive_where_it_skips() {
                 check(&index, &query, k).unwrap();
             }
         }
+    }
+}
+
+/// What approximate search finds has its true score, and there is enough of it.
+#[test]
+fn approximate_hits_have_exact_scores_and_the_recall_that_was_measured() {
+    let mut state = 3u32;
+    let mut random = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 24) as f32
+    };
+    let mut doc = |doc: usize| {
+        let held = (0..TERMS as u32).filter_map(|term| {
+            let near = doc / 64 % 12 == term as usize % 12;
+            (random() < if near { 0.8 } else { 0.2 }).then(|| (term, 0.05 + random() * random()))
+        });
+        vector(&held.collect::<Vec<_>>())
+    };
+    let docs: Vec<SparseVector> = (0..20_000).map(&mut doc).collect();
+    let shelf = Shelf::new();
+    let builder = || filled(&docs, bisected(Weights::U8), 0);
+    let bare = shelf.put("bare.l0x", &bytes(builder())).unwrap();
+    let found = calibrate(&bare, 0).unwrap();
+    assert_eq!(found, calibrate(&bare, 0).unwrap());
+    assert!(found.rows.iter().any(|trial| trial.recall < 1.0) && found.sampled == 192);
+    let mut bytes = Vec::new();
+    let draft = builder().finish(&artefacts(), &mut bytes, "memory", &mut |_| {}).unwrap();
+    draft.finish(Some(found)).unwrap();
+    let index = shelf.put("a.l0x", &bytes).unwrap();
+    index.verify().unwrap();
+    for recall in [0.9, 0.99, 1.0] {
+        let method = Method::new("approx", Some(recall.to_string().parse().unwrap())).unwrap();
+        let (mut shared, mut all) = (0, 0);
+        for first in 0..60u32 {
+            let terms =
+                (0..6).map(|step| ((first * 7 + step * 5) % TERMS as u32, 1.0 + step as f32));
+            let terms: BTreeMap<u32, f32> = terms.collect();
+            let query = vector(&terms.into_iter().collect::<Vec<_>>());
+            let truth = search(&index, &query, 10, Method::Exact).unwrap();
+            for hit in search(&index, &query, 10, method).unwrap() {
+                let score = query.iter().filter_map(|(term, weight)| {
+                    Some(weight * index.weight(term, hit.doc).unwrap()?)
+                });
+                assert_eq!(hit.score, score.fold(0.0, |sum, part| sum + part));
+                shared += usize::from(truth.contains(&hit));
+            }
+            all += truth.len();
+        }
+        assert!(shared as f64 >= (recall - 0.05) * all as f64, "{shared} of {all} at {recall}");
     }
 }
 

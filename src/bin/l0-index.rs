@@ -15,8 +15,9 @@ use l0::{
         self, Progress, RejectArgs, RunArgs,
         values::{self, ReportForm},
     },
-    index::{self, Draft, Index, Language, Metadata, Order, Plan, TableSource, Weights},
-    io::{Content, Output},
+    formats::rejects::Rejects,
+    index::{self, Draft, Index, Language, Metadata, Order, Plan, Step, TableSource, Weights},
+    io::{Content, Input, Output},
     model::{Checkpoint, ModelDirectory},
     search,
 };
@@ -108,6 +109,16 @@ enum Other {
         /// The index file
         index: PathBuf,
     },
+    /// Add documents behind those of an index, in its manner: weights, order, query table
+    #[command(after_long_help = "Examples (demo.l0x is made by the example of l0-index --help):
+  A day's new documents, into the same file:
+    echo '{\"_id\":\"new-1\",\"text\":\"a sourdough starter in winter\"}' > new.jsonl
+    l0-encode --model bm25 --tokenizer testdata/demo new.jsonl -o new.parquet
+    l0-index append demo.l0x new.parquet -o demo.l0x
+
+  Or beside it, from a pipe:
+    l0-encode --model bm25 --tokenizer testdata/demo new.jsonl | l0-index append demo.l0x -o both.l0x")]
+    Append(AppendArgs),
     /// Join indexes of one model, documents in the order of the arguments
     #[command(after_long_help = "Examples:
   Two halves of a corpus, each indexed by itself:
@@ -129,6 +140,27 @@ enum Other {
     },
 }
 
+#[derive(Args)]
+struct AppendArgs {
+    /// The index file
+    index: PathBuf,
+    /// Vectors of the same model; none or - for standard input
+    vectors: Vec<PathBuf>,
+    /// The index file to write; it may be INDEX itself
+    #[arg(short, long, value_name = "INDEX")]
+    output: PathBuf,
+    /// Memory for postings and ids while building; what is more goes to a temporary file
+    #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = values::bytes)]
+    memory: u64,
+    /// Seed of the sample on which --method approx of l0-query is calibrated
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    rejects: RejectArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
 fn main() -> ExitCode {
     let command: Command = cli::parse();
     cli::exit("l0-index", run(command))
@@ -143,6 +175,7 @@ fn run(command: Command) -> Result<()> {
             values::report(output, &Index::open(&index)?.stats()?, form)
         }
         Some(Other::Verify { index }) => Index::open(&index)?.verify(),
+        Some(Other::Append(args)) => append(args),
         Some(Other::Merge { indexes, output }) => {
             let mut output = Output::create(&output)?;
             let indexes: Vec<Index> =
@@ -160,7 +193,7 @@ fn build(args: BuildArgs) -> Result<()> {
     let Some(path) = &args.output else {
         return Err(Error::Usage("want -o INDEX, the file to write".into()));
     };
-    let mut output = Output::create(path)?;
+    let output = Output::create(path)?;
     if output.is_terminal() {
         return Err(Error::Usage("will not write an index to a terminal; say -o FILE".into()));
     }
@@ -170,15 +203,6 @@ fn build(args: BuildArgs) -> Result<()> {
         Some(model) => Checkpoint::fingerprint(&model.encoder)?,
         None => None,
     };
-    let mut rejects = args.rejects.open(path)?;
-    let inputs = cli::inputs(&args.vectors)?;
-    for bare in inputs.iter().filter(|input| input.content() == Content::Text) {
-        let trusted =
-            "JSON lines carry no fingerprint: that they belong to the tokenizer is trusted";
-        args.run.say("l0-index", &format!("{}: {trusted}", bare.name()));
-    }
-    let sources = inputs.iter().map(|input| input.consumed()).collect();
-    let mut progress = Progress::new("l0-index", "docs", sources, &args.run);
     let plan = Plan {
         language: &language,
         model_sha256: model_sha256.as_deref(),
@@ -186,9 +210,48 @@ fn build(args: BuildArgs) -> Result<()> {
         order: if args.compact { Order::Bp } else { args.order },
         memory: args.memory,
     };
+    let rejects = args.rejects.open(path)?;
+    write(&args.vectors, output, rejects, args.seed, &args.run, |inputs, rejects, told, output| {
+        index::build(inputs, &plan, rejects, told, output)
+    })
+}
+
+fn append(args: AppendArgs) -> Result<()> {
+    args.run.start_threads();
+    let index = Index::open(&args.index)?;
+    let (mut part, output) = (Output::create(&args.output)?, Output::create(&args.output)?);
+    let rejects = args.rejects.open(&args.output)?;
+    let memory = args.memory;
+    write(&args.vectors, output, rejects, args.seed, &args.run, |inputs, rejects, told, output| {
+        index::append(index, inputs, memory, rejects, told, &mut part, output)
+    })
+}
+
+/// Opens the inputs, lets `build` write, ends and commits the output, and tells.
+fn write(
+    vectors: &[PathBuf],
+    mut output: Output,
+    mut rejects: Rejects,
+    seed: u64,
+    run: &RunArgs,
+    build: impl for<'a> FnOnce(
+        Vec<Input>,
+        &mut Rejects,
+        &mut dyn FnMut(Step),
+        &'a mut Output,
+    ) -> Result<Draft<'a>>,
+) -> Result<()> {
+    let inputs = cli::inputs(vectors)?;
+    for bare in inputs.iter().filter(|input| input.content() == Content::Text) {
+        let trusted =
+            "JSON lines carry no fingerprint: that they belong to the tokenizer is trusted";
+        run.say("l0-index", &format!("{}: {trusted}", bare.name()));
+    }
+    let sources = inputs.iter().map(|input| input.consumed()).collect();
+    let mut progress = Progress::new("l0-index", "docs", sources, run);
     let place = output.unfinished();
-    let draft = index::build(inputs, &plan, &mut rejects, |step| progress.step(step), &mut output);
-    let built = draft.and_then(|draft| calibrated(draft, place, args.seed));
+    let draft = build(inputs, &mut rejects, &mut |step| progress.step(step), &mut output);
+    let built = draft.and_then(|draft| calibrated(draft, place, seed));
     let (_, seconds) = progress.finish();
     let built = built.and_then(|built| {
         rejects.check(u64::from(built.docs))?;
@@ -197,7 +260,7 @@ fn build(args: BuildArgs) -> Result<()> {
     });
     let refused = rejects.count();
     rejects.finish()?; // also when all else failed: it says why
-    args.run.say("l0-index", &told(&built?, refused, seconds));
+    run.say("l0-index", &told(&built?, refused, seconds));
     Ok(())
 }
 

@@ -5,6 +5,8 @@ use std::{path::Path, sync::Arc};
 use super::{
     builder::{Artefacts, BuildConfig, Builder, Step},
     draft::Draft,
+    file::Index,
+    merge::merge,
     metadata::{Encoding, told},
     order::Order,
     quantize::Weights,
@@ -54,6 +56,21 @@ impl Language {
         let table_source = table.as_ref().map_or("unit".into(), |_| named.display().to_string());
         let table = table.unwrap_or_else(|| QueryTable::unit(vocabulary.len()));
         Ok(Language { tokenizer, table, table_source })
+    }
+}
+
+impl Language {
+    /// What an index carries.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if it cannot be used.
+    pub fn of(index: &Index) -> Result<Language> {
+        let unusable = |error: Error| Error::format(index.name(), error.to_string());
+        Ok(Language {
+            tokenizer: Tokenizer::from_json(index.tokenizer()).map_err(unusable)?,
+            table: QueryTable::from_weights(index.query_weights()).map_err(unusable)?,
+            table_source: index.metadata().query_weights.clone(),
+        })
     }
 }
 
@@ -133,6 +150,36 @@ pub fn build<'a>(
     };
     let name = output.name().to_owned();
     builder.finish(&artefacts, output, &name, &mut progress)
+}
+
+/// Writes an index with the rows of all inputs behind the documents of `index`, in its manner. The new
+/// rows are indexed by themselves in `part`, a file that is not committed.
+///
+/// # Errors
+/// As [`build`] and [`merge`]; [`Error::Usage`] if `part` is no file.
+pub fn append<'a>(
+    index: Index,
+    inputs: Vec<Input>,
+    memory: u64,
+    rejects: &mut Rejects,
+    progress: impl FnMut(Step),
+    part: &mut Output,
+    output: &'a mut Output,
+) -> Result<Draft<'a>> {
+    let Some(place) = part.unfinished() else {
+        return Err(Error::Usage("want -o FILE: what is appended is built beside it".into()));
+    };
+    let (language, metadata) = (Language::of(&index)?, index.metadata());
+    let plan = Plan {
+        language: &language,
+        model_sha256: metadata.encoding.as_ref().and_then(|made| made.model_sha256.as_deref()),
+        weights: metadata.weights,
+        order: if metadata.order.is_some() { Order::Bp } else { Order::Given },
+        memory,
+    };
+    let more = build(inputs, &plan, rejects, progress, part)?.open(&place)?;
+    let name = output.name().to_owned();
+    merge(&[index, more], output, &name)
 }
 
 /// Adds a row; what cannot be used goes to the rejects.

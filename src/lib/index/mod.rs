@@ -23,7 +23,7 @@ mod stats;
 mod texts;
 mod verify;
 
-pub use build::{Language, Plan, TableSource, build};
+pub use build::{Language, Plan, TableSource, append, build};
 pub use builder::{Artefacts, BuildConfig, Builder, Step};
 pub use calibration::{Calibration, Trial};
 pub use draft::Draft;
