@@ -36,7 +36,7 @@ fn decode(bencher: Bencher, weights: Weights, term: TermId) {
     let list = made.index.list(term).expect("a sound index");
     bencher.counter(ItemsCount::new(list.len())).bench(|| {
         let mut sum = 0.0;
-        list.each(|_, _, weight| sum += weight).expect("a sound list");
+        list.each(|_, weight| sum += weight).expect("a sound list");
         black_box(sum)
     });
 }

@@ -40,7 +40,7 @@ fn exact((made, k): (Made, usize)) -> Vec<Hit> {
 fn decode((made, term): (Made, TermId)) -> f32 {
     let mut sum = 0.0;
     let list = made.index.list(term).expect("a sound index");
-    list.each(|_, _, weight| sum += weight).expect("a sound list");
+    list.each(|_, weight| sum += weight).expect("a sound list");
     black_box(sum)
 }
 

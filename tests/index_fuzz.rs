@@ -36,7 +36,7 @@ fn rounds(mut round: impl FnMut(u64, &mut ChaCha8Rng)) {
 /// Documents in which terms are from everywhere to nearly nowhere, alone or in heaps: lists with maps
 /// and with gaps of blocks, cells of slots and of maps, counts of four bits and of eight.
 fn collection(random: &mut ChaCha8Rng) -> Vec<SparseVector> {
-    let docs = [70, 700, 3000, 9000][random.random_range(0..4)];
+    let docs = [70, 700, 3000, 9000, 40_000][random.random_range(0..5)];
     let shares: Vec<f32> = (0..TERMS).map(|_| random.random::<f32>().powi(6)).collect();
     let heap: u32 = random.random_range(20..2000);
     let few = random.random_bool(0.3);

@@ -141,13 +141,14 @@ fn approximate_hits_have_exact_scores_and_the_recall_that_was_measured() {
         });
         vector(&held.collect::<Vec<_>>())
     };
-    let docs: Vec<SparseVector> = (0..20_000).map(&mut doc).collect();
+    let docs: Vec<SparseVector> = (0..6000).map(&mut doc).collect();
     let shelf = Shelf::new();
     let builder = || filled(&docs, bisected(Weights::U8), 0);
     let bare = shelf.put("bare.l0x", &bytes(builder())).unwrap();
     let found = calibrate(&bare, 0).unwrap();
     assert_eq!(found, calibrate(&bare, 0).unwrap());
-    assert!(found.rows.iter().any(|trial| trial.recall < 1.0) && found.sampled == 192);
+    assert!(found.rows.iter().any(|trial| trial.recall < 1.0 && trial.queries == 192));
+    assert!(found.trial(0.9, 10, 6).unwrap().reach > 1.0);
     let mut bytes = Vec::new();
     let draft = builder().finish(&artefacts(), &mut bytes, "memory", &mut |_| {}).unwrap();
     draft.finish(Some(found)).unwrap();
@@ -171,6 +172,7 @@ fn approximate_hits_have_exact_scores_and_the_recall_that_was_measured() {
             }
             all += truth.len();
         }
+        // other queries than those of the calibration: five times its error for so few
         assert!(shared as f64 >= (recall - 0.05) * all as f64, "{shared} of {all} at {recall}");
     }
 }

@@ -3,6 +3,7 @@
 docs.parquet          id (utf8, the row's number), indices (list<int32>, ascending), values (list<float32>)
 queries.jsonl         lines {"_id", "indices", "values"}; queries_long.jsonl alike, may be missing
 tokenizer.json        a vocabulary of as many made-up words as there are terms
+idf.json              their query weights: the idf of these documents, by which l0 calibrates approximate search
 csr_{indptr,indices,values}.npy   the documents again, for the engines that are given them as arrays
 stats.json            counts
 """
@@ -69,7 +70,7 @@ class Writer:
         self.found += np.bincount(terms, minlength=TERMS)
 
     def close(self):
-        """Finishes the files, writes tokenizer and counts; gives the number of documents a term is in."""
+        """Finishes the files, writes tokenizer, counts and idf; gives the idf of each term, 0 for one that is not used."""
         self.parquet.close()
         counts = np.concatenate(self.counts)
         if self.arrays:
@@ -85,7 +86,10 @@ class Writer:
         }
         (self.folder / "stats.json").write_text(json.dumps(stats, indent=1) + "\n")
         write_tokenizer(self.folder / "tokenizer.json")
-        return self.found
+        idf = np.where(self.found > 0, np.log(1 + (len(counts) - self.found + 0.5) / (self.found + 0.5)), 0)
+        table = {token(term): round(float(idf[term]), 4) for term in range(TERMS)}
+        (self.folder / "idf.json").write_text(json.dumps(table))
+        return idf
 
 
 def write_tokenizer(path):

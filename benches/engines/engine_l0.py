@@ -22,7 +22,8 @@ def prepare(args):
     note = Path(f"{index}.json")
     if note.exists() and note.stat().st_mtime < program.stat().st_mtime:
         note.unlink()  # the program is newer
-    inputs = [args.data / "docs.parquet", "--tokenizer", args.data / "tokenizer.json"]
+    language = ["--tokenizer", args.data / "tokenizer.json", "--query-weights", args.data / "idf.json"]
+    inputs = [args.data / "docs.parquet", *language]
     command = [program, *inputs, "-o", index, "--order", "bp", "--quiet"]
     return index, built(index, lambda: clocked(lambda: subprocess.run(command, check=True))[0])
 

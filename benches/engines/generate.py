@@ -187,8 +187,7 @@ def main():
     sources = {kind: rng.integers(args.docs, size=number) for kind, number in numbers.items()}
     writer = Writer(args.out, not args.no_csr)
     kept = write_documents(writer, args.docs, args.procs, np.unique(np.concatenate(list(sources.values()))))
-    found = writer.close()
-    idf = np.where(found > 0, np.log(1 + (args.docs - found + 0.5) / (found + 0.5)), 0)
+    idf = writer.close()
     for kind, docs in sources.items():
         rows = (draw_query(rng, kept[doc], idf, kind == "long") for doc in docs)
         write_queries(args.out / KINDS[kind], ((f"q{at}", *row) for at, row in enumerate(rows)))

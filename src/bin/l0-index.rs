@@ -137,6 +137,11 @@ enum Other {
         /// The index file to write
         #[arg(short, long, value_name = "INDEX")]
         output: PathBuf,
+        /// Seed of the sample on which --method approx of l0-query is calibrated
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        seed: u64,
+        #[command(flatten)]
+        run: RunArgs,
     },
 }
 
@@ -176,14 +181,18 @@ fn run(command: Command) -> Result<()> {
         }
         Some(Other::Verify { index }) => Index::open(&index)?.verify(),
         Some(Other::Append(args)) => append(args),
-        Some(Other::Merge { indexes, output }) => {
+        Some(Other::Merge { indexes, output, seed, run }) => {
+            run.start_threads();
             let mut output = Output::create(&output)?;
             let indexes: Vec<Index> =
                 indexes.iter().map(|path| Index::open(path)).collect::<Result<_>>()?;
             let (name, place) = (output.name().to_owned(), output.unfinished());
             let draft = index::merge(&indexes, &mut output, &name)?;
-            calibrated(draft, place, 0)?;
-            output.commit()
+            let built = calibrated(draft, place, seed)?;
+            output.commit()?;
+            let (docs, postings) = (built.docs, built.postings);
+            run.say("l0-index", &format!("{docs} documents, {postings} postings"));
+            Ok(())
         }
     }
 }
@@ -211,7 +220,8 @@ fn build(args: BuildArgs) -> Result<()> {
         memory: args.memory,
     };
     let rejects = args.rejects.open(path)?;
-    write(&args.vectors, output, rejects, args.seed, &args.run, |inputs, rejects, told, output| {
+    let target = Target { output, rejects, seed: args.seed, before: 0 };
+    write(&args.vectors, target, &args.run, |inputs, rejects, told, output| {
         index::build(inputs, &plan, rejects, told, output)
     })
 }
@@ -222,17 +232,26 @@ fn append(args: AppendArgs) -> Result<()> {
     let (mut part, output) = (Output::create(&args.output)?, Output::create(&args.output)?);
     let rejects = args.rejects.open(&args.output)?;
     let memory = args.memory;
-    write(&args.vectors, output, rejects, args.seed, &args.run, |inputs, rejects, told, output| {
+    let before = index.metadata().docs;
+    let target = Target { output, rejects, seed: args.seed, before };
+    write(&args.vectors, target, &args.run, |inputs, rejects, told, output| {
         index::append(index, inputs, memory, rejects, told, &mut part, output)
     })
+}
+
+/// Where an index goes.
+struct Target {
+    output: Output,
+    rejects: Rejects,
+    seed: u64,
+    /// Documents that it does not have from the inputs.
+    before: u32,
 }
 
 /// Opens the inputs, lets `build` write, ends and commits the output, and tells.
 fn write(
     vectors: &[PathBuf],
-    mut output: Output,
-    mut rejects: Rejects,
-    seed: u64,
+    Target { mut output, mut rejects, seed, before }: Target,
     run: &RunArgs,
     build: impl for<'a> FnOnce(
         Vec<Input>,
@@ -254,7 +273,7 @@ fn write(
     let built = draft.and_then(|draft| calibrated(draft, place, seed));
     let (_, seconds) = progress.finish();
     let built = built.and_then(|built| {
-        rejects.check(u64::from(built.docs))?;
+        rejects.check(u64::from(built.docs - before))?;
         output.commit()?;
         Ok(built)
     });

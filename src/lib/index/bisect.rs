@@ -20,9 +20,6 @@ use rayon::{
 };
 
 use super::postings::{BLOCK, DocId};
-
-/// Places in a cell of a list that has all blocks: ranges end there as long as they can.
-const WINDOW: usize = 16 * BLOCK;
 use crate::sparse::TermId;
 
 /// The terms of documents, back to back.
@@ -41,6 +38,8 @@ impl Rows {
     }
 }
 
+/// Places in a cell of a list that has all blocks: ranges end there as long as they can.
+const WINDOW: usize = 16 * BLOCK;
 /// Ranges of at most so many documents stay as they are.
 const LEAF: usize = 24;
 const ROUNDS: usize = 12;

@@ -105,14 +105,28 @@ pub fn build<'a>(
     mut progress: impl FnMut(Step),
     output: &'a mut Output,
 ) -> Result<Draft<'a>> {
-    let language = plan.language;
-    let vocabulary = Arc::new(language.tokenizer.vocabulary().clone());
-    let mut builder = Builder::new(BuildConfig {
-        vocabulary_size: vocabulary.len(),
+    fill(builder(plan), inputs, plan, rejects, &mut progress, output)
+}
+
+fn builder(plan: &Plan) -> Builder {
+    Builder::new(BuildConfig {
+        vocabulary_size: plan.language.tokenizer.vocabulary().len(),
         weights: plan.weights,
         order: plan.order,
         memory: plan.memory,
-    });
+    })
+}
+
+fn fill<'a>(
+    mut builder: Builder,
+    inputs: Vec<Input>,
+    plan: &Plan,
+    rejects: &mut Rejects,
+    progress: &mut dyn FnMut(Step),
+    output: &'a mut Output,
+) -> Result<Draft<'a>> {
+    let language = plan.language;
+    let vocabulary = Arc::new(language.tokenizer.vocabulary().clone());
     let mut encoding: Option<Encoding> = None;
     let (mut seen, mut told_of) = (0u64, 0);
     for input in inputs {
@@ -149,7 +163,7 @@ pub fn build<'a>(
         query_source: language.table_source.clone(),
     };
     let name = output.name().to_owned();
-    builder.finish(&artefacts, output, &name, &mut progress)
+    builder.finish(&artefacts, output, &name, progress)
 }
 
 /// Writes an index with the rows of all inputs behind the documents of `index`, in its manner. The new
@@ -162,7 +176,7 @@ pub fn append<'a>(
     inputs: Vec<Input>,
     memory: u64,
     rejects: &mut Rejects,
-    progress: impl FnMut(Step),
+    mut progress: impl FnMut(Step),
     part: &mut Output,
     output: &'a mut Output,
 ) -> Result<Draft<'a>> {
@@ -177,7 +191,9 @@ pub fn append<'a>(
         order: if metadata.order.is_some() { Order::Bp } else { Order::Given },
         memory,
     };
-    let more = build(inputs, &plan, rejects, progress, part)?.open(&place)?;
+    let mut builder = builder(&plan);
+    builder.refuse_ids_of(&index)?;
+    let more = fill(builder, inputs, &plan, rejects, &mut progress, part)?.open(&place)?;
     let name = output.name().to_owned();
     merge(&[index, more], output, &name)
 }

@@ -7,6 +7,7 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use super::{
     docnos::Docnos,
     draft::Draft,
+    file::Index,
     layout::{FileWriter, OpenSection, Section},
     lists::{self, Encoded},
     metadata::{Encoding, Metadata},
@@ -75,6 +76,8 @@ pub struct Builder {
     config: BuildConfig,
     parts: Vec<Part>,
     docnos: Docnos,
+    /// The ids of an index to which this will be joined, and its name.
+    taken: Option<(Docnos, String)>,
     texts: TextWriter,
     postings: Runs,
     maxima: Vec<f32>,
@@ -89,11 +92,26 @@ impl Builder {
             config,
             parts: vec![Part { name: "input".into(), first: 0, refused: Vec::new() }],
             docnos: Docnos::new(),
+            taken: None,
             texts: TextWriter::default(),
             postings: Runs::default(),
             maxima: vec![0.0; config.vocabulary_size],
             graph: (config.order == Order::Bp).then(Graph::default),
         }
+    }
+
+    /// Refuses the ids of an index from now on.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if its ids are damaged.
+    pub fn refuse_ids_of(&mut self, index: &Index) -> Result<()> {
+        let mut ids = Docnos::new();
+        for doc in (0..index.metadata().docs).map(DocId) {
+            // an id that comes twice is found when the indexes are joined
+            let _ = ids.insert(index.docno(doc)?);
+        }
+        self.taken = Some((ids, index.name().to_owned()));
+        Ok(())
     }
 
     /// Rows from now on come from `name`, whose first row is row 1.
@@ -141,15 +159,10 @@ impl Builder {
                 format!("an index holds at most {} documents; build several", u32::MAX - 1);
             return Err(Error::format("input", reason));
         }
-        if let Err(earlier) = self.docnos.insert(id) {
+        if let Some(holder) = self.holder(id) {
             let (part, row) = self.place(doc);
-            let (first, first_row) = self.place(earlier);
-            let error = Error::line(
-                part,
-                row,
-                "a document id that is new",
-                format!("`{id}`, which {first}:{first_row} has"),
-            );
+            let found = format!("`{id}`, which {holder} has");
+            let error = Error::line(part, row, "a document id that is new", found);
             self.skip_row();
             return Err(error);
         }
@@ -158,7 +171,8 @@ impl Builder {
             graph.push(vector);
         }
         let memory = usize::try_from(self.config.memory).unwrap_or(usize::MAX);
-        let held = self.docnos.memory() + self.graph.as_ref().map_or(0, Graph::memory);
+        let taken = self.taken.as_ref().map_or(0, |(ids, _)| ids.memory());
+        let held = taken + self.docnos.memory() + self.graph.as_ref().map_or(0, Graph::memory);
         let left = memory.saturating_sub(held);
         for (term, weight) in vector.iter() {
             let max = &mut self.maxima[term.index()];
@@ -166,6 +180,18 @@ impl Builder {
             self.postings.push(Posting { term, doc, weight }, left)?;
         }
         Ok(())
+    }
+
+    /// Who has an id; it is taken if nobody has.
+    fn holder(&mut self, id: &str) -> Option<String> {
+        if let Some((ids, name)) = &self.taken
+            && let Some(doc) = ids.doc(id)
+        {
+            return Some(format!("document {} of {name}", doc.0 + 1));
+        }
+        let earlier = self.docnos.insert(id).err()?;
+        let (first, row) = self.place(earlier);
+        Some(format!("{first}:{row}"))
     }
 
     /// The part and the row number that `doc` has, or would have if it came next.

@@ -5,9 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Recall by reach: how many of the best hits were found when thresholds were overstated.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
-    /// Documents of which queries were made.
-    pub sampled: usize,
-    /// What was measured.
+    /// What was measured; of one kind of query and one k, reach ascends.
     pub rows: Vec<Trial>,
 }
 
@@ -18,28 +16,35 @@ pub struct Trial {
     pub k: usize,
     /// The most terms of the queries.
     pub terms: usize,
+    /// How many queries there were.
+    pub queries: usize,
     /// By how much thresholds were overstated.
     pub reach: f64,
     /// The mean share of the best hits that were found.
     pub recall: f64,
-    /// The standard error of that mean.
+    /// Half of what the true mean may lie below that: its standard error, and no less than what a
+    /// sample of this size may not have met (see `search::calibrate`).
     pub error: f64,
 }
 
 impl Calibration {
-    /// The trial of the largest reach whose recall, less twice its standard error, is at least what is
-    /// wanted; none if no overstating keeps that. `k` and `terms` count as the next larger ones that
-    /// were tried, or the largest.
+    /// The trial of the largest reach up to which recall, less twice its error, stays at what is
+    /// wanted; none if no overstating keeps that, or for what was not measured: a k or a number of
+    /// terms above the largest tried. Between two k that were tried, the more careful one counts; terms
+    /// count as the next larger number tried.
     pub fn trial(&self, recall: f64, k: usize, terms: usize) -> Option<&Trial> {
-        let tried = |of: fn(&Trial) -> usize, wanted: usize| {
-            let tried = || self.rows.iter().map(of);
-            tried().filter(|&tried| tried >= wanted).min().or_else(|| tried().max())
+        let of_terms = self.rows.iter().map(|trial| trial.terms);
+        let terms = of_terms.filter(|&tried| tried >= terms).min()?;
+        let ks = || self.rows.iter().filter(|trial| trial.terms == terms).map(|trial| trial.k);
+        let above = ks().filter(|&tried| tried >= k).min()?;
+        let below = ks().filter(|&tried| tried <= k).max().unwrap_or(above);
+        let largest = |k| {
+            let rows = self.rows.iter().filter(|trial| (trial.k, trial.terms) == (k, terms));
+            let fits = |trial: &&Trial| trial.recall - 2.0 * trial.error >= recall;
+            rows.take_while(fits).last()
         };
-        let (k, terms) = (tried(|trial| trial.k, k)?, tried(|trial| trial.terms, terms)?);
-        let fits = |trial: &&Trial| {
-            (trial.k, trial.terms) == (k, terms) && trial.recall - 2.0 * trial.error >= recall
-        };
-        self.rows.iter().filter(fits).max_by(|a, b| a.reach.total_cmp(&b.reach))
+        let (above, below) = (largest(above)?, largest(below)?);
+        Some(if below.reach < above.reach { below } else { above })
     }
 }
 
@@ -49,25 +54,34 @@ mod tests {
 
     #[track_caller]
     fn check(recall: f64, k: usize, terms: usize, expected: Option<f64>) {
-        let trial = |k, terms, reach, recall| Trial { k, terms, reach, recall, error: 0.001 };
+        let trial =
+            |k, terms, reach, recall| Trial { k, terms, queries: 100, reach, recall, error: 0.001 };
         let rows = vec![
             trial(10, 9, 1.1, 0.995),
             trial(10, 9, 1.2, 0.97),
-            trial(10, 60, 1.2, 0.999),
+            trial(10, 9, 1.3, 0.996), // by luck
             trial(100, 9, 1.1, 0.98),
+            trial(10, 60, 1.2, 0.999),
         ];
-        let calibration = Calibration { sampled: 5, rows };
-        assert_eq!(calibration.trial(recall, k, terms).map(|trial| trial.reach), expected);
+        let trial = Calibration { rows }.trial(recall, k, terms).map(|trial| trial.reach);
+        assert_eq!(trial, expected);
     }
 
     #[test]
     fn the_largest_reach_that_surely_keeps_the_recall() {
         check(0.99, 10, 6, Some(1.1));
         check(0.995, 10, 6, None); // within its error
-        check(0.96, 3, 6, Some(1.2));
+        check(0.96, 3, 6, Some(1.3));
         check(0.99, 10, 30, Some(1.2));
-        check(0.97, 11, 6, Some(1.1));
-        check(0.97, 5000, 6, Some(1.1));
-        check(0.97, 100, 30, None); // never tried
+        check(0.97, 100, 6, Some(1.1));
+        check(0.96, 11, 6, Some(1.1)); // between 10 and 100 the more careful
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_promised() {
+        check(0.5, 101, 6, None);
+        check(0.5, 100, 30, None);
+        check(0.5, 10, 61, None);
+        assert_eq!(Calibration::default().trial(0.5, 10, 6), None);
     }
 }

@@ -46,6 +46,12 @@ impl Docnos {
         Ok(())
     }
 
+    /// The document that has an id.
+    pub(super) fn doc(&self, id: &str) -> Option<DocId> {
+        let doc = self.slots[self.find(id.as_bytes())];
+        (doc != FREE).then_some(DocId(doc))
+    }
+
     /// Bytes of memory, about.
     pub(super) fn memory(&self) -> usize {
         self.bytes.capacity() + 8 * self.offsets.capacity() + 4 * self.slots.capacity()

@@ -43,7 +43,7 @@
 //! | blocks, if 12 · `R` ≥ `B` | a bit a block, the first in the lowest bit of the first byte: ⌈B/64⌉ words of 8 bytes |
 //! | blocks, else | their bytes u32; a byte a run: the blocks passed over since the one before (at first: since the start); for 255 and more, a byte 255 stands for 255 and the next goes on |
 //! | maxima | largest bound in each run, u8 `[R]` |
-//! | bases | where every eighth cell begins (f32: every fourth), u32 |
+//! | bases | where every eighth cell begins (f32: every fourth), counted from the first, u32 |
 //! | offsets | where each cell begins, less its base, u16; the highest bit says that its counts are bytes |
 //! | cells | one for 16 runs; the last for what is left |
 //! | | 8 zeros |
@@ -55,7 +55,8 @@
 //! from the lowest of the first byte; counts, slots and impacts begin at whole bytes.
 //!
 //! In a list of at least 10 postings a run, a cell is one run: a bit a place, u64, and all impacts in
-//! order; every 64th has a base.
+//! order; every 64th has a base, and the highest bit of an offset is 0. A list ends where that of the
+//! next term begins, the last with the section. The scale of f32 weights is 1.
 
 use std::{cmp::Reverse, collections::BTreeMap, path::Path};
 
@@ -282,7 +283,7 @@ impl Index {
     /// [`Error::Format`] if the list or the order is damaged.
     pub fn postings(&self, term: TermId) -> Result<Vec<(DocId, f32)>> {
         let (list, mut found) = (self.list(term)?, Vec::new());
-        let read = list.each(|place, _, weight| found.push((place, weight)));
+        let read = list.each(|place, weight| found.push((place, weight)));
         self.whole(term, read)?;
         let placed = |(place, weight)| Ok((self.placed(place)?, weight));
         let mut found: Vec<(DocId, f32)> = found.into_iter().map(placed).collect::<Result<_>>()?;
@@ -301,7 +302,7 @@ impl Index {
         let terms: Vec<TermId> = (0..).map(TermId).take(self.metadata.vocabulary_size).collect();
         let of_term = |&term: &TermId| {
             let mut found = Vec::new();
-            let read = self.list(term)?.each(|place, _, weight| {
+            let read = self.list(term)?.each(|place, weight| {
                 if let Some(&at) = wanted.get(place as usize).filter(|at| **at != u32::MAX) {
                     found.push((at as usize, term, weight));
                 }

@@ -98,9 +98,7 @@ impl List<'_> {
         for (number, runs) in runs.chunks(cell(dense)).enumerate() {
             if number % based == 0 {
                 base = cells.len();
-                let base = u32::try_from(base).map_err(|_| {
-                    Error::format("index", "a posting list outgrows 4 GiB; build several indexes")
-                })?;
+                let base = u32::try_from(base).map_err(|_| too_long())?;
                 bases.extend(base.to_le_bytes());
             }
             let wide = !dense && runs.iter().any(|run| run.len() > 16);
@@ -111,6 +109,9 @@ impl List<'_> {
                 true => runs.iter().for_each(|run| self.map(run, &mut cells)),
                 false => self.slots(runs, wide, &mut cells),
             }
+        }
+        if u32::try_from(cells.len()).is_err() {
+            return Err(too_long());
         }
         bytes.extend(bases);
         bytes.extend(offsets);
@@ -152,6 +153,10 @@ impl List<'_> {
     }
 }
 
+fn too_long() -> Error {
+    Error::format("index", "a posting list outgrows 4 GiB; build several indexes")
+}
+
 /// A bit a block.
 fn map(blocks: impl Iterator<Item = usize>, words: usize) -> Vec<u8> {
     let mut map = vec![0u64; words];
@@ -185,5 +190,64 @@ fn pack(numbers: impl Iterator<Item = u64>, bits: u32, bytes: &mut Vec<u8>) {
     }
     if filled > 0 {
         bytes.push((held & 0xff) as u8);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::{postings::PostingList, quantize::Weights};
+
+    /// What is written of these places is read again, with every kind of weight.
+    #[track_caller]
+    fn check(docs: u32, places: impl Iterator<Item = u32>) {
+        let weight = |at: usize| 0.1 + (at * 7 % 61) as f32;
+        let postings: Vec<(u32, f32)> =
+            places.enumerate().map(|(at, place)| (place, weight(at))).collect();
+        for weights in [Weights::U8, Weights::U6, Weights::F32] {
+            let impacts = Impacts::fit(weights, 61.0);
+            let Encoded { bytes, count, max, best } = encode(&postings, docs, impacts).unwrap();
+            let list = PostingList { bytes: &bytes, count, impacts, max, best, docs };
+            let mut read = Vec::new();
+            list.each(|place, weight| read.push((place, weight))).unwrap();
+            let stored = |weight| impacts.weight(impacts.code(weight));
+            let wanted: Vec<(u32, f32)> =
+                postings.iter().map(|&(place, weight)| (place, stored(weight))).collect();
+            assert_eq!(read, wanted, "{weights}");
+            for &(place, weight) in wanted.iter().step_by(97) {
+                assert_eq!(list.weight_at(place).unwrap(), Some(weight));
+            }
+        }
+    }
+
+    #[test]
+    fn gaps_of_blocks_go_on_where_a_byte_ends() {
+        for gap in [0, 1, 254, 255, 256, 509, 510, 511, 2000] {
+            let block = |number: u32| number * (gap + 1) * BLOCK as u32;
+            check(3_000_000, (0..20).map(|number| block(number) + number));
+            check(3_000_000, std::iter::once(block(1) + 63));
+        }
+    }
+
+    #[test]
+    fn cells_and_their_bases_end_anywhere() {
+        for runs in [1, 15, 16, 17, 63, 64, 65, 128, 129, 257, 600] {
+            for each in [1, 2, 3, 9, 10, 16, 17, 30, 64] {
+                let places = (0..runs).flat_map(|run| (0..each).map(move |at| run * 64 + at));
+                check(600 * 64, places.clone());
+                check(1 << 22, places);
+            }
+        }
+    }
+
+    #[test]
+    fn one_full_run_among_small_ones_has_wide_counts() {
+        check(
+            64 * 500,
+            (0..400).flat_map(|run| {
+                let count = if run == 37 { 64 } else { 1 + run % 3 };
+                (0..count).map(move |at| run * 64 + at)
+            }),
+        );
     }
 }

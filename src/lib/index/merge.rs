@@ -19,7 +19,7 @@ use crate::{
 /// Writes the documents of all `indexes`, in the order of the arguments, as one index with the
 /// tokenizer and the query table of the first. Each index's order of documents is kept within it.
 ///
-/// With f32 weights the bytes are those of an index built from all rows at once. With u8 each stored
+/// With f32 weights the bytes are those of an index built from all rows at once. With u8 and u6 each stored
 /// weight is rounded once more if its term's largest weight differs between the indexes.
 ///
 /// # Errors

@@ -13,7 +13,7 @@
 //!   of its impacts, so that it is stored there and nowhere else: maxima cost nothing but the order of
 //!   the postings of a run, which nobody needs.
 //! - The k-th largest impacts of a term (k = 10, 100, 1000) are a threshold before the first score.
-//! - Impacts are bytes: fewer bits lose ranks.
+//! - Impacts are bytes by default: six bits save a tenth of the file and change ranks.
 //!
 //! The bytes are specified in [`super::file`]; `lists` writes them.
 
@@ -186,24 +186,21 @@ impl<'a> PostingList<'a> {
         Some(Runs { len, ids, maxima, bases, offsets, cells, dense, impacts })
     }
 
-    /// Hands every posting to `each` as place, bound and weight; places ascend and are places of the
+    /// Hands every posting to `each` as place and weight; places ascend and are places of the
     /// index.
     ///
     /// # Errors
     /// [`Broken`], where the bytes end to be a list.
-    pub fn each(&self, mut each: impl FnMut(u32, u8, f32)) -> Read<()> {
-        let (runs, unit, docs) = (self.runs()?, self.unit(), self.docs as usize);
+    pub fn each(&self, mut each: impl FnMut(u32, f32)) -> Read<()> {
+        let (runs, docs) = (self.runs()?, self.docs as usize);
         let mut read = 0;
         runs.ids.each(docs, |rank, block| {
             let run = runs.run(rank)?;
-            let first = (block * BLOCK) as u32;
+            let first = block * BLOCK;
             read += run.count;
-            run.each_in_order(runs.impacts, unit, |slot, bound, weight| {
-                let place = first + slot as u32;
-                if place >= self.docs {
-                    return Err(Broken);
-                }
-                each(place, bound, weight);
+            run.each_in_order(runs.impacts, |slot, weight| {
+                let place = u32::try_from(first + slot).ok().filter(|place| *place < self.docs);
+                each(place.ok_or(Broken)?, weight);
                 Ok(())
             })
         })?;
@@ -219,7 +216,7 @@ impl<'a> PostingList<'a> {
         let (wanted, slot_wanted) = (place as usize / BLOCK, place as usize % BLOCK);
         runs.ids.each(self.docs as usize, |rank, block| {
             if block == wanted {
-                runs.run(rank)?.each(runs.impacts, self.unit(), |slot, _, weight| {
+                runs.run(rank)?.each(runs.impacts, |slot, weight| {
                     if slot == slot_wanted {
                         found = Some(weight);
                     }
@@ -261,7 +258,7 @@ impl<'a> PostingList<'a> {
 pub struct Parts {
     /// Which blocks they have.
     pub blocks: u64,
-    /// The largest bound in each, with u8 weights an impact that is stored only there.
+    /// The largest bound in each; unless weights are f32, an impact that few lists store again.
     pub maxima: u64,
     /// Where cells begin.
     pub offsets: u64,
@@ -357,7 +354,7 @@ pub struct Run<'a> {
 /// Where the postings of a run stand in their block.
 #[derive(Clone, Copy, Debug)]
 pub enum Slots<'a> {
-    /// Six bits each from a bit of these bytes on: the posting of the largest weight, then the others
+    /// Six bits each from a bit of these bytes on: a posting with the largest bound, then the others
     /// in order.
     Few(&'a [u8], usize),
     /// A bit a place, impacts in order.
@@ -530,23 +527,18 @@ impl Run<'_> {
         }
     }
 
-    /// Hands the postings to `each` as slot in the block, bound and weight, in any order.
+    /// Hands the postings to `each` as slot in the block and weight, in any order.
     ///
     /// # Errors
     /// [`Broken`] if there are too few bytes.
     #[inline(always)]
-    pub fn each(
-        &self,
-        impacts: Impacts,
-        unit: f64,
-        mut each: impl FnMut(usize, u8, f32),
-    ) -> Read<()> {
+    pub fn each(&self, impacts: Impacts, mut each: impl FnMut(usize, f32)) -> Read<()> {
         match self.slots {
             Slots::Map(mut map) => {
                 for position in 0..self.count {
                     let code = self.code(impacts, position);
                     let slot = map.trailing_zeros() as usize;
-                    each(slot, impacts.bound(code, unit), impacts.weight(code));
+                    each(slot, impacts.weight(code));
                     map &= map.wrapping_sub(1);
                 }
             }
@@ -564,7 +556,7 @@ impl Run<'_> {
                             None => u32::from(self.most),
                         };
                         let slot = (word % BLOCK as u64) as usize;
-                        each(slot, impacts.bound(code, unit), impacts.weight(code));
+                        each(slot, impacts.weight(code));
                         word >>= 6;
                     }
                 }
@@ -577,20 +569,19 @@ impl Run<'_> {
     fn each_in_order(
         &self,
         impacts: Impacts,
-        unit: f64,
-        mut each: impl FnMut(usize, u8, f32) -> Read<()>,
+        mut each: impl FnMut(usize, f32) -> Read<()>,
     ) -> Read<()> {
-        let (mut map, mut held) = (0u64, [(0, 0.0); BLOCK]);
-        self.each(impacts, unit, |slot, bound, weight| {
+        let (mut map, mut held) = (0u64, [0.0; BLOCK]);
+        self.each(impacts, |slot, weight| {
             map |= 1 << slot;
-            held[slot] = (bound, weight);
+            held[slot] = weight;
         })?;
         if map.count_ones() as usize != self.count {
             return Err(Broken);
         }
         while map != 0 {
             let slot = map.trailing_zeros() as usize;
-            each(slot, held[slot].0, held[slot].1)?;
+            each(slot, held[slot])?;
             map &= map - 1;
         }
         Ok(())

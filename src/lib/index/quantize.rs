@@ -1,6 +1,6 @@
 //! Weights to impacts and back.
 //!
-//! Every search method is exact on the *stored* weights, the ones [`Impacts::read`] gives.
+//! Every search method is exact on the *stored* weights, the ones that [`Impacts`] read back.
 
 use std::{fmt, str::FromStr};
 

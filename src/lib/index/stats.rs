@@ -52,7 +52,7 @@ pub struct Stats {
 }
 
 impl Index {
-    /// Counts and sizes; reads the table of terms and the heads of the cells, not the postings.
+    /// Counts and sizes; reads the table of terms and the heads of the lists, not the postings.
     ///
     /// # Errors
     /// [`crate::Error::Format`] if the table of terms or a list is damaged.

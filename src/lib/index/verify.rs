@@ -107,7 +107,7 @@ impl Index {
             Err(self.damaged(Section::Postings, &format!("term {}: {reason}", term.0)))
         };
         let mut postings = Vec::with_capacity(list.len().min(self.len()));
-        let read = list.each(|place, _, weight| postings.push((place, weight)));
+        let read = list.each(|place, weight| postings.push((place, weight)));
         self.whole(term, read)?;
         if let Some((place, weight)) = postings.iter().find(|(_, w)| !(w.is_finite() && *w > 0.0)) {
             return fail(&format!("place {place} has the weight {weight}"));

@@ -7,19 +7,21 @@
 //! 3. It ends when the best group left cannot enter. Until there are k hits, the threshold is the
 //!    largest weighted k-th impact of a term, which k documents are known to reach.
 //!
-//! What the next two groups need is asked for while one is scored: first where its cells are, then the
-//! cells. Nothing is allocated a query; a thread keeps its tables.
+//! What the next groups need is asked for while one is scored: first where its cells are, then the
+//! cells. The large tables are kept by the thread from one query to the next.
 //!
 //! Why rounding cannot lose a hit. One unit of a sum is 1/`scale` of a score. `step` is a lane's
-//! query weight · unit · scale · 256, rounded up, times 1 + (n + 16) · 2⁻²³ for n lanes: more than the
-//! n − 1 roundings of an f32 sum, and those of the stored weight and the product, can add. A bound byte
-//! `x` adds ⌊x · step / 256⌋ + 1, which is above its part; sums saturate. A block is passed over if its
-//! sum is *below* ⌊threshold · scale · (1 − 10⁻⁶)⌋, so that a tie is never lost, whatever the order in
-//! which blocks are taken. The scores of a query whose largest is below 10⁻³⁰ may round by more than
-//! that; it is answered by scoring everything.
+//! query weight · unit · scale · 256 · (1 + (n + 16) · 2⁻²³) for n lanes, rounded up; the last factor is
+//! more than the n − 1 roundings of an f32 sum, and those of the stored weight and the product, can add.
+//! A bound byte `x` adds ⌊x · step / 256⌋, which is less than 1 below its part; sums saturate. So a block
+//! is passed over only if its sum is below ⌊threshold · scale · (1 − 10⁻⁶)⌋ − n: a tie is never lost,
+//! whatever the order in which blocks are taken. A query whose bounds add up to less than 10⁻³⁰ may
+//! round by more than that, and one of more than 4096 terms would make steps too coarse; they are
+//! answered by scoring everything.
 //!
-//! With [`Reach`] above 1 the threshold counts as that much larger: what is then passed over may have
-//! held a hit whose score is below reach · threshold, and no other. Scores stay exact.
+//! With a reach above 1 the threshold of the k hits at hand counts as that much larger: what is then
+//! passed over may have held a hit whose score is below reach · threshold, and no other. Scores stay
+//! exact, and there are as many hits as with exact search.
 //!
 //! Source: block-max pruning as in Ding and Suel 2011 and Mallia, Suel, Tonellotto 2024; here over
 //! inverted lists.
@@ -45,8 +47,13 @@ use crate::{
 const FULL: f64 = 60_000.0;
 /// Below, products may leave the range in which f32 rounds by 2⁻²⁴.
 const LEAST: f64 = 1e-30;
+/// More terms than these are answered by scoring everything.
+const LANES: usize = 4096;
 /// Blocks in a group.
 const GROUP: usize = 16;
+
+/// Bits of a bound that the order of groups does not look at.
+const COARSE: u32 = 7;
 
 /// Groups that are in work at once: found, then placed, then scored.
 const STAGES: usize = SCORED + 1;
@@ -84,7 +91,7 @@ pub(super) fn search(
     if k == 0 || lists.is_empty() {
         return Ok(Vec::new());
     }
-    if !(LEAST..f64::MAX).contains(&total) {
+    if !(LEAST..f64::MAX).contains(&total) || lists.len() > LANES {
         return exhaustive::search(index, query, k);
     }
     let scale = FULL / total;
@@ -94,7 +101,7 @@ pub(super) fn search(
         let step = (f64::from(query_weight) * list.unit() * scale * 256.0 * slack).ceil() as u16;
         let runs = index.whole(term, list.runs())?;
         let impacts = list.impacts();
-        lanes.push(Lane { term, query_weight, step, runs, impacts, unit: list.unit() });
+        lanes.push(Lane { term, query_weight, step, runs, impacts });
         floor = floor.max(part(query_weight, list.reached(k)));
     }
     TABLES.with_borrow_mut(|tables| {
@@ -103,10 +110,11 @@ pub(super) fn search(
             lanes: &lanes,
             floor,
             least: 0,
-            units: scale * reach * (1.0 - 1e-6),
+            units: scale * (1.0 - 1e-6),
+            reach,
             best: Collector::new(index, k),
         };
-        hunt.raise(floor);
+        hunt.raise(floor, 1.0);
         hunt.run_best(tables)?;
         hunt.best.into_hits()
     })
@@ -119,7 +127,6 @@ struct Lane<'a> {
     step: u16,
     runs: Runs<'a>,
     impacts: Impacts,
-    unit: f64,
 }
 
 /// What a search fills anew, kept from one to the next.
@@ -242,7 +249,7 @@ impl Lane<'_> {
                     (at, left) = (at + 6, left - 8);
                 }
             }
-            _ => run.each(self.impacts, self.unit, |slot, _, weight| {
+            _ => run.each(self.impacts, |slot, weight| {
                 scores[slot % BLOCK] += part(self.query_weight, weight);
             }),
         }
@@ -259,6 +266,8 @@ struct Hunt<'a> {
     least: u16,
     /// Units of a sum in a score of 1.
     units: f64,
+    /// By how much the threshold of the hits at hand is overstated.
+    reach: Reach,
     best: Collector<'a>,
 }
 
@@ -299,21 +308,25 @@ impl Hunt<'_> {
         }
         self.mark(isa, bounds, ranks)?;
         best_first(bounds, self.least, groups, queue);
-        for step in 0..queue.len() + SCORED {
-            if let Some(&(bound, group)) = queue.get(step) {
+        let (mut end, mut step) = (queue.len(), 0);
+        while step < end + SCORED {
+            if let Some(&(bound, group)) = queue[..end].get(step) {
                 let stage = &mut stages[step % STAGES];
                 stage.blocks.clear();
                 stage.picks.clear();
                 if bound >= self.least {
                     self.find(group as usize, bounds, ranks, stage);
+                } else if bound >> COARSE < self.least >> COARSE {
+                    end = step; // no group behind has a larger bound
                 }
             }
-            if (PLACED..queue.len() + PLACED).contains(&step) {
+            if (PLACED..end + PLACED).contains(&step) {
                 self.place(&mut stages[(step - PLACED) % STAGES])?;
             }
             if step >= SCORED {
                 self.score(isa, &stages[(step - SCORED) % STAGES], bounds)?;
             }
+            step += 1;
         }
         Ok(())
     }
@@ -350,11 +363,11 @@ impl Hunt<'_> {
 
     /// Raises the threshold.
     #[inline(always)]
-    fn raise(&mut self, floor: f32) {
+    fn raise(&mut self, floor: f32, reach: Reach) {
         self.floor = self.floor.max(floor);
         // a score that outgrew f32 has bounds from there on
-        let least = (f64::from(self.floor.min(f32::MAX)) * self.units) as u16;
-        // each lane's part of a sum is rounded down
+        let least = (f64::from(self.floor.min(f32::MAX)) * self.units * reach) as u16;
+        // each lane's part of a sum is rounded down; there are at most `LANES`
         self.least = least.saturating_sub(self.lanes.len() as u16);
     }
 
@@ -375,7 +388,11 @@ impl Hunt<'_> {
                     stage.picks.push(Pick { lane, rank, place: Place::default() });
                 }
             }
-            stage.blocks.push((block as u32, stage.picks.len() as u32));
+            // a bound may be 0 and stand for little, but a block without runs holds nothing
+            let end = stage.picks.len() as u32;
+            if end > stage.blocks.last().map_or(0, |block| block.1) {
+                stage.blocks.push((block as u32, end));
+            }
         }
     }
 
@@ -414,18 +431,18 @@ impl Hunt<'_> {
     /// Offers the documents of a block that can enter.
     #[inline(always)]
     fn offer(&mut self, block: usize, scores: &[f32; BLOCK]) -> Result<()> {
-        let places = (block * BLOCK) as u32..;
-        for (first, scores) in places.step_by(16).zip(scores.as_chunks::<16>().0) {
+        for (chunk, scores) in scores.as_chunks::<16>().0.iter().enumerate() {
             // scores are not negative, so that their bits are in the same order
             let best = scores.iter().map(|score| score.to_bits() as i32).fold(0, i32::max);
             if best < self.floor.to_bits() as i32 {
                 continue;
             }
-            for (place, &score) in (first..).zip(scores) {
+            for (place, &score) in (block * BLOCK + chunk * 16..).zip(scores) {
                 if score >= self.floor && score > 0.0 {
+                    let place = u32::try_from(place).unwrap_or(u32::MAX); // no document is there
                     self.best.push(place, score)?;
                     if self.best.worst() > self.floor {
-                        self.raise(self.best.worst());
+                        self.raise(self.best.worst(), self.reach);
                     }
                 }
             }
@@ -447,14 +464,13 @@ fn best_first(
     groups: &mut Vec<(u16, u32)>,
     queue: &mut Vec<(u16, u32)>,
 ) {
-    const SHIFT: u32 = 7;
-    let mut starts = [0u32; (u16::MAX >> SHIFT) as usize + 2];
+    let mut starts = [0u32; (u16::MAX >> COARSE) as usize + 2];
     groups.clear();
     for (group, bounds) in (0..).zip(bounds.as_chunks::<GROUP>().0) {
         let bound = bounds.iter().copied().fold(0, u16::max);
         if bound >= least {
             groups.push((bound, group));
-            starts[usize::from((u16::MAX - bound) >> SHIFT) + 1] += 1;
+            starts[usize::from((u16::MAX - bound) >> COARSE) + 1] += 1;
         }
     }
     let mut sum = 0;
@@ -465,7 +481,7 @@ fn best_first(
     queue.clear();
     queue.resize(groups.len(), (0, 0));
     for &(bound, group) in &*groups {
-        let start = &mut starts[usize::from((u16::MAX - bound) >> SHIFT)];
+        let start = &mut starts[usize::from((u16::MAX - bound) >> COARSE)];
         queue[*start as usize] = (bound, group);
         *start += 1;
     }

@@ -7,6 +7,8 @@ use crate::{error::Result, index::Index};
 pub(super) struct Collector<'a> {
     index: &'a Index,
     k: usize,
+    /// How many are held before they are weeded out.
+    room: usize,
     /// Bits of the score, which are in its order, and the place.
     held: Vec<(u32, u32)>,
     /// The k-th best score, once it is known.
@@ -16,8 +18,9 @@ pub(super) struct Collector<'a> {
 impl<'a> Collector<'a> {
     pub(super) fn new(index: &'a Index, k: usize) -> Collector<'a> {
         // places of an index: no more than its documents are ever held
-        let room = (k + k / 8 + 2).min(index.len() + 1);
-        Collector { index, k, held: Vec::with_capacity(room), worst: 0.0 }
+        let room = k.saturating_add(k / 8 + 2);
+        let held = Vec::with_capacity(room.min(index.len() + 1));
+        Collector { index, k, room, held, worst: 0.0 }
     }
 
     /// A score that `k` places reach; 0 while that is not known.
@@ -29,7 +32,7 @@ impl<'a> Collector<'a> {
     #[inline(always)]
     pub(super) fn push(&mut self, place: u32, score: f32) -> Result<()> {
         self.held.push((score.to_bits(), place));
-        if self.held.len() < self.k + self.k / 8 + 2 { Ok(()) } else { self.weed() }
+        if self.held.len() < self.room { Ok(()) } else { self.weed() }
     }
 
     /// Keeps `k`.

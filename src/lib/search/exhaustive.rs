@@ -11,7 +11,7 @@ pub(super) fn search(index: &Index, query: &SparseVector, k: usize) -> Result<Ve
     let mut scores = vec![0.0f32; index.len()];
     for (term, query_weight) in query.iter() {
         // a list gives places of the index only
-        let read = index.list(term)?.each(|place, _, weight| {
+        let read = index.list(term)?.each(|place, weight| {
             scores[place as usize] += part(query_weight, weight);
         });
         index.whole(term, read)?;

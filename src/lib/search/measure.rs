@@ -9,7 +9,7 @@ use cpu_time::ThreadTime;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde::Serialize;
 
-use super::{Method, engine::Engine, search_all};
+use super::{Found, Method, calibrate::share, engine::Engine, search_all};
 use crate::{error::Result, formats::records::Query};
 
 /// Time of single queries, text to hits, in microseconds.
@@ -94,7 +94,8 @@ pub struct Agreement {
     pub queries: usize,
     /// Queries with the same documents, order and scores, bit for bit.
     pub identical: usize,
-    /// Mean share of the true hits that were found; 1 for a query without any.
+    /// Mean share of the true hits that were found, where one with the score of the last is as good as it;
+    /// 1 for a query without any.
     pub recall: f64,
 }
 
@@ -133,10 +134,8 @@ impl Engine {
             let vector = self.vector(&query.body)?;
             let found = self.find(&query.body)?;
             let truth = search_all(self.indexes(), &vector, self.config().k, Method::Exhaustive)?;
-            let place = |found: &super::Found| (found.index, found.hit.doc);
-            let shared = truth.iter().filter(|hit| found.iter().any(|f| place(f) == place(hit)));
-            let recall = shared.count() as f64 / truth.len().max(1) as f64;
-            Ok((found == truth, if truth.is_empty() { 1.0 } else { recall }))
+            let hits = |found: &[Found]| found.iter().map(|found| found.hit).collect::<Vec<_>>();
+            Ok((found == truth, share(&hits(&truth), &hits(&found))))
         };
         let compared = queries.par_iter().map(compare).collect::<Result<Vec<(bool, f64)>>>()?;
         let recall: f64 = compared.iter().map(|(_, recall)| recall).sum();

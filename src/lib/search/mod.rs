@@ -66,7 +66,7 @@ impl Method {
     /// By its name; a recall is the knob of `approx` and of no other.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a name that is none, and for a recall too many or too few.
+    /// [`Error::Usage`] for a name that is none, and for a recall without need or lacking.
     pub fn new(name: &str, recall: Option<Recall>) -> Result<Method> {
         match (name, recall) {
             ("exact", None) => Ok(Method::Exact),
@@ -94,7 +94,7 @@ pub fn search(index: &Index, query: &SparseVector, k: usize, method: Method) -> 
         Method::Exact => block_max::search(index, query, k, 1.0),
         Method::Exhaustive => exhaustive::search(index, query, k),
         Method::Approx(Recall(recall)) => {
-            let trial = calibration(index)?.trial(recall, k, query.nnz());
+            let trial = calibration(index)?.trial(recall, k, query.nnz()).filter(|_| recall < 1.0);
             block_max::search(index, query, k, trial.map_or(1.0, |trial| trial.reach))
         }
     }
@@ -113,17 +113,18 @@ fn calibration(index: &Index) -> Result<&Calibration> {
 ///
 /// # Errors
 /// As [`search`].
-pub fn promise(index: &Index, k: usize, Recall(recall): Recall) -> Result<String> {
+pub fn promise(index: &Index, hits: usize, Recall(wanted): Recall) -> Result<String> {
     let calibration = calibration(index)?;
-    let told = |terms: usize| match calibration.trial(recall, k, terms) {
+    let told = |terms: usize| match calibration.trial(wanted, hits, terms).filter(|_| wanted < 1.0)
+    {
         None => format!("up to {terms} terms exact"),
-        Some(Trial { k, reach, recall, error, .. }) => {
-            format!("up to {terms} terms {recall:.4} ± {error:.4} of {k} (thresholds × {reach})")
-        }
+        Some(Trial { k, reach, recall, error, queries, .. }) => format!(
+            "up to {terms} terms {recall:.4} ± {error:.4} of {k} (thresholds × {reach}, {queries} queries)"
+        ),
     };
     let kinds: BTreeSet<usize> = calibration.rows.iter().map(|trial| trial.terms).collect();
-    let told: Vec<String> = kinds.into_iter().map(told).collect();
-    Ok(format!("{}: recall on {} samples: {}", index.name(), calibration.sampled, told.join(", ")))
+    let told: Vec<String> = kinds.into_iter().map(told).chain(["else exact".into()]).collect();
+    Ok(format!("{}: recall on samples of its documents: {}", index.name(), told.join(", ")))
 }
 
 /// What one term adds to a score. Every method computes it here.

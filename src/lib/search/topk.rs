@@ -48,16 +48,6 @@ impl TopK {
         TopK { k, heap: BinaryHeap::new() }
     }
 
-    /// What a document must exceed to be kept if it comes behind all that came: the worst of `k`
-    /// kept scores, 0 while there are fewer.
-    pub fn threshold(&self) -> f32 {
-        match self.heap.peek() {
-            Some(worst) if self.heap.len() == self.k => worst.score,
-            _ if self.k == 0 => f32::INFINITY,
-            _ => 0.0,
-        }
-    }
-
     /// Offers a hit; it is kept if its score is above 0 and it is among the `k` best.
     pub fn push(&mut self, hit: Hit) {
         if hit.score > 0.0 && self.heap.len() < self.k {
@@ -81,22 +71,21 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(k: usize, scores: &[f32], expected: &[u32], threshold: f32) {
+    fn check(k: usize, scores: &[f32], expected: &[u32]) {
         let mut top = TopK::new(k);
         for (doc, &score) in (0..).zip(scores) {
             top.push(Hit { doc: DocId(doc), score });
         }
-        assert_eq!(top.threshold(), threshold);
         let docs: Vec<u32> = top.into_hits().iter().map(|hit| hit.doc.0).collect();
         assert_eq!(docs, expected);
     }
 
     #[test]
     fn the_best_first_and_of_equals_the_lower_document() {
-        check(2, &[1.0, 3.0, 2.0], &[1, 2], 2.0);
-        check(2, &[1.0, 1.0, 1.0, 2.0], &[3, 0], 1.0);
-        check(5, &[1.0, 0.0, 2.0], &[2, 0], 0.0); // 0 is no hit
-        check(0, &[1.0], &[], f32::INFINITY);
-        check(2, &[f32::INFINITY, 1.0, f32::INFINITY], &[0, 2], f32::INFINITY);
+        check(2, &[1.0, 3.0, 2.0], &[1, 2]);
+        check(2, &[1.0, 1.0, 1.0, 2.0], &[3, 0]);
+        check(5, &[1.0, 0.0, 2.0], &[2, 0]); // 0 is no hit
+        check(0, &[1.0], &[]);
+        check(2, &[f32::INFINITY, 1.0, f32::INFINITY], &[0, 2]);
     }
 }
