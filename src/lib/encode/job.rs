@@ -198,7 +198,7 @@ impl Job<'_> {
             self.shard
         );
         // fails before the long work if it cannot be written; leaves nothing
-        drop(Output::create(target)?);
+        Output::check(target)?;
         let mut journal = Journal::open(target, settings, meta, keep_text)?;
         let finished = journal.rows();
         let mut texts = in_shard(texts(self.role, inputs, rejects), self.shard);

@@ -47,6 +47,20 @@ impl Output {
         Output::unfinished_in(None, path)
     }
 
+    /// Whether [`Output::create`] would succeed, without a file that a kill could leave behind.
+    ///
+    /// # Errors
+    /// As [`Output::create`].
+    pub fn check(path: &Path) -> Result<()> {
+        let (target, old) = target_of(path)?;
+        if path == Path::new("-") || old.is_some_and(|old| !old.is_file()) {
+            return Output::create(path).map(drop);
+        }
+        let home = target.parent().filter(|home| !home.as_os_str().is_empty());
+        let nameless = tempfile::tempfile_in(home.unwrap_or(Path::new(".")));
+        nameless.map(drop).map_err(|source| Error::io(path, source))
+    }
+
     /// As [`Output::create`], with the unfinished file in `folder`, which must be on the file system
     /// of `path`.
     ///
@@ -63,17 +77,7 @@ impl Output {
         }
         let fail = |source| Error::io(path, source);
         let name = path.display().to_string();
-        // a link is followed: its target is replaced, not the link
-        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-        let old = fs::metadata(&target).ok();
-        let home = target.parent().filter(|home| !home.as_os_str().is_empty());
-        if let Some(home) = home.filter(|home| !home.is_dir()) {
-            let reason = format!("want a folder {} to write in, found none", home.display());
-            return Err(Error::format(path, reason));
-        }
-        if old.as_ref().is_some_and(|old| old.is_dir()) {
-            return Err(Error::format(path, "want a file to write, got a directory"));
-        }
+        let (target, old) = target_of(path)?;
         if old.as_ref().is_some_and(|old| !old.is_file()) {
             let file = File::options().write(true).open(&target).map_err(fail)?;
             let writer = BufWriter::with_capacity(BUFFER_BYTES, file);
@@ -143,6 +147,22 @@ impl Write for Output {
             Sink::Direct(writer) | Sink::Beside { writer, .. } => writer.flush(),
         }
     }
+}
+
+/// The file that a path stands for, and what is there now.
+fn target_of(path: &Path) -> Result<(PathBuf, Option<fs::Metadata>)> {
+    // a link is followed: its target is replaced, not the link
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let old = fs::metadata(&target).ok();
+    let home = target.parent().filter(|home| !home.as_os_str().is_empty());
+    if let Some(home) = home.filter(|home| !home.is_dir()) {
+        let reason = format!("want a folder {} to write in, found none", home.display());
+        return Err(Error::format(path, reason));
+    }
+    if old.as_ref().is_some_and(|old| old.is_dir()) {
+        return Err(Error::format(path, "want a file to write, got a directory"));
+    }
+    Ok((target, old))
 }
 
 /// A temporary file in `folder` or else beside the target, hidden, with the permissions the target
