@@ -70,16 +70,8 @@ struct BuildArgs {
     /// and several times faster to search; ids and answers are the same)
     #[arg(long, value_name = "given|bp", default_value_t = Order::Given)]
     order: Order,
-    /// Memory for postings and ids while building; what is more goes to a temporary file
-    #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = values::bytes)]
-    memory: u64,
-    /// Seed of the sample on which --method approx of l0-query is calibrated
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
     #[command(flatten)]
-    rejects: RejectArgs,
-    #[command(flatten)]
-    run: RunArgs,
+    work: WorkArgs,
 }
 
 #[derive(Subcommand)]
@@ -145,15 +137,9 @@ enum Other {
     },
 }
 
+/// What building and appending share.
 #[derive(Args)]
-struct AppendArgs {
-    /// The index file
-    index: PathBuf,
-    /// Vectors of the same model; none or - for standard input
-    vectors: Vec<PathBuf>,
-    /// The index file to write; it may be INDEX itself
-    #[arg(short, long, value_name = "INDEX")]
-    output: PathBuf,
+struct WorkArgs {
     /// Memory for postings and ids while building; what is more goes to a temporary file
     #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = values::bytes)]
     memory: u64,
@@ -164,6 +150,19 @@ struct AppendArgs {
     rejects: RejectArgs,
     #[command(flatten)]
     run: RunArgs,
+}
+
+#[derive(Args)]
+struct AppendArgs {
+    /// The index file
+    index: PathBuf,
+    /// Vectors of the same model; none or - for standard input
+    vectors: Vec<PathBuf>,
+    /// The index file to write; it may be INDEX itself
+    #[arg(short, long, value_name = "INDEX")]
+    output: PathBuf,
+    #[command(flatten)]
+    work: WorkArgs,
 }
 
 fn main() -> ExitCode {
@@ -198,7 +197,7 @@ fn run(command: Command) -> Result<()> {
 }
 
 fn build(args: BuildArgs) -> Result<()> {
-    args.run.start_threads();
+    args.work.run.start_threads();
     let Some(path) = &args.output else {
         return Err(Error::Usage("want -o INDEX, the file to write".into()));
     };
@@ -217,24 +216,24 @@ fn build(args: BuildArgs) -> Result<()> {
         model_sha256: model_sha256.as_deref(),
         weights: if args.compact { Weights::U6 } else { args.weights },
         order: if args.compact { Order::Bp } else { args.order },
-        memory: args.memory,
+        memory: args.work.memory,
     };
-    let rejects = args.rejects.open(path)?;
-    let target = Target { output, rejects, seed: args.seed, before: 0 };
-    write(&args.vectors, target, &args.run, |inputs, rejects, told, output| {
+    let rejects = args.work.rejects.open(path)?;
+    let target = Target { output, rejects, seed: args.work.seed, before: 0 };
+    write(&args.vectors, target, &args.work.run, |inputs, rejects, told, output| {
         index::build(inputs, &plan, rejects, told, output)
     })
 }
 
 fn append(args: AppendArgs) -> Result<()> {
-    args.run.start_threads();
+    args.work.run.start_threads();
     let index = Index::open(&args.index)?;
     let (mut part, output) = (Output::create(&args.output)?, Output::create(&args.output)?);
-    let rejects = args.rejects.open(&args.output)?;
-    let memory = args.memory;
+    let rejects = args.work.rejects.open(&args.output)?;
+    let memory = args.work.memory;
     let before = index.metadata().docs;
-    let target = Target { output, rejects, seed: args.seed, before };
-    write(&args.vectors, target, &args.run, |inputs, rejects, told, output| {
+    let target = Target { output, rejects, seed: args.work.seed, before };
+    write(&args.vectors, target, &args.work.run, |inputs, rejects, told, output| {
         index::append(index, inputs, memory, rejects, told, &mut part, output)
     })
 }
