@@ -63,14 +63,17 @@ impl Language {
     /// What an index carries.
     ///
     /// # Errors
-    /// [`Error::Format`] if it cannot be used.
+    /// [`Error::Format`] if it cannot be used, [`Error::Mismatch`] if the tokenizer is another's.
     pub fn of(index: &Index) -> Result<Language> {
-        let unusable = |error: Error| Error::format(index.name(), error.to_string());
-        Ok(Language {
-            tokenizer: Tokenizer::from_json(index.tokenizer()).map_err(unusable)?,
-            table: QueryTable::from_weights(index.query_weights()).map_err(unusable)?,
-            table_source: index.metadata().query_weights.clone(),
-        })
+        let unusable = |what: &str, error: Error| {
+            Error::format(index.name(), format!("section `{what}`: {error}"))
+        };
+        let tokenizer = Tokenizer::from_json(index.tokenizer())
+            .map_err(|error| unusable("tokenizer", error))?;
+        index.check_fingerprint(tokenizer.vocabulary().fingerprint())?;
+        let table = QueryTable::from_weights(index.query_weights())
+            .map_err(|error| unusable("query table", error))?;
+        Ok(Language { tokenizer, table, table_source: index.metadata().query_weights.clone() })
     }
 }
 

@@ -6,9 +6,9 @@ use super::{Found, Method, promise, search_all};
 use crate::{
     error::{Error, Result},
     formats::records::{Query, QueryBody},
-    index::{Index, StoredText},
+    index::{Index, Language, StoredText},
     sparse::{SparseVector, TermId},
-    text::{QueryEncoder, QueryTable, Tokenizer, Vocabulary},
+    text::{QueryEncoder, Vocabulary},
 };
 
 /// What is done with every query.
@@ -77,14 +77,7 @@ impl Engine {
             return Err(Error::Usage("want at least one index".into()));
         };
         indexes.iter().try_for_each(|other| first.check_language(other))?;
-        let unusable = |what: &str, error: Error| {
-            Error::format(first.name(), format!("section `{what}`: {error}"))
-        };
-        let tokenizer = Tokenizer::from_json(first.tokenizer())
-            .map_err(|error| unusable("tokenizer", error))?;
-        first.check_fingerprint(tokenizer.vocabulary().fingerprint())?;
-        let table = QueryTable::from_weights(first.query_weights())
-            .map_err(|error| unusable("query table", error))?;
+        let Language { tokenizer, table, .. } = Language::of(first)?;
         let encoder = QueryEncoder::new(tokenizer, &table)?;
         Ok(Engine { indexes, encoder, config })
     }
