@@ -1,9 +1,12 @@
 # The two commands of a newcomer: make demo, make test.
 
-.PHONY: all demo test check bench install help
+.PHONY: all cuda demo test check bench install help
 
 all: ## build the five programs, optimised
 	cargo build --release
+
+cuda: ## the same for CUDA devices, without a toolkit too, and an archive to carry (target/l0-cuda.tar.xz)
+	.ci/cuda/build.sh
 
 demo: ## encode, index, query and judge the demo collection
 	cargo build

@@ -66,8 +66,9 @@ impl Compute {
             Compute::Cuda(_) if !cfg!(feature = "cuda") => Err(Error::Usage(format!(
                 "--device {self}: this build knows only cpu; build with --features cuda"
             ))),
-            Compute::Cuda(at) => Device::new_cuda(at)
-                .map_err(|error| Error::Usage(format!("--device {self}: {error}"))),
+            Compute::Cuda(at) => {
+                open_cuda(at).map_err(|error| Error::Usage(format!("--device {self}: {error}")))
+            }
         }
     }
 
@@ -85,6 +86,18 @@ impl Compute {
             ))),
         }
     }
+}
+
+/// Opens a device with one stream for all threads: candle's default is one a thread, in no order.
+fn open_cuda(at: usize) -> candle_core::Result<Device> {
+    let device = Device::new_cuda_with_stream(at)?;
+    // SAFETY: all tensors of the device are made and used on its one stream. What `ops::kernels::Port`
+    // copies on another it keeps until it has arrived.
+    #[cfg(feature = "cuda")]
+    unsafe {
+        device.as_cuda_device()?.disable_event_tracking()
+    };
+    Ok(device)
 }
 
 impl fmt::Display for Compute {

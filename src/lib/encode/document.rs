@@ -2,10 +2,12 @@
 
 use std::{sync::mpsc::sync_channel, thread};
 
+use rayon::prelude::*;
+
 use crate::{
     error::Result,
     formats::{records::Document, vectors::Row},
-    model::SparseEncoder,
+    model::{Pending, SparseEncoder},
     sparse::{Prune, SparseVector},
     text::{QueryEncoder, Tokenizer, Tokens},
 };
@@ -104,7 +106,8 @@ struct Read {
 
 /// Encodes texts and hands each row to `each`, in the order of the input.
 ///
-/// One thread reads and tokenises the next batch while the others compute this one.
+/// One thread reads and tokenises what comes next, one computes, and the caller's writes; a device
+/// begins a batch before the last one has come back from it.
 ///
 /// # Errors
 /// The first error of the input, the model or `each`.
@@ -117,10 +120,10 @@ pub fn encode(
 ) -> Result<Summary> {
     let mut summary = Summary::default();
     thread::scope(|scope| {
+        // a closed channel means that the other side failed and tells so itself
         let (sender, batches) = sync_channel(1);
         scope.spawn(move || {
             let mut texts = texts;
-            // a closed channel means that the other side failed and tells so itself
             while let Some(batch) = next_batch(&mut texts, tokenizer, encoder.max_tokens, config) {
                 let failed = batch.is_err();
                 if sender.send(batch).is_err() || failed {
@@ -128,18 +131,39 @@ pub fn encode(
                 }
             }
         });
-        for batch in batches {
-            let batch = batch?;
-            let ids: Vec<&[u32]> = batch.iter().map(|read| encodable(&read.tokens)).collect();
-            for (read, vector) in batch.iter().zip(encoder.encode(&ids)?) {
-                let mut row = read.row.clone();
-                row.vector = config.prune.apply(&vector);
-                summary.add(&row, read.tokens.pieces > 0);
+        let (sender, encoded) = sync_channel(1);
+        scope.spawn(move || {
+            let mut running = None;
+            for batch in batches.into_iter().map(Some).chain([None]) {
+                let next = batch.map(|batch| start(batch?, encoder));
+                let last = std::mem::replace(&mut running, next);
+                let Some(last) = last else { continue };
+                let finished = last.and_then(|(batch, pending)| {
+                    let vectors = encoder.finish(pending)?;
+                    let pruned = vectors.into_par_iter().map(|vector| config.prune.apply(&vector));
+                    Ok(batch.into_par_iter().zip(pruned).collect::<Vec<_>>())
+                });
+                let failed = finished.is_err();
+                if sender.send(finished).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        for batch in encoded {
+            for (Read { mut row, tokens }, vector) in batch? {
+                row.vector = vector;
+                summary.add(&row, tokens.pieces > 0);
                 each(row)?;
             }
         }
         Ok(summary)
     })
+}
+
+fn start(batch: Vec<Read>, encoder: &SparseEncoder) -> Result<(Vec<Read>, Pending)> {
+    let ids: Vec<&[u32]> = batch.iter().map(|read| encodable(&read.tokens)).collect();
+    let pending = encoder.start(&ids)?;
+    Ok((batch, pending))
 }
 
 /// A text without word pieces is not shown to the network, which would find words for it.

@@ -43,6 +43,20 @@ pub struct Linear {
     pub bias: Vec<f32>,
 }
 
+impl Linear {
+    /// Several maps of one input as one: `[N₁ + N₂ + …, in]`.
+    #[must_use]
+    pub fn side_by_side(parts: impl IntoIterator<Item = Linear>) -> Linear {
+        let mut all = Linear::default();
+        for part in parts {
+            all.weight.columns = part.weight.columns;
+            all.weight.data.extend(part.weight.data);
+            all.bias.extend(part.bias);
+        }
+        all
+    }
+}
+
 /// Scale and shift of a layer norm, `[H]` each.
 #[derive(Clone, Debug, Default)]
 pub struct Norm {

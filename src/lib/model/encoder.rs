@@ -1,18 +1,18 @@
 //! The document encoder as the stages above drive it: token ids in, sparse vectors out.
 
 use candle_core::{DType, Device};
+use rayon::prelude::*;
 
 use super::{
-    Activation, Batch, Checkpoint, Config, Cutoff, ModelDirectory, TensorEncoder, cpu::CpuEncoder,
+    Activation, Batch, Checkpoint, Config, Cutoff, ModelDirectory,
+    cpu::CpuEncoder,
+    device::{DeviceEncoder, Pooled},
 };
 use crate::{
     device::{Compute, Precision},
     error::{Error, Result},
     sparse::{SparseVector, TermId},
 };
-
-/// Documents that a device computes at a time; they are padded to the longest of them.
-const DEVICE_DOCS: usize = 64;
 
 /// A model ready to encode documents.
 pub struct SparseEncoder {
@@ -32,7 +32,16 @@ pub struct SparseEncoder {
 /// Who does the arithmetic.
 enum Engine {
     Slices(Box<CpuEncoder>),
-    Tensors(Box<TensorEncoder>),
+    Device(Box<DeviceEncoder>),
+}
+
+/// Documents that are being encoded.
+pub struct Pending(State);
+
+enum State {
+    Done(Vec<SparseVector>),
+    /// Which documents have tokens, of how many, and their logits.
+    Sent(Vec<usize>, usize, Option<Pooled>),
 }
 
 /// What goes before what a model's files say.
@@ -63,7 +72,7 @@ impl SparseEncoder {
                 Ok(Engine::Slices(Box::new(CpuEncoder::new(config, weights))))
             }),
             Compute::Cuda(_) => {
-                SparseEncoder::on_tensors(directory, overrides, &compute.open()?, dtype)
+                SparseEncoder::on_device(directory, overrides, &compute.open()?, dtype)
             }
         }
     }
@@ -72,14 +81,14 @@ impl SparseEncoder {
     ///
     /// # Errors
     /// As [`SparseEncoder::load`].
-    pub fn on_tensors(
+    pub fn on_device(
         directory: &ModelDirectory,
         overrides: Overrides,
         device: &Device,
         dtype: DType,
     ) -> Result<SparseEncoder> {
         SparseEncoder::with(directory, overrides, dtype, |checkpoint| {
-            Ok(Engine::Tensors(Box::new(TensorEncoder::new(checkpoint, device, dtype)?)))
+            Ok(Engine::Device(Box::new(DeviceEncoder::new(checkpoint, device, dtype)?)))
         })
     }
 
@@ -133,9 +142,48 @@ impl SparseEncoder {
     /// # Errors
     /// [`Error::Weight`] if the model yields a weight that is not finite; [`Error::Tensor`].
     pub fn encode(&self, documents: &[&[u32]]) -> Result<Vec<SparseVector>> {
-        let vectors = match &self.engine {
-            Engine::Slices(encoder) => encoder.encode(documents, self.activation)?,
-            Engine::Tensors(encoder) => self.encode_on_tensors(encoder, documents)?,
+        self.finish(self.start(documents)?)
+    }
+
+    /// As [`SparseEncoder::encode`], without waiting for a device: it can compute one batch while the
+    /// last one is written. A processor computes at once.
+    ///
+    /// # Errors
+    /// As [`SparseEncoder::encode`].
+    pub fn start(&self, documents: &[&[u32]]) -> Result<Pending> {
+        let encoder = match &self.engine {
+            Engine::Slices(encoder) => {
+                return Ok(Pending(State::Done(encoder.encode(documents, self.activation)?)));
+            }
+            Engine::Device(encoder) => encoder,
+        };
+        let mut with_tokens: Vec<usize> = (0..documents.len()).collect();
+        with_tokens.retain(|&at| !documents[at].is_empty());
+        let texts: Vec<&[u32]> = with_tokens.iter().map(|&at| documents[at]).collect();
+        let pooled = (!texts.is_empty()).then(|| encoder.start(Batch::new(&texts, 0)));
+        Ok(Pending(State::Sent(with_tokens, documents.len(), pooled.transpose()?)))
+    }
+
+    /// The weights of documents that were started.
+    ///
+    /// # Errors
+    /// As [`SparseEncoder::encode`].
+    pub fn finish(&self, pending: Pending) -> Result<Vec<SparseVector>> {
+        let vectors = match (pending.0, &self.engine) {
+            (State::Done(vectors), _) => vectors,
+            (State::Sent(with_tokens, count, pooled), Engine::Device(encoder)) => {
+                let mut vectors = vec![SparseVector::default(); count];
+                if let Some(pooled) = pooled {
+                    let found = encoder.finish(pooled, |logits, terms| self.vectors(logits, terms));
+                    for (at, vector) in with_tokens.into_iter().zip(found??) {
+                        vectors[at] = vector;
+                    }
+                }
+                vectors
+            }
+            (State::Sent(..), Engine::Slices(_)) => {
+                return Err(Error::Usage("documents of another encoder".into()));
+            }
         };
         match &self.cutoff {
             Some(cutoff) => vectors.iter().map(|vector| cutoff.apply(vector)).collect(),
@@ -143,23 +191,9 @@ impl SparseEncoder {
         }
     }
 
-    /// Documents of like length go together.
-    fn encode_on_tensors(
-        &self,
-        encoder: &TensorEncoder,
-        documents: &[&[u32]],
-    ) -> Result<Vec<SparseVector>> {
-        let mut order: Vec<usize> = (0..documents.len()).collect();
-        order.retain(|&at| !documents[at].is_empty());
-        order.sort_by_key(|&at| documents[at].len());
-        let mut vectors = vec![SparseVector::default(); documents.len()];
-        for group in order.chunks(DEVICE_DOCS) {
-            let ids: Vec<Vec<u32>> = group.iter().map(|&at| documents[at].to_vec()).collect();
-            let logits = encoder.pooled_logits(&Batch::new(&ids, 0), None)?.detach();
-            for (&at, row) in group.iter().zip(logits.to_vec2::<f32>()?) {
-                vectors[at] = self.activation.vector((0..).map(TermId).zip(row))?;
-            }
-        }
-        Ok(vectors)
+    /// Of `[B, V]` pooled logits, row by row.
+    fn vectors(&self, logits: &[f32], terms: usize) -> Result<Vec<SparseVector>> {
+        let row = |row: &[f32]| self.activation.vector((0..).map(TermId).zip(row.iter().copied()));
+        logits.par_chunks_exact(terms).map(row).collect()
     }
 }

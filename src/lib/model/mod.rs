@@ -1,13 +1,15 @@
 //! The document encoder: a masked-language model read off a directory, run to sparse vectors.
 //!
 //! `directory` knows what files mean, `checkpoint` what tensors are called, `cpu` the arithmetic on
-//! slices, `tensor` the same arithmetic with gradients and on devices, `dense` the models that teach.
+//! slices, `device` that on a device, `tensor` the same arithmetic with gradients, `dense` the models
+//! that teach.
 //! Nothing here knows of corpora or outputs.
 
 mod checkpoint;
 mod config;
 pub mod cpu;
 mod dense;
+mod device;
 mod directory;
 mod encoder;
 mod names;
@@ -17,7 +19,7 @@ pub use checkpoint::{Checkpoint, Layer, Linear, Matrix, Norm, Weights};
 pub use config::{Architecture, Config};
 pub use dense::{DenseDirectory, DenseEncoder, Pooling};
 pub use directory::{Cutoff, Folded, ModelDirectory};
-pub use encoder::{Overrides, SparseEncoder};
+pub use encoder::{Overrides, Pending, SparseEncoder};
 pub use tensor::{Batch, TensorEncoder};
 
 pub use crate::ops::Activation;

@@ -22,9 +22,20 @@ pub struct Batch {
 
 impl Batch {
     /// Documents in order, the first of which is number `first` of its batch.
-    pub fn new(documents: &[Vec<u32>], first: usize) -> Batch {
-        let lengths = documents.iter().map(Vec::len).collect();
+    pub fn new(documents: &[impl AsRef<[u32]>], first: usize) -> Batch {
+        let documents: Vec<&[u32]> = documents.iter().map(AsRef::as_ref).collect();
+        let lengths = documents.iter().map(|ids| ids.len()).collect();
         Batch { ids: documents.concat(), packing: Packing::new(lengths, first) }
+    }
+
+    /// Whether a model can read it.
+    pub(super) fn check(&self, longest: usize) -> Result<()> {
+        let lengths = self.packing.lengths();
+        if lengths.contains(&0) || self.packing.widest() > longest {
+            let message = format!("want documents of 1 to {longest} tokens, got {lengths:?}");
+            return Err(Error::Usage(message));
+        }
+        Ok(())
     }
 }
 
@@ -192,13 +203,7 @@ impl TensorEncoder {
     /// # Errors
     /// As [`TensorEncoder::pooled_logits`].
     pub fn hidden_states(&self, batch: &Batch, dropout: Option<Dropout>) -> Result<Tensor> {
-        let longest = self.config.max_positions;
-        if batch.packing.lengths().contains(&0) || batch.packing.widest() > longest {
-            return Err(Error::Usage(format!(
-                "want documents of 1 to {longest} tokens, got {:?}",
-                batch.packing.lengths()
-            )));
-        }
+        batch.check(self.config.max_positions)?;
         let places = batch.packing.lengths().iter().flat_map(|&length| 0..length as u32);
         let positions = ops::embed(&self.positions, &places.collect::<Vec<_>>())?;
         let mut x = (ops::embed(&self.words, &batch.ids)? + positions)?;

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::{
     Dropout, Packing, gradients,
     graft::{Value, graft, on_slices, with_numbers},
+    kernels::{self, Starts, Thinning},
     slices::{self, Into, View},
 };
 use crate::error::Result;
@@ -24,6 +25,10 @@ pub fn attention(
     dropout: Option<Dropout>,
 ) -> Result<Tensor> {
     let dropout = dropout.filter(|dropout| !dropout.is_off());
+    if kernels::here(query) {
+        let inputs = [&query.contiguous()?, &key.contiguous()?, &value.contiguous()?];
+        return on_device(inputs, packing, heads, dropout);
+    }
     if !on_slices(query) {
         return plain([query, key, value], packing, heads, dropout);
     }
@@ -163,6 +168,40 @@ fn thinned(numbers: &[f32], document: usize, dropout: Option<Dropout>) -> Option
     })
 }
 
+/// The same on a padded `[B · heads, T, d]`, by products and kernels of the softmax; the probabilities
+/// stay for the way back.
+fn on_device(
+    inputs: [&Tensor; 3],
+    packing: &Packing,
+    heads: usize,
+    dropout: Option<Dropout>,
+) -> Result<Tensor> {
+    let (shape, device) = (inputs[0].shape(), inputs[0].device());
+    let scale = 1.0 / ((shape.dims2()?.1 / heads) as f32).sqrt();
+    let starts = Starts::new(packing, device)?;
+    let thinning = dropout.map(|dropout| Thinning::new(dropout, packing, device)).transpose()?;
+    let spread = |x: &Tensor| kernels::spread(&x.detach(), &starts, heads);
+    let [query, key, value] = [spread(inputs[0])?, spread(inputs[1])?, spread(inputs[2])?];
+    let probabilities = query.matmul(&key.t()?)?;
+    let left = kernels::softmax(&probabilities, &starts, scale, thinning.as_ref())?;
+    let context = left.as_ref().unwrap_or(&probabilities).matmul(&value)?;
+    let context = Value::Tensor(kernels::gather(&context, &starts, heads)?);
+    let backward = move |inputs: [&Tensor; 3], gradient: &Tensor| {
+        let spread = |x: &Tensor| kernels::spread(&x.contiguous()?, &starts, heads);
+        let [query, key, value] = [spread(inputs[0])?, spread(inputs[1])?, spread(inputs[2])?];
+        let gradient = spread(gradient)?;
+        let used = left.as_ref().unwrap_or(&probabilities);
+        let dvalue = used.t()?.matmul(&gradient)?;
+        let dscores = gradient.matmul(&value.t()?)?;
+        let thinning = thinning.as_ref();
+        kernels::softmax_backward(&dscores, &probabilities, &starts, scale, thinning)?;
+        let [dquery, dkey] = [dscores.matmul(&key)?, dscores.t()?.matmul(&query)?];
+        let gather = |x: &Tensor| kernels::gather(x, &starts, heads);
+        Ok([gather(&dquery)?, gather(&dkey)?, gather(&dvalue)?])
+    };
+    Ok(graft("attention", inputs, context, shape, Box::new(backward))?)
+}
+
 /// The same by candle's operators on a padded `[B, heads, T, d]`; the softmax in f32.
 fn plain(
     inputs: [&Tensor; 3],
@@ -223,10 +262,14 @@ mod tests {
 
     #[test]
     fn attention_on_slices_is_the_plain_formula() {
-        let packing = Packing::new(vec![3, 7, 1], 0);
-        let inputs = [random(&[11, 8], 1), random(&[11, 8], 2), random(&[11, 8], 3)];
-        for dropout in [None, Some(Dropout::new(0.4, 3))] {
-            check_same(&inputs, |all| attention(all, &packing, 2, dropout));
+        for lengths in [vec![3, 7, 1], vec![5, 70, 66]] {
+            let packing = Packing::new(lengths, 4);
+            let part = |seed| random(&[packing.rows(), 8], seed);
+            for dropout in [None, Some(Dropout::new(0.4, 3))] {
+                check_same(&[part(1), part(2), part(3)], |all| {
+                    attention(all, &packing, 2, dropout)
+                });
+            }
         }
     }
 }

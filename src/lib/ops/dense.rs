@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::{
     gradients,
     graft::{Value, graft, on_slices, with_numbers},
+    kernels::{self, Side},
     slices::{self, Into, View},
 };
 use crate::error::Result;
@@ -29,6 +30,9 @@ fn part(rows: usize) -> usize {
 /// [`crate::Error::Tensor`] for shapes that do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let dtype = x.dtype();
+    if kernels::here(x) && weight.dim(0)?.is_multiple_of(4) {
+        return linear_on_device(&x.contiguous()?, weight, bias);
+    }
     if !on_slices(x) {
         let (weight, bias) = (weight.to_dtype(dtype)?, bias.to_dtype(dtype)?);
         let rows = x.elem_count() / weight.dim(1)?;
@@ -56,6 +60,27 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     })?;
     let inputs = [x, weight, bias];
     Ok(graft("linear", inputs, Value::Host(value), shape, Box::new(linear_backward))?)
+}
+
+/// Products in the type of x, sums and the gradients of weight and bias in f32.
+fn linear_on_device(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let ((n, k), dtype) = (weight.dims2()?, x.dtype());
+    let mut shape = x.dims().to_vec();
+    *shape.last_mut().unwrap_or(&mut 0) = n;
+    let rows = (x.elem_count() / k, k);
+    let narrow = move |weight: &Tensor| weight.detach().to_dtype(dtype);
+    let flat = x.detach().reshape(rows)?;
+    let own = narrow(weight)?;
+    let value = kernels::product(Side::Plain(&flat), Side::Transposed(&own), dtype)?;
+    kernels::bias_in_place(&value, &bias.detach().to_dtype(DType::F32)?, false)?;
+    let backward = move |[x, weight, _]: [&Tensor; 3], gradient: &Tensor| {
+        let (x, own) = (x.detach().reshape(rows)?, narrow(weight)?);
+        let g = gradient.contiguous()?.reshape((rows.0, n))?;
+        let dx = kernels::product(Side::Plain(&g), Side::Plain(&own), dtype)?;
+        let dw = kernels::product(Side::Transposed(&g), Side::Plain(&x), DType::F32)?;
+        Ok([dx, dw, kernels::column_sums(&g)?])
+    };
+    Ok(graft("linear", [x, weight, bias], Value::Tensor(value), shape, Box::new(backward))?)
 }
 
 fn linear_backward([x, weight, bias]: [&Tensor; 3], gradient: &Tensor) -> Candle<[Tensor; 3]> {
@@ -91,6 +116,14 @@ fn linear_backward([x, weight, bias]: [&Tensor; 3], gradient: &Tensor) -> Candle
 /// # Errors
 /// [`crate::Error::Tensor`].
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    if kernels::here(x) && x.elem_count().is_multiple_of(4) {
+        let x = x.contiguous()?;
+        let value = Value::Tensor(kernels::gelu(&x)?);
+        let backward = |[x]: [&Tensor; 1], gradient: &Tensor| {
+            Ok([kernels::gelu_backward(x, &gradient.contiguous()?)?])
+        };
+        return Ok(graft("gelu", [&x], value, x.shape(), Box::new(backward))?);
+    }
     if !on_slices(x) {
         return Ok(x.gelu_erf()?);
     }
@@ -121,6 +154,15 @@ const CELLS: usize = 1 << 14;
 /// # Errors
 /// [`crate::Error::Tensor`] for shapes that do not fit.
 pub fn layer_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, epsilon: f64) -> Result<Tensor> {
+    if kernels::here(x) && kernels::norms(scale.dim(0)?) && scale.dtype() == DType::F32 {
+        let (x, epsilon) = (x.contiguous()?, epsilon as f32);
+        let value = kernels::norm(&x, None, None, [scale, shift], epsilon)?;
+        let backward = move |[x, scale, _]: [&Tensor; 3], gradient: &Tensor| {
+            kernels::norm_backward(x, scale, &gradient.contiguous()?, epsilon)
+        };
+        let (inputs, value, shape) = ([&x, scale, shift], Value::Tensor(value), x.shape());
+        return Ok(graft("layer_norm", inputs, value, shape, Box::new(backward))?);
+    }
     if !on_slices(x) {
         return Ok(plain_norm(x, scale, shift, epsilon)?);
     }
@@ -188,19 +230,25 @@ mod tests {
 
     #[test]
     fn linear_on_slices_is_the_plain_formula() {
-        let inputs = [random(&[2, 70, 9], 1), random(&[130, 9], 2), random(&[130], 3)];
-        check_same(&inputs, |[x, w, b]| linear(x, w, b));
+        for (n, k) in [(130, 9), (132, 40)] {
+            let inputs = [random(&[2, 70, k], 1), random(&[n, k], 2), random(&[n], 3)];
+            check_same(&inputs, |[x, w, b]| linear(x, w, b));
+        }
     }
 
     #[test]
     fn gelu_on_slices_is_the_plain_formula() {
-        check_same(&[random(&[3, 50], 1)], |[x]| gelu(&(x * 3.0)?));
+        for rows in [3, 4] {
+            check_same(&[random(&[rows, 50], 1)], |[x]| gelu(&(x * 3.0)?));
+        }
     }
 
     #[test]
     fn layer_norm_on_slices_is_the_plain_formula() {
-        let inputs = [random(&[2, 70, 9], 1), random(&[9], 2), random(&[9], 3)];
-        check_same(&inputs, |[x, scale, shift]| layer_norm(x, scale, shift, 1e-12));
+        for h in [9, 10, 126, 384, 700, 1024] {
+            let inputs = [random(&[2, 70, h], 1), random(&[h], 2), random(&[h], 3)];
+            check_same(&inputs, |[x, scale, shift]| layer_norm(x, scale, shift, 1e-12));
+        }
     }
 
     #[test]

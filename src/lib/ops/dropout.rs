@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use super::{
     Packing,
     graft::{Value, graft, on_slices, with_numbers},
+    kernels::{self, Starts, Thinning},
 };
 use crate::error::Result;
 
@@ -35,10 +36,19 @@ impl Dropout {
         self.rate <= 0.0
     }
 
+    /// What the numbers of one document are drawn from.
+    pub(super) fn key_of(self, document: usize) -> u64 {
+        mixed(self.key ^ document as u64)
+    }
+
+    /// Of 2²⁴ draws, how many drop a number; what the others are multiplied with.
+    pub(super) fn limit_and_factor(self) -> (u64, f32) {
+        ((self.rate * 16_777_216.0) as u64, 1.0 / (1.0 - self.rate))
+    }
+
     /// Multiplies the numbers of one document: by 0, or by 1/(1 − rate).
     pub(super) fn apply(self, document: usize, numbers: &mut [f32]) {
-        let key = mixed(self.key ^ document as u64);
-        let (limit, kept) = ((self.rate * 16_777_216.0) as u64, 1.0 / (1.0 - self.rate));
+        let (key, (limit, kept)) = (self.key_of(document), self.limit_and_factor());
         for (at, number) in (0u64..).zip(numbers) {
             *number *= if mixed(key.wrapping_add(at)) >> 40 < limit { 0.0 } else { kept };
         }
@@ -63,6 +73,9 @@ pub fn dropout(x: &Tensor, packing: &Packing, dropout: Option<Dropout>) -> Resul
         return Ok(x.clone());
     };
     let width = x.elem_count() / packing.rows().max(1);
+    if kernels::here(x) {
+        return on_device(&x.contiguous()?, packing, dropout);
+    }
     if !on_slices(x) {
         let mut factors = vec![1.0f32; x.elem_count()];
         drop_rows(&mut factors, packing, width, dropout);
@@ -82,6 +95,16 @@ pub fn dropout(x: &Tensor, packing: &Packing, dropout: Option<Dropout>) -> Resul
         Ok([Tensor::from_vec(dropped(&packing, gradient)?, x.shape(), x.device())?])
     };
     Ok(graft("dropout", [x], Value::Host(value), x.shape(), Box::new(backward))?)
+}
+
+fn on_device(x: &Tensor, packing: &Packing, dropout: Dropout) -> Result<Tensor> {
+    let starts = Starts::new(packing, x.device())?;
+    let thinning = Thinning::new(dropout, packing, x.device())?;
+    let value = kernels::dropout(x, &starts, &thinning)?;
+    let backward = move |_: [&Tensor; 1], gradient: &Tensor| {
+        Ok([kernels::dropout(&gradient.contiguous()?, &starts, &thinning)?])
+    };
+    Ok(graft("dropout", [x], Value::Tensor(value), x.shape(), Box::new(backward))?)
 }
 
 fn drop_rows(numbers: &mut [f32], packing: &Packing, width: usize, dropout: Dropout) {

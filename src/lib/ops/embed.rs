@@ -1,8 +1,12 @@
 //! Rows of a table by their numbers.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result as Candle, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result as Candle, Shape, Tensor};
 
-use super::{gather, graft::on_slices};
+use super::{
+    gather,
+    graft::{Value, graft, on_slices},
+    kernels,
+};
 use crate::error::Result;
 
 /// Rows of a table `[V, H]` by number → `[rows, H]`. The gradient is one of the rows alone.
@@ -10,10 +14,23 @@ use crate::error::Result;
 /// # Errors
 /// [`crate::Error::Tensor`] for a number that the table has not.
 pub fn embed(table: &Tensor, rows: &[u32]) -> Result<Tensor> {
+    if kernels::here(table) && table.dtype() == DType::F32 {
+        return on_device(table, rows);
+    }
     if !on_slices(table) {
         return Ok(table.index_select(&Tensor::new(rows, table.device())?, 0)?);
     }
     Ok(table.apply_op1(Embed { rows: rows.to_vec() })?)
+}
+
+fn on_device(table: &Tensor, rows: &[u32]) -> Result<Tensor> {
+    let (terms, width) = table.dims2()?;
+    let ids = Tensor::new(rows, table.device())?;
+    let value = Value::Tensor(table.detach().index_select(&ids, 0)?);
+    let backward = move |_: [&Tensor; 1], gradient: &Tensor| {
+        Ok([kernels::spread_rows(&gradient.contiguous()?, &ids, terms)?])
+    };
+    Ok(graft("embed", [table], value, (rows.len(), width), Box::new(backward))?)
 }
 
 struct Embed {

@@ -7,7 +7,7 @@ use candle_core::{
     Storage, Tensor, backend::BackendStorage,
 };
 
-use super::gather;
+use super::{gather, kernels};
 
 /// From the inputs and the gradient of the value to the gradients of the inputs, in their order.
 pub(super) type Backward<const N: usize> =
@@ -17,7 +17,7 @@ pub(super) type Backward<const N: usize> =
 pub(super) enum Value {
     /// Numbers on the processor.
     Host(Vec<f32>),
-    /// A tensor without a graph.
+    /// A tensor without a graph that shares its numbers with no other.
     Tensor(Tensor),
 }
 
@@ -69,11 +69,7 @@ impl<const N: usize> Graft<N> {
         let Value::Tensor(tensor) = self.take()? else {
             candle_core::bail!("{}: a value of another device", self.name)
         };
-        let storage = match &*tensor.storage_and_layout().0 {
-            Storage::Cuda(storage) => storage.try_clone(tensor.layout())?,
-            _ => candle_core::bail!("{}: a value of another device", self.name),
-        };
-        Ok((storage, self.shape.clone()))
+        Ok((kernels::into_storage(&tensor)?, self.shape.clone()))
     }
 }
 
@@ -243,38 +239,78 @@ pub(super) mod tests {
         Tensor::from_iter(numbers, &Device::Cpu).unwrap().reshape(shape).unwrap()
     }
 
-    /// In f32 an operator runs on slices, in f64 by the plain formula: both must give the same
-    /// value, and the same gradient for every input, to f32's rounding.
+    /// Places beside the processor where operators run: a CUDA device, in f32 and in bf16, each with
+    /// the relative error that its numbers allow.
+    pub fn devices() -> Vec<(Device, DType, f64)> {
+        match crate::device::Compute::Cuda(0).open() {
+            Ok(device) => {
+                vec![(device.clone(), DType::F32, F32_ON_CUDA), (device, DType::BF16, BF16)]
+            }
+            Err(_) => {
+                eprintln!("skipped: no CUDA device");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Rounding of f32, in sums of another order on a device.
+    const F32: f64 = 2e-6;
+    const F32_ON_CUDA: f64 = 1e-5;
+    /// Numbers of 8 bits, through a product and what stands behind it.
+    const BF16: f64 = 3e-2;
+
+    /// In f32 an operator runs on slices or kernels, in f64 by the plain formula: both must give the
+    /// same value, and the same gradient for every input, to rounding.
     #[track_caller]
     pub fn check_same<const N: usize>(
         inputs: &[Tensor; N],
         operator: impl Fn([&Tensor; N]) -> crate::Result<Tensor>,
     ) {
-        let run = |dtype: DType| {
-            let inputs: Vec<Var> = inputs
-                .iter()
-                .map(|input| Var::from_tensor(&input.to_dtype(dtype).unwrap()).unwrap())
-                .collect();
-            let refs: [&Tensor; N] = std::array::from_fn(|at| inputs[at].as_tensor());
-            let value = operator(refs).unwrap();
-            let upstream = random(value.dims(), 77).to_dtype(dtype).unwrap();
-            let loss = (&value * upstream).unwrap().sum_all().unwrap();
-            let gradients = loss.backward().unwrap();
-            let mut all = vec![value];
-            all.extend(inputs.iter().map(|input| gradients.get(input).unwrap().clone()));
-            all
-        };
-        for (at, (got, truth)) in run(DType::F32).iter().zip(run(DType::F64)).enumerate() {
-            let error = (got.to_dtype(DType::F64).unwrap() - &truth).unwrap();
-            let norm = |tensor: &Tensor| {
-                tensor.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap().sqrt()
-            };
-            assert!(
-                norm(&error) <= 2e-6 * norm(&truth),
-                "{at}: {} of {}",
-                norm(&error),
-                norm(&truth)
-            );
+        let truth = run(inputs, &operator, &Device::Cpu, DType::F64);
+        let mut places = devices();
+        places.push((Device::Cpu, DType::F32, F32));
+        for (device, dtype, bar) in places {
+            let got = run(inputs, &operator, &device, dtype);
+            for (at, (got, truth)) in got.iter().zip(&truth).enumerate() {
+                let (error, all) = (norm(&(got - truth).unwrap()), norm(truth));
+                assert!(error <= bar * all, "{dtype:?} {device:?} {at}: {error} of {all}");
+            }
         }
+    }
+
+    /// The value and the gradient of every input, in f64 on the processor.
+    fn run<const N: usize>(
+        inputs: &[Tensor; N],
+        operator: &impl Fn([&Tensor; N]) -> crate::Result<Tensor>,
+        device: &Device,
+        dtype: DType,
+    ) -> Vec<Tensor> {
+        let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+        let var = |input: &Tensor| {
+            Var::from_tensor(&input.to_dtype(wide).unwrap().to_device(device).unwrap()).unwrap()
+        };
+        let inputs: Vec<Var> = inputs.iter().map(var).collect();
+        // states have as many rows as the first input, and the type of products; weights stay wide
+        let used: Vec<Tensor> = inputs
+            .iter()
+            .map(|input| match input.dims()[0] == inputs[0].dims()[0] {
+                true => input.to_dtype(dtype).unwrap(),
+                false => input.as_tensor().clone(),
+            })
+            .collect();
+        let value = operator(std::array::from_fn(|at| &used[at])).unwrap();
+        let upstream = random(value.dims(), 77).to_dtype(value.dtype()).unwrap();
+        let upstream = upstream.to_device(device).unwrap();
+        let gradients = (&value * upstream).unwrap().sum_all().unwrap().backward().unwrap();
+        let mut all = vec![value];
+        all.extend(inputs.iter().map(|input| gradients.get(input).unwrap().clone()));
+        let home = |tensor: Tensor| {
+            tensor.to_device(&Device::Cpu).unwrap().to_dtype(DType::F64).unwrap().detach()
+        };
+        all.into_iter().map(home).collect()
+    }
+
+    fn norm(tensor: &Tensor) -> f64 {
+        tensor.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap().sqrt()
     }
 }

@@ -1,11 +1,12 @@
 //! The vocabulary head and the maximum over tokens as one operator: `[rows, V]` is never stored.
 
-use candle_core::{Result as Candle, Tensor};
+use candle_core::{DType, Result as Candle, Tensor};
 use rayon::prelude::*;
 
 use super::{
     Packing,
     graft::{Value, graft, on_slices, with_numbers},
+    kernels::{self, Starts},
     slices::{self, Into, View},
 };
 use crate::error::Result;
@@ -34,6 +35,9 @@ pub fn max_pool_head(
         return Err(candle_core::Error::Msg("head: a document without tokens".into()).into());
     }
     let shape = (packing.lengths().len(), weight.dim(0)?);
+    if kernels::here(hidden) && weight.dim(1)?.is_multiple_of(2) {
+        return on_kernels(&hidden.contiguous()?, weight, bias, packing);
+    }
     let (value, winners) = if on_slices(hidden) {
         let (best, winners) = with_numbers([hidden, weight, bias], |[hidden, weight, bias]| {
             Tiles { hidden, weight, bias, packing }.forward()
@@ -49,6 +53,31 @@ pub fn max_pool_head(
         Winners::Device(winners) => device_backward(hidden, weight, gradient, winners),
     };
     Ok(graft("max_pool_head", [hidden, weight, bias], value, shape, Box::new(backward))?)
+}
+
+/// Products in the type of `hidden`; logits, maxima and the gradients of weight and bias in f32.
+fn on_kernels(
+    hidden: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    packing: &Packing,
+) -> Result<Tensor> {
+    let dtype = hidden.dtype();
+    let starts = Starts::new(packing, hidden.device())?;
+    let narrow = move |weight: &Tensor| weight.detach().to_dtype(dtype);
+    let wide_bias = bias.detach().to_dtype(DType::F32)?;
+    let (best, winners) =
+        kernels::max_pool_head(&hidden.detach(), &narrow(weight)?, &wide_bias, &starts, true)?;
+    let shape = best.shape().clone();
+    let backward = move |[hidden, weight, _]: [&Tensor; 3], gradient: &Tensor| {
+        let Some(winners) = &winners else { candle_core::bail!("head: no winners were kept") };
+        let gradient = gradient.contiguous()?;
+        let [dhidden, dw, db] =
+            kernels::max_pool_head_backward(&gradient, winners, hidden, &narrow(weight)?)?;
+        Ok([dhidden.to_dtype(dtype)?, dw, db])
+    };
+    let inputs = [hidden, weight, bias];
+    Ok(graft("max_pool_head", inputs, Value::Tensor(best), shape, Box::new(backward))?)
 }
 
 /// `[B, V]`: the packed row that gave each pooled logit.
@@ -238,12 +267,14 @@ mod tests {
     #[test]
     fn the_head_in_tiles_is_the_head_by_its_parts() {
         let packing = Packing::new(vec![4, 1, 6], 0);
-        let inputs = [random(&[11, 5], 1), random(&[700, 5], 2), random(&[700], 3)];
-        check_same(&inputs, |[h, w, b]| max_pool_head(h, w, b, &packing));
-        check_same(&inputs, |[h, w, b]| match on_slices(h) {
-            true => max_pool_head(h, w, b, &packing),
-            false => max_over_tokens(&linear(h, w, b)?, &packing),
-        });
+        for width in [5, 6] {
+            let inputs = [random(&[11, width], 1), random(&[700, width], 2), random(&[700], 3)];
+            check_same(&inputs, |[h, w, b]| max_pool_head(h, w, b, &packing));
+            check_same(&inputs, |[h, w, b]| match h.dtype() == DType::F64 {
+                true => max_over_tokens(&linear(h, w, b)?, &packing),
+                false => max_pool_head(h, w, b, &packing),
+            });
+        }
     }
 
     #[test]

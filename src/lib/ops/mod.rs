@@ -1,8 +1,8 @@
 //! Operators of the method on tensors: each a formula with a value and a gradient.
 //!
-//! On a processor in f32 the heavy ones run on slices with a backward pass of their own (`graft`
-//! puts them into candle's graph); anywhere else, and in f64, the plain formula beside them runs,
-//! which is also what they are tested against. candle's fused layer norm and softmax are not used:
+//! On a processor in f32 the heavy ones run on slices, on a CUDA device on `kernels`, each with a
+//! backward pass of its own (`graft` puts them into candle's graph); anywhere else, and in f64, the
+//! plain formula beside them runs, which is also what they are tested against. candle's fused layer norm and softmax are not used:
 //! they have no gradient and do not say so. Nothing here knows of files, texts or models.
 
 mod activation;
@@ -11,10 +11,12 @@ mod cross_entropy;
 mod dense;
 mod dropout;
 mod embed;
+mod fused;
 mod gather;
 mod gradients;
 mod graft;
 mod head;
+pub(crate) mod kernels;
 mod packing;
 mod pool;
 mod regularizer;
@@ -28,6 +30,7 @@ pub use cross_entropy::cross_entropy_head;
 pub use dense::{gelu, layer_norm, linear};
 pub use dropout::{Dropout, dropout};
 pub use embed::embed;
+pub use fused::{Documents, Norm, Projection};
 pub use gather::{backward, sum_of_squares};
 pub use head::max_pool_head;
 pub use packing::Packing;

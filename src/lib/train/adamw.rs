@@ -9,7 +9,10 @@ use candle_core::{CpuStorage, InplaceOp2, Layout, Result as Candle, Tensor, Var}
 use rayon::prelude::*;
 
 use super::recipe::OptimizerRecipe;
-use crate::{error::Result, ops::sum_of_squares};
+use crate::{
+    error::Result,
+    ops::{kernels, sum_of_squares},
+};
 
 /// A variable with what the optimizer knows of it.
 pub struct Slot {
@@ -71,6 +74,10 @@ impl Slot {
             Moments::Host([first, second]) => {
                 let moments = RefCell::new((first.as_mut_slice(), second.as_mut_slice()));
                 self.var.inplace_op2(&gradient.contiguous()?, &Fused { step, moments })?;
+            }
+            Moments::Device([first, second]) if kernels::here(gradient) => {
+                let tensors = [self.var.as_tensor(), first, second, &gradient.contiguous()?];
+                kernels::adamw(tensors, step.numbers())?;
             }
             Moments::Device(moments) => step.plain(&self.var, moments, gradient)?,
         }
@@ -137,6 +144,16 @@ struct Step {
 }
 
 impl Step {
+    /// β₁, β₂, 1 − β₁, 1 − β₂, what a weight keeps, the rate over β₁'s correction, the root of 1 over
+    /// β₂'s, ε, the factor: what an update is made of.
+    fn numbers(self) -> [f32; 9] {
+        let Step { betas: [b1, b2], rate, epsilon, decay, corrections: [c1, c2], factor } = self;
+        let (b1, b2) = (b1 as f32, b2 as f32);
+        let (keep, step) = ((1.0 - rate * decay) as f32, (rate / c1) as f32);
+        let root = (1.0 / c2).sqrt() as f32;
+        [b1, b2, 1.0 - b1, 1.0 - b2, keep, step, root, epsilon as f32, factor as f32]
+    }
+
     /// By candle's operators, for any device.
     fn plain(self, var: &Var, moments: &mut [Tensor; 2], gradient: &Tensor) -> Candle<()> {
         let gradient = (gradient.detach() * self.factor)?;
@@ -181,12 +198,7 @@ impl InplaceOp2 for Fused<'_> {
         let gradient = &gradient.as_slice::<f32>()?[g_from..g_to];
         let mut moments = self.moments.borrow_mut();
         let (first, second) = &mut *moments;
-        let Step { betas: [b1, b2], rate, epsilon, decay, corrections: [c1, c2], factor } =
-            self.step;
-        let (b1, b2, factor) = (b1 as f32, b2 as f32, factor as f32);
-        let (rest1, rest2) = (1.0 - b1, 1.0 - b2);
-        let (kept, step) = ((1.0 - rate * decay) as f32, (rate / c1) as f32);
-        let (root, epsilon) = ((1.0 / c2).sqrt() as f32, epsilon as f32);
+        let [b1, b2, rest1, rest2, kept, step, root, epsilon, factor] = self.step.numbers();
         let cells = var[from..to].par_chunks_mut(CELLS).zip(gradient.par_chunks(CELLS));
         let cells = cells.zip(first.par_chunks_mut(CELLS)).zip(second.par_chunks_mut(CELLS));
         cells.for_each(|(((var, gradient), first), second)| {
@@ -206,8 +218,7 @@ impl InplaceOp2 for Fused<'_> {
 /// # Errors
 /// [`crate::Error::Tensor`].
 pub fn length(gradients: &[Option<Tensor>]) -> Result<f64> {
-    let squares = gradients.iter().flatten().map(sum_of_squares);
-    Ok(squares.sum::<Result<f64>>()?.sqrt())
+    Ok(sum_of_squares(gradients.iter().flatten())?.sqrt())
 }
 
 #[cfg(test)]

@@ -176,7 +176,7 @@ impl Evaluator {
         let encoder = if self.device.is_cpu() {
             SparseEncoder::load(&directory, Overrides::default(), Compute::Cpu, Precision::F32)?
         } else {
-            SparseEncoder::on_tensors(&directory, Overrides::default(), &self.device, self.dtype)?
+            SparseEncoder::on_device(&directory, Overrides::default(), &self.device, self.dtype)?
         };
         let side = Side { tokenizer, encoder: &encoder, table: table.as_ref() };
         let (mut values, mut terms, mut flops) = (Vec::new(), [0.0, 0.0], 0.0);

@@ -1,0 +1,232 @@
+//! Operators joined for inference on a device: no graph, biases and residuals folded into their
+//! neighbours, documents packed.
+//!
+//! On a CUDA device each is one kernel of `kernels`, or a product and one; elsewhere it is the
+//! operators of training one after the other, which is what it is tested against.
+
+use candle_core::{DType, Device, Tensor};
+
+use super::{
+    Packing, attention, embed, gelu, kernels,
+    kernels::{Side, Starts},
+    layer_norm, linear, max_pool_head,
+};
+use crate::error::Result;
+
+/// A batch of packed documents, on its device.
+pub struct Documents {
+    ids: Vec<u32>,
+    packing: Packing,
+    on_device: Option<(Tensor, Tensor, Starts)>,
+}
+
+/// x Wᵀ + b: W `[N, K]` in the type of the products, b `[N]` in f32.
+pub struct Projection {
+    /// W.
+    pub weight: Tensor,
+    /// b.
+    pub bias: Tensor,
+}
+
+/// Scale and shift of a norm, `[H]` in f32 each, and its ε.
+pub struct Norm {
+    /// Scale.
+    pub scale: Tensor,
+    /// Shift.
+    pub shift: Tensor,
+    /// ε.
+    pub epsilon: f32,
+}
+
+impl Documents {
+    /// Token ids of all documents, one behind the other, and which belong together; to be met by
+    /// tables like `table`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Tensor`].
+    pub fn new(ids: Vec<u32>, packing: Packing, table: &Tensor) -> Result<Documents> {
+        let on_device = kernels::here(table).then(|| on_device(&ids, &packing, table.device()));
+        Ok(Documents { on_device: on_device.transpose()?, ids, packing })
+    }
+
+    /// The places of all tokens in their documents.
+    fn places(&self) -> Vec<u32> {
+        places(&self.packing)
+    }
+}
+
+fn places(packing: &Packing) -> Vec<u32> {
+    packing.lengths().iter().flat_map(|&length| 0..length as u32).collect()
+}
+
+fn on_device(
+    ids: &[u32],
+    packing: &Packing,
+    device: &Device,
+) -> candle_core::Result<(Tensor, Tensor, Starts)> {
+    let ids = Tensor::new(ids, device)?;
+    Ok((ids, Tensor::new(places(packing), device)?, Starts::new(packing, device)?))
+}
+
+impl Norm {
+    /// The norm of the sum of a word's, a place's and the first token type's embedding: `[rows, H]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Tensor`].
+    pub fn of_embeddings(
+        &self,
+        documents: &Documents,
+        [words, positions]: [&Tensor; 2],
+        types: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        if let Some((ids, places, _)) = &documents.on_device
+            && kernels::norms(words.dim(1)?)
+        {
+            let tables = [words, positions];
+            return Ok(kernels::embed(ids, places, tables, types, self.parts(), self.epsilon)?);
+        }
+        let mut x = (embed(words, &documents.ids)? + embed(positions, &documents.places())?)?;
+        if let Some(types) = types {
+            x = x.broadcast_add(types)?;
+        }
+        self.of(&x)
+    }
+
+    /// norm(x), `[rows, H]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Tensor`].
+    pub fn of(&self, x: &Tensor) -> Result<Tensor> {
+        layer_norm(x, &self.scale, &self.shift, f64::from(self.epsilon))
+    }
+
+    /// norm(x Wᵀ + b + residual), `[rows, H]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Tensor`].
+    pub fn of_sum(&self, x: &Tensor, projection: &Projection, residual: &Tensor) -> Result<Tensor> {
+        if kernels::here(x) && kernels::norms(self.scale.dim(0)?) {
+            let product = projection.product(x)?;
+            let (bias, residual) = (Some(&projection.bias), Some(residual));
+            return Ok(kernels::norm(&product, bias, residual, self.parts(), self.epsilon)?);
+        }
+        self.of(&(projection.of(x)? + residual)?)
+    }
+
+    fn parts(&self) -> [&Tensor; 2] {
+        [&self.scale, &self.shift]
+    }
+}
+
+impl Projection {
+    /// x Wᵀ + b.
+    ///
+    /// # Errors
+    /// [`crate::Error::Tensor`].
+    pub fn of(&self, x: &Tensor) -> Result<Tensor> {
+        linear(x, &self.weight, &self.bias)
+    }
+
+    /// gelu(x Wᵀ + b).
+    ///
+    /// # Errors
+    /// [`crate::Error::Tensor`].
+    pub fn gelu(&self, x: &Tensor) -> Result<Tensor> {
+        if kernels::here(x) && self.bias.dim(0)?.is_multiple_of(4) {
+            let product = self.product(x)?;
+            kernels::bias_in_place(&product, &self.bias, true)?;
+            return Ok(product);
+        }
+        gelu(&self.of(x)?)
+    }
+
+    fn product(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        kernels::product(Side::Plain(x), Side::Transposed(&self.weight), x.dtype())
+    }
+
+    /// softmax(Q Kᵀ / √d) V of each head and document, where this projection gives Q, K and V side by
+    /// side: `[rows, H]` → `[rows, H]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Tensor`].
+    pub fn attention(&self, x: &Tensor, documents: &Documents, heads: usize) -> Result<Tensor> {
+        let h = x.dim(1)?;
+        if let Some((_, _, starts)) = &documents.on_device
+            && kernels::attends(h / heads, x.dtype())
+        {
+            return Ok(kernels::attention(&self.product(x)?, &self.bias, starts, heads)?);
+        }
+        let all = self.of(x)?;
+        let part = |at: usize| all.narrow(1, at * h, h)?.contiguous();
+        attention([&part(0)?, &part(1)?, &part(2)?], &documents.packing, heads, None)
+    }
+
+    /// `[B, V]` in f32: the largest of x Wᵀ + b over the rows of each document.
+    ///
+    /// # Errors
+    /// [`crate::Error::Tensor`].
+    pub fn max_pool(&self, x: &Tensor, documents: &Documents) -> Result<Tensor> {
+        if let Some((_, _, starts)) = &documents.on_device {
+            return Ok(kernels::max_pool_head(x, &self.weight, &self.bias, starts, false)?.0);
+        }
+        let pooled = max_pool_head(x, &self.weight, &self.bias, &documents.packing)?;
+        Ok(pooled.to_dtype(DType::F32)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Result as Candle;
+
+    use super::*;
+    use crate::ops::graft::tests::{devices, random};
+
+    /// Everything here on a device against the same on the processor, which is the operators of
+    /// training: states of two heads of `d` numbers, documents that fill blocks of rows and do not.
+    #[test]
+    fn joined_operators_are_their_parts() {
+        for (device, dtype, bar) in devices() {
+            for d in [32, 64] {
+                let truth = all(d, &Device::Cpu, DType::F32).unwrap();
+                let got = all(d, &device, dtype).unwrap();
+                for (at, (got, truth)) in got.iter().zip(&truth).enumerate() {
+                    let off = (got - truth).unwrap().sqr().unwrap().sum_all().unwrap();
+                    let all = truth.sqr().unwrap().sum_all().unwrap();
+                    let [off, all] = [off, all].map(|sum| sum.to_scalar::<f32>().unwrap().sqrt());
+                    assert!(
+                        f64::from(off) <= bar * f64::from(all),
+                        "{dtype:?} {at}: {off} of {all}"
+                    );
+                }
+            }
+        }
+    }
+
+    fn all(d: usize, device: &Device, dtype: DType) -> Candle<Vec<Tensor>> {
+        let h = 2 * d;
+        let packing = Packing::new(vec![1, 64, 65, 130, 7], 0);
+        let rows = packing.rows();
+        let wide =
+            |shape: &[usize], seed| random(shape, seed).to_dtype(DType::F32)?.to_device(device);
+        let narrow = |shape: &[usize], seed| wide(shape, seed)?.to_dtype(dtype);
+        let projection = |n: usize, seed| -> Candle<Projection> {
+            Ok(Projection { weight: narrow(&[n, h], seed)?, bias: wide(&[n], seed + 1)? })
+        };
+        let norm = Norm { scale: wide(&[h], 1)?, shift: wide(&[h], 2)?, epsilon: 1e-12 };
+        let (words, positions) = (narrow(&[50, h], 3)?, narrow(&[130, h], 4)?);
+        let ids = (0..rows as u32).map(|at| at * 7 % 50).collect();
+        let documents = Documents::new(ids, packing, &words).unwrap();
+        let types = narrow(&[h], 5)?;
+        let (x, residual) = (narrow(&[rows, h], 6)?, narrow(&[rows, h], 7)?);
+        let results = [
+            norm.of_embeddings(&documents, [&words, &positions], Some(&types)).unwrap(),
+            norm.of_embeddings(&documents, [&words, &positions], None).unwrap(),
+            norm.of(&x).unwrap(),
+            norm.of_sum(&x, &projection(h, 10)?, &residual).unwrap(),
+            projection(3 * h, 20)?.gelu(&x).unwrap(),
+            projection(3 * h, 30)?.attention(&x, &documents, 2).unwrap(),
+            projection(5001, 40)?.max_pool(&x, &documents).unwrap(),
+        ];
+        results.into_iter().map(|x| x.to_device(&Device::Cpu)?.to_dtype(DType::F32)).collect()
+    }
+}

@@ -1,0 +1,34 @@
+//! Compiles the kernels to PTX where the feature `cuda` asks for them; nothing to do otherwise.
+//!
+//! PTX for compute capability 8.0: the driver finishes it for the card at hand when it is loaded.
+
+use std::{env, path::PathBuf, process::Command};
+
+const SOURCE: &str = "src/lib/ops/kernels/kernels.cu";
+
+fn main() {
+    println!("cargo::rerun-if-changed={SOURCE}");
+    println!("cargo::rerun-if-changed=src/lib/ops/kernels/build.rs");
+    println!("cargo::rerun-if-env-changed=NVCC");
+    println!("cargo::rerun-if-env-changed=CUDA_HOME");
+    if env::var_os("CARGO_FEATURE_CUDA").is_none() {
+        return;
+    }
+    let home = env::var_os("CUDA_HOME").map(|home| PathBuf::from(home).join("bin/nvcc"));
+    let nvcc = env::var_os("NVCC").map(PathBuf::from).or(home.filter(|nvcc| nvcc.exists()));
+    let nvcc = nvcc.unwrap_or_else(|| "nvcc".into());
+    let folder = env::var_os("OUT_DIR").expect("cargo names the folder of a build script");
+    let target = PathBuf::from(folder).join("kernels.ptx");
+    let status = Command::new(&nvcc)
+        .args(["--ptx", "-O3", "-arch=compute_80", "-o"])
+        .args([target.as_os_str(), SOURCE.as_ref()])
+        .status();
+    match status {
+        Ok(status) if status.success() => {}
+        Ok(status) => panic!("{} could not compile {SOURCE}: {status}", nvcc.display()),
+        Err(error) => panic!(
+            "{}: {error}; the feature cuda needs the CUDA toolkit (set CUDA_HOME or NVCC), or `make cuda`",
+            nvcc.display()
+        ),
+    }
+}
