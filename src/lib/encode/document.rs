@@ -1,6 +1,6 @@
 //! Texts through the network, in batches under a budget of tokens.
 
-use std::{sync::mpsc::sync_channel, thread};
+use std::{collections::VecDeque, sync::mpsc::sync_channel, thread};
 
 use rayon::prelude::*;
 
@@ -15,6 +15,8 @@ use crate::{
 /// Most documents in a batch: a batch holds one number for each of its documents and each term of
 /// the vocabulary, 31 MB for 30,522 terms, however short the documents are.
 const BATCH_DOCS: usize = 256;
+/// Texts that are read and tokenised at a time.
+const READ_DOCS: usize = 64;
 
 /// How texts become rows.
 #[derive(Clone, Copy, Debug)]
@@ -123,8 +125,8 @@ pub fn encode(
         // a closed channel means that the other side failed and tells so itself
         let (sender, batches) = sync_channel(1);
         scope.spawn(move || {
-            let mut texts = texts;
-            while let Some(batch) = next_batch(&mut texts, tokenizer, encoder.max_tokens, config) {
+            let (max_tokens, read) = (encoder.max_tokens, VecDeque::new());
+            for batch in (Batches { texts, tokenizer, max_tokens, config, read }) {
                 let failed = batch.is_err();
                 if sender.send(batch).is_err() || failed {
                     return;
@@ -171,32 +173,54 @@ fn encodable(tokens: &Tokens) -> &[u32] {
     if tokens.pieces == 0 { &[] } else { &tokens.ids }
 }
 
-fn next_batch(
-    texts: &mut impl Source,
-    tokenizer: &Tokenizer,
+/// Texts in batches under a budget of tokens.
+struct Batches<'a, S> {
+    texts: S,
+    tokenizer: &'a Tokenizer,
     max_tokens: usize,
-    config: &EncodeConfig,
-) -> Option<Result<Vec<Read>>> {
-    let mut batch = Vec::new();
-    let mut sum = 0;
-    while sum < config.batch_tokens && batch.len() < BATCH_DOCS {
-        let Some(text) = texts.next() else { break };
-        let read = text.and_then(|text| {
-            let tokens = tokenizer.tokens(&text.content(), max_tokens)?;
-            let mut row = text.into_row(config.keep_text);
+    config: &'a EncodeConfig,
+    /// Read and not in a batch yet.
+    read: VecDeque<Result<Read>>,
+}
+
+impl<S: Source> Iterator for Batches<'_, S> {
+    type Item = Result<Vec<Read>>;
+
+    /// The next batch, or the error that stands in its place.
+    fn next(&mut self) -> Option<Result<Vec<Read>>> {
+        let (mut batch, mut sum) = (Vec::new(), 0);
+        while sum < self.config.batch_tokens && batch.len() < BATCH_DOCS {
+            if self.read.is_empty() {
+                self.read();
+            }
+            match self.read.pop_front() {
+                Some(Ok(read)) => {
+                    sum += read.tokens.ids.len();
+                    batch.push(read);
+                }
+                Some(Err(error)) => return Some(Err(error)),
+                None => break,
+            }
+        }
+        (!batch.is_empty()).then_some(Ok(batch))
+    }
+}
+
+impl<S: Source> Batches<'_, S> {
+    /// Reads and tokenises some texts, in parallel: a device is faster than one tokenizer.
+    fn read(&mut self) {
+        let texts: Vec<Result<Text>> = self.texts.by_ref().take(READ_DOCS).collect();
+        let one = |text: Result<Text>| {
+            let text = text?;
+            let tokens = self.tokenizer.tokens(&text.content(), self.max_tokens)?;
+            let mut row = text.into_row(self.config.keep_text);
             row.n_tokens = Some(u32::try_from(tokens.whole).unwrap_or(u32::MAX));
             row.truncated = Some(tokens.truncated());
             Ok(Read { row, tokens })
-        });
-        match read {
-            Ok(read) => {
-                sum += read.tokens.ids.len();
-                batch.push(read);
-            }
-            Err(error) => return Some(Err(error)),
-        }
+        };
+        let read: Vec<Result<Read>> = texts.into_par_iter().map(one).collect();
+        self.read.extend(read);
     }
-    (!batch.is_empty()).then_some(Ok(batch))
 }
 
 /// Queries by table look-up, row by row.

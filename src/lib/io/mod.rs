@@ -56,6 +56,16 @@ pub fn map(path: &Path) -> Result<Mmap> {
     unsafe { Mmap::map(&file) }.map_err(|source| Error::io(path, source))
 }
 
+/// Lets the memory of the first `bytes` of a map go; they can still be read, from the file again.
+pub fn let_go(map: &Mmap, bytes: usize) {
+    #[cfg(unix)]
+    // SAFETY: the map is of a file and nobody writes it, so its pages come back as they were. That the
+    // system may not do it costs memory alone.
+    let _ = unsafe {
+        map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, 0, bytes.min(map.len()))
+    };
+}
+
 /// A nameless temporary file for data that outgrow the memory.
 ///
 /// # Errors

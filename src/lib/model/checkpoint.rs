@@ -6,10 +6,12 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Display,
     path::{Path, PathBuf},
 };
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, safetensors::Load};
+use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
 use super::Config;
@@ -196,16 +198,7 @@ impl Checkpoint {
             let reason = "want model.safetensors or pytorch_model.bin in it, found neither";
             return Err(Error::format(folder, reason));
         };
-        let mapped = io::map(&file)?;
-        let sha256 = hash(&mapped);
-        let bad = |error| Error::format(&file, format!("not readable as tensors: {error}"));
-        let tensors: Vec<(String, Tensor)> = match file.extension().is_some_and(|e| e == "bin") {
-            true => candle_core::pickle::read_all(&file).map_err(bad)?,
-            false => candle_core::safetensors::load_buffer(&mapped, &Device::Cpu)
-                .map_err(bad)?
-                .into_iter()
-                .collect(),
-        };
+        let (tensors, sha256) = stored(&file)?;
         let tensors = tensors.into_iter().map(|(name, tensor)| (rename(modern(&name)), tensor));
         let tensors = tensors.collect();
         let mut named = Named { file: &file, wanted, tensors, missing: Vec::new() };
@@ -229,7 +222,60 @@ fn weights_file(folder: &Path) -> Option<PathBuf> {
 }
 
 fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    in_hex(Sha256::new_with_prefix(bytes))
+}
+
+fn in_hex(hasher: Sha256) -> String {
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A tensor of a file as plain f32.
+struct Stored {
+    shape: Vec<usize>,
+    data: Vec<f32>,
+}
+
+impl Stored {
+    fn of(tensor: &Tensor) -> Result<Stored> {
+        let data = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        Ok(Stored { shape: tensor.dims().to_vec(), data })
+    }
+}
+
+/// All tensors of a file of weights, and its hash.
+fn stored(file: &Path) -> Result<(Vec<(String, Stored)>, String)> {
+    let bad =
+        |error: &dyn Display| Error::format(file, format!("not readable as tensors: {error}"));
+    let mapped = io::map(file)?;
+    if file.extension().is_some_and(|e| e == "bin") {
+        let tensors = candle_core::pickle::read_all(file).map_err(|error| bad(&error))?;
+        let stored = tensors.into_iter().map(|(name, tensor)| Ok((name, Stored::of(&tensor)?)));
+        return Ok((stored.collect::<Result<_>>()?, hash(&mapped)));
+    }
+    let tensors = SafeTensors::deserialize(&mapped).map_err(|error| bad(&error))?;
+    let mut views = tensors.tensors();
+    // the format knows no gaps: header and tensors, in the order of their places, are the file
+    views.sort_by_key(|(_, view)| view.data().as_ptr());
+    let behind: usize = views.iter().map(|(_, view)| view.data().len()).sum();
+    let mut hasher = Sha256::new_with_prefix(&mapped[..mapped.len() - behind]);
+    let mut done = mapped.len() - behind;
+    let mut stored = Vec::with_capacity(views.len());
+    for (name, view) in views {
+        hasher.update(view.data());
+        let shape = view.shape().to_vec();
+        let one = match view.dtype() {
+            Dtype::F32 => {
+                let numbers = view.data().as_chunks().0.iter();
+                Stored { shape, data: numbers.map(|&four| f32::from_le_bytes(four)).collect() }
+            }
+            _ => Stored::of(&view.load(&Device::Cpu).map_err(|error| bad(&error))?)?,
+        };
+        stored.push((name, one));
+        done += view.data().len();
+        // a page that was read counts as this process's memory until it is let go
+        io::let_go(&mapped, done);
+    }
+    Ok((stored, in_hex(hasher)))
 }
 
 /// The name that today's releases use.
@@ -250,7 +296,7 @@ struct Named<'a> {
     file: &'a Path,
     /// The kind of model.
     wanted: &'static str,
-    tensors: BTreeMap<String, Tensor>,
+    tensors: BTreeMap<String, Stored>,
     missing: Vec<String>,
 }
 
@@ -268,11 +314,11 @@ impl Named<'_> {
             self.missing.push(name.to_owned());
             return Ok(Vec::new());
         };
-        if tensor.dims() != shape {
-            let reason = format!("want {name} of shape {shape:?}, got {:?}", tensor.dims());
+        if tensor.shape != shape {
+            let reason = format!("want {name} of shape {shape:?}, got {:?}", tensor.shape);
             return Err(self.bad(&reason));
         }
-        Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+        Ok(tensor.data)
     }
 
     fn matrix(&mut self, name: &str, rows: usize, columns: usize) -> Result<Matrix> {

@@ -236,8 +236,9 @@ impl TensorEncoder {
             out = ops::dropout(&out, packing, at(2))?;
         }
         let x = self.norm(&(out + x)?, &layer.attention_norm)?;
-        let wide = ops::gelu(&apply(&x, &layer.up)?)?;
-        let out = ops::dropout(&apply(&wide, &layer.down)?, packing, at(3))?;
+        let wide = apply(&x, &layer.up)?;
+        let out = ops::linear_after_gelu(&wide, &layer.down.weight, &layer.down.bias)?;
+        let out = ops::dropout(&out, packing, at(3))?;
         self.norm(&(out + x)?, &layer.out_norm)
     }
 

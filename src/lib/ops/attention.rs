@@ -35,17 +35,17 @@ pub fn attention(
     let shape = Shape { width: query.dim(1)?, heads };
     let mut context = vec![0.0; query.elem_count()];
     let targets = packing.split_mut(&mut context, shape.width);
-    let probabilities: Vec<_> = with_numbers([query, key, value], |all| {
+    with_numbers([query, key, value], |all| {
         let documents: Vec<_> = packing.documents().collect();
         let document = |((number, rows), (_, context)): ((usize, Range<usize>), (_, _))| {
             let all = all.map(|x| &x[rows.start * shape.width..rows.end * shape.width]);
-            shape.forward(all, context, number, dropout)
+            shape.forward(all, context, number, dropout);
         };
-        documents.into_par_iter().zip(targets).map(document).collect()
+        documents.into_par_iter().zip(targets).for_each(document);
     })?;
     let packing = packing.clone();
     let backward = move |inputs: [&Tensor; 3], gradient: &Tensor| {
-        shape.backward(inputs, gradient, &packing, &probabilities, dropout)
+        shape.backward(inputs, gradient, &packing, dropout)
     };
     let inputs = [query, key, value];
     Ok(graft("attention", inputs, Value::Host(context), query.shape(), Box::new(backward))?)
@@ -71,14 +71,9 @@ impl Shape {
         View::part(x, self.width, head * self.head(), self.head())
     }
 
-    /// Writes the context of one document `[T, H]`; its probabilities `[heads, T, T]` before dropout.
-    fn forward(
-        self,
-        [query, key, value]: [&[f32]; 3],
-        context: &mut [f32],
-        document: usize,
-        dropout: Option<Dropout>,
-    ) -> Vec<f32> {
+    /// `[heads, T, T]` before dropout. They are computed again on the way back: kept, they would be
+    /// the largest part of a step's memory.
+    fn probabilities(self, query: &[f32], key: &[f32]) -> Vec<f32> {
         let length = query.len() / self.width;
         let mut probabilities = vec![0.0; self.heads * length * length];
         for (head, square) in probabilities.chunks_exact_mut(length * length).enumerate() {
@@ -86,6 +81,19 @@ impl Shape {
             slices::times_transposed(query, key, square, length, Into::Overwrite);
             slices::softmax(square, length, self.scale());
         }
+        probabilities
+    }
+
+    /// Writes the context of one document `[T, H]`.
+    fn forward(
+        self,
+        [query, key, value]: [&[f32]; 3],
+        context: &mut [f32],
+        document: usize,
+        dropout: Option<Dropout>,
+    ) {
+        let length = query.len() / self.width;
+        let probabilities = self.probabilities(query, key);
         let kept = thinned(&probabilities, document, dropout);
         let used = kept.as_deref().unwrap_or(&probabilities);
         for (head, square) in used.chunks_exact(length * length).enumerate() {
@@ -93,7 +101,6 @@ impl Shape {
             let square = View::whole(square, length);
             slices::times(square, self.part(value, head), target, self.width, Into::Overwrite);
         }
-        probabilities
     }
 
     fn backward(
@@ -101,7 +108,6 @@ impl Shape {
         inputs: [&Tensor; 3],
         gradient: &Tensor,
         packing: &Packing,
-        probabilities: &[Vec<f32>],
         dropout: Option<Dropout>,
     ) -> Candle<[Tensor; 3]> {
         let [query, key, value] = inputs;
@@ -109,11 +115,11 @@ impl Shape {
         let split = |target| packing.split_mut(target, self.width);
         let targets = split(&mut dq).into_par_iter().zip(split(&mut dk)).zip(split(&mut dv));
         with_numbers([query, key, value, gradient], |all| {
-            let targets = targets.zip(packing.documents().collect::<Vec<_>>()).zip(probabilities);
-            targets.for_each(|((target, (number, rows)), probabilities)| {
+            let targets = targets.zip(packing.documents().collect::<Vec<_>>());
+            targets.for_each(|(target, (number, rows))| {
                 let all = all.map(|x| &x[rows.start * self.width..rows.end * self.width]);
                 let (((_, dq), (_, dk)), (_, dv)) = target;
-                self.backward_of(all, probabilities, [dq, dk, dv], number, dropout);
+                self.backward_of(all, [dq, dk, dv], number, dropout);
             });
         })?;
         let tensor = |numbers| Tensor::from_vec(numbers, query.shape(), query.device());
@@ -125,15 +131,15 @@ impl Shape {
     fn backward_of(
         self,
         [query, key, value, gradient]: [&[f32]; 4],
-        probabilities: &[f32],
         [dq, dk, dv]: [&mut [f32]; 3],
         document: usize,
         dropout: Option<Dropout>,
     ) {
         let length = query.len() / self.width;
         let square = length * length;
-        let kept = thinned(probabilities, document, dropout);
-        let used = kept.as_deref().unwrap_or(probabilities);
+        let probabilities = self.probabilities(query, key);
+        let kept = thinned(&probabilities, document, dropout);
+        let used = kept.as_deref().unwrap_or(&probabilities);
         let mut dscores = vec![0.0; probabilities.len()];
         for head in 0..self.heads {
             let of_head = head * square..(head + 1) * square;
@@ -148,7 +154,7 @@ impl Shape {
             dropout.apply(document, &mut dscores);
         }
         if length > 0 {
-            gradients::softmax_backward(&mut dscores, probabilities, length, self.scale());
+            gradients::softmax_backward(&mut dscores, &probabilities, length, self.scale());
         }
         for head in 0..self.heads {
             let from = head * self.head();

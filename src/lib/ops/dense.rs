@@ -48,18 +48,22 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     }
     let mut shape = x.dims().to_vec();
     *shape.last_mut().unwrap_or(&mut 0) = n;
-    let value = with_numbers([x, weight, bias], |[x, weight, bias]| {
-        let mut y = vec![0.0; x.len() / k * n];
-        let rows = part(x.len() / k);
-        y.par_chunks_mut(rows * n).zip(x.par_chunks(rows * k)).for_each(|(y, x)| {
-            y.chunks_exact_mut(n).for_each(|row| row.copy_from_slice(bias));
-            let (x, weight) = (View::whole(x, k), View::whole(weight, k));
-            slices::times_transposed(x, weight, y, n, Into::Add);
-        });
-        y
-    })?;
+    let value = with_numbers([x, weight, bias], |[x, weight, bias]| products(x, weight, bias))?;
     let inputs = [x, weight, bias];
     Ok(graft("linear", inputs, Value::Host(value), shape, Box::new(linear_backward))?)
+}
+
+/// x Wᵀ + b on slices.
+fn products(x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
+    let (n, k) = (bias.len(), weight.len() / bias.len());
+    let mut y = vec![0.0; x.len() / k * n];
+    let rows = part(x.len() / k);
+    y.par_chunks_mut(rows * n).zip(x.par_chunks(rows * k)).for_each(|(y, x)| {
+        y.chunks_exact_mut(n).for_each(|row| row.copy_from_slice(bias));
+        let (x, weight) = (View::whole(x, k), View::whole(weight, k));
+        slices::times_transposed(x, weight, y, n, Into::Add);
+    });
+    y
 }
 
 /// Products in the type of x, sums and the gradients of weight and bias in f32.
@@ -68,47 +72,97 @@ fn linear_on_device(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor
     let mut shape = x.dims().to_vec();
     *shape.last_mut().unwrap_or(&mut 0) = n;
     let rows = (x.elem_count() / k, k);
-    let narrow = move |weight: &Tensor| weight.detach().to_dtype(dtype);
-    let flat = x.detach().reshape(rows)?;
-    let own = narrow(weight)?;
+    let (flat, own) = (x.detach().reshape(rows)?, weight.detach().to_dtype(dtype)?);
     let value = kernels::product(Side::Plain(&flat), Side::Transposed(&own), dtype)?;
     kernels::bias_in_place(&value, &bias.detach().to_dtype(DType::F32)?, false)?;
-    let backward = move |[x, weight, _]: [&Tensor; 3], gradient: &Tensor| {
-        let (x, own) = (x.detach().reshape(rows)?, narrow(weight)?);
-        let g = gradient.contiguous()?.reshape((rows.0, n))?;
-        let dx = kernels::product(Side::Plain(&g), Side::Plain(&own), dtype)?;
-        let dw = kernels::product(Side::Transposed(&g), Side::Plain(&x), DType::F32)?;
-        Ok([dx, dw, kernels::column_sums(&g)?])
-    };
-    Ok(graft("linear", [x, weight, bias], Value::Tensor(value), shape, Box::new(backward))?)
+    let inputs = [x, weight, bias];
+    Ok(graft("linear", inputs, Value::Tensor(value), shape, Box::new(device_backward))?)
+}
+
+fn device_backward([x, weight, _]: [&Tensor; 3], gradient: &Tensor) -> Candle<[Tensor; 3]> {
+    let ((n, k), dtype) = (weight.dims2()?, x.dtype());
+    let rows = x.elem_count() / k;
+    let (flat, own) = (x.detach().reshape((rows, k))?, weight.detach().to_dtype(dtype)?);
+    let g = gradient.contiguous()?.reshape((rows, n))?;
+    let dx = kernels::product(Side::Plain(&g), Side::Plain(&own), dtype)?.reshape(x.shape())?;
+    let dw = kernels::product(Side::Transposed(&g), Side::Plain(&flat), DType::F32)?;
+    Ok([dx, dw, kernels::column_sums(&g)?])
 }
 
 fn linear_backward([x, weight, bias]: [&Tensor; 3], gradient: &Tensor) -> Candle<[Tensor; 3]> {
-    let (n, k) = weight.dims2()?;
     let (dx, dw, db) = with_numbers([x, weight, gradient], |[x, weight, g]| {
-        let mut dx = vec![0.0; x.len()];
-        let rows = part(x.len() / k);
-        dx.par_chunks_mut(rows * k).zip(g.par_chunks(rows * n)).for_each(|(dx, g)| {
-            let (g, weight) = (View::whole(g, n), View::whole(weight, k));
-            slices::times(g, weight, dx, k, Into::Overwrite);
-        });
-        let (mut dw, mut db) = (vec![0.0; n * k], vec![0.0; n]);
-        let columns = part(n);
-        let parts = dw.par_chunks_mut(columns * k).zip(db.par_chunks_mut(columns));
-        parts.enumerate().for_each(|(at, (dw, db))| {
-            let own = View::part(g, n, at * columns, db.len());
-            slices::transposed_times(own, View::whole(x, k), dw, k, Into::Overwrite);
-            for row in g.chunks_exact(n) {
-                let row = &row[at * columns..][..db.len()];
-                db.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
-            }
-        });
-        (dx, dw, db)
+        let n = bias.elem_count();
+        (products_backward(weight, g, n), weights_backward(x, g, n), bias_backward(g, n))
     })?;
     let device = x.device();
     let dx = Tensor::from_vec(dx, x.shape(), device)?;
     let dw = Tensor::from_vec(dw, weight.shape(), device)?;
     Ok([dx, dw, Tensor::from_vec(db, bias.shape(), device)?])
+}
+
+/// g W, the gradient of x.
+fn products_backward(weight: &[f32], g: &[f32], n: usize) -> Vec<f32> {
+    let k = weight.len() / n;
+    let mut dx = vec![0.0; g.len() / n * k];
+    let rows = part(g.len() / n);
+    dx.par_chunks_mut(rows * k).zip(g.par_chunks(rows * n)).for_each(|(dx, g)| {
+        let (g, weight) = (View::whole(g, n), View::whole(weight, k));
+        slices::times(g, weight, dx, k, Into::Overwrite);
+    });
+    dx
+}
+
+/// gᵀ x, the gradient of W.
+fn weights_backward(x: &[f32], g: &[f32], n: usize) -> Vec<f32> {
+    let k = x.len() / (g.len() / n).max(1);
+    let mut dw = vec![0.0; n * k];
+    let columns = part(n);
+    dw.par_chunks_mut((columns * k).max(1)).enumerate().for_each(|(at, dw)| {
+        let own = View::part(g, n, at * columns, dw.len() / k);
+        slices::transposed_times(own, View::whole(x, k), dw, k, Into::Overwrite);
+    });
+    dw
+}
+
+/// The sums of g's columns, the gradient of b.
+fn bias_backward(g: &[f32], n: usize) -> Vec<f32> {
+    let mut db = vec![0.0; n];
+    let columns = part(n);
+    db.par_chunks_mut(columns).enumerate().for_each(|(at, db)| {
+        for row in g.chunks_exact(n) {
+            let row = &row[at * columns..][..db.len()];
+            db.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
+        }
+    });
+    db
+}
+
+/// gelu(x) Wᵀ + b, as [`linear`] of [`gelu`]; what is between them, the widest states of a layer, is not
+/// kept but computed again on the way back.
+///
+/// # Errors
+/// [`crate::Error::Tensor`] for shapes that do not fit.
+pub fn linear_after_gelu(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let fits = x.dims().last() == Some(&weight.dim(1)?) && bias.dims() == [weight.dim(0)?];
+    let on_kernels =
+        kernels::here(x) && weight.dim(0)?.is_multiple_of(4) && x.elem_count().is_multiple_of(4);
+    if !fits || !on_slices(x) && !on_kernels {
+        return linear(&gelu(x)?, weight, bias);
+    }
+    let (x, inside) = (x.contiguous()?, gelu(&x.detach())?);
+    let value = linear(&inside, &weight.detach(), &bias.detach())?;
+    let shape = value.shape().clone();
+    let backward = move |[x, weight, bias]: [&Tensor; 3], gradient: &Tensor| {
+        let inside = gelu(&x.detach()).map_err(candle_core::Error::wrap)?;
+        if on_kernels {
+            let [dx, dw, db] = device_backward([&inside, weight, bias], gradient)?;
+            return Ok([kernels::gelu_backward(x, &dx)?, dw, db]);
+        }
+        let [dx, dw, db] = linear_backward([&inside, weight, bias], gradient)?;
+        Ok([slices_gelu_backward(x, &dx)?, dw, db])
+    };
+    let inputs = [&x, weight, bias];
+    Ok(graft("linear_after_gelu", inputs, Value::Tensor(value), shape, Box::new(backward))?)
 }
 
 /// gelu(x) = x/2 · (1 + erf(x/√2)), any shape.
@@ -132,17 +186,19 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
         y.par_chunks_mut(CELLS).for_each(slices::gelu);
         y
     })?;
-    let backward = |[x]: [&Tensor; 1], gradient: &Tensor| {
-        let dx = with_numbers([x, gradient], |[x, g]| {
-            let mut dx = x.to_vec();
-            dx.par_chunks_mut(CELLS)
-                .zip(g.par_chunks(CELLS))
-                .for_each(|(dx, g)| gradients::gelu_backward(dx, g));
-            dx
-        })?;
-        Ok([Tensor::from_vec(dx, x.shape(), x.device())?])
-    };
+    let backward = |[x]: [&Tensor; 1], g: &Tensor| Ok([slices_gelu_backward(x, g)?]);
     Ok(graft("gelu", [x], Value::Host(value), x.shape(), Box::new(backward))?)
+}
+
+fn slices_gelu_backward(x: &Tensor, gradient: &Tensor) -> Candle<Tensor> {
+    let dx = with_numbers([x, gradient], |[x, g]| {
+        let mut dx = x.to_vec();
+        dx.par_chunks_mut(CELLS)
+            .zip(g.par_chunks(CELLS))
+            .for_each(|(dx, g)| gradients::gelu_backward(dx, g));
+        dx
+    })?;
+    Tensor::from_vec(dx, x.shape(), x.device())
 }
 
 /// Numbers a thread takes at a time where every number stands by itself.
@@ -240,6 +296,19 @@ mod tests {
     fn gelu_on_slices_is_the_plain_formula() {
         for rows in [3, 4] {
             check_same(&[random(&[rows, 50], 1)], |[x]| gelu(&(x * 3.0)?));
+        }
+    }
+
+    #[test]
+    fn linear_after_gelu_is_the_two() {
+        for (n, k) in [(130, 9), (132, 40)] {
+            let inputs = [random(&[4, 70, k], 1), random(&[n, k], 2), random(&[n], 3)];
+            check_same(&inputs, |[x, w, b]| linear_after_gelu(x, w, b));
+            // in f64 above both sides are the two operators; here one side is
+            let [x, w, b] = inputs.map(|input| input.to_dtype(DType::F32).unwrap());
+            let joined = linear_after_gelu(&x, &w, &b).unwrap();
+            let parts = linear(&gelu(&x).unwrap(), &w, &b).unwrap();
+            assert_eq!(joined.to_vec3::<f32>().unwrap(), parts.to_vec3::<f32>().unwrap());
         }
     }
 

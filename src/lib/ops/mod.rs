@@ -27,7 +27,7 @@ mod threshold;
 pub use activation::Activation;
 pub use attention::attention;
 pub use cross_entropy::cross_entropy_head;
-pub use dense::{gelu, layer_norm, linear};
+pub use dense::{gelu, layer_norm, linear, linear_after_gelu};
 pub use dropout::{Dropout, dropout};
 pub use embed::embed;
 pub use fused::{Documents, Norm, Projection};

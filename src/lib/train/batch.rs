@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use rayon::prelude::*;
+
 use super::source::{Drawn, Mixture, Random};
 use crate::{
     error::Result,
@@ -70,17 +72,19 @@ impl Shape {
                 .map(move |(row, _)| (query, row))
                 .collect::<Vec<_>>()
         });
+        // in parallel: a device would wait for them
+        let texts: Vec<&String> = chosen.iter().flat_map(|example| &example.docs).collect();
+        let texts = texts.into_par_iter();
         let mut batch = TrainBatch {
             twins: twins.collect(),
-            documents: Vec::new(),
+            documents: texts
+                .map(|text| Ok(tokenizer.tokens(text, self.max_tokens)?.ids))
+                .collect::<Result<_>>()?,
             query_terms: Vec::new(),
             query_tokens: Vec::new(),
             teacher: self.teacher.then(Vec::new),
         };
         for example in chosen {
-            for doc in &example.docs {
-                batch.documents.push(tokenizer.tokens(doc, self.max_tokens)?.ids);
-            }
             let mut terms = tokenizer.pieces(&example.query)?;
             terms.sort_unstable();
             terms.dedup();
