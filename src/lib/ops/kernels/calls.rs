@@ -62,8 +62,8 @@ fn line(count: usize) -> Grid {
     Grid { blocks: [count, 1, 1], threads: [128, 1] }
 }
 
-fn fours(count: usize) -> Grid {
-    Grid { blocks: [count.div_ceil(4 * 256), 1, 1], threads: [256, 1] }
+fn eights(count: usize) -> Grid {
+    Grid { blocks: [count.div_ceil(8 * 256), 1, 1], threads: [256, 1] }
 }
 
 /// Pairs of numbers a lane of a warp holds for rows of `h`.
@@ -181,7 +181,7 @@ fn biased_into(x: &Tensor, bias: Option<&Tensor>, gelu: bool, out: &Tensor) -> R
     let count = x.elem_count();
     let args =
         [x.into(), bias.into(), Arg::Tensor(out), Arg::Long(count as u64), Arg::Int(columns)];
-    launch(&format!("{name}_{}", suffix(x.dtype())), fours(count), &args)
+    launch(&format!("{name}_{}", suffix(x.dtype())), eights(count), &args)
 }
 
 /// The gradient of gelu's input.
@@ -189,7 +189,7 @@ pub(crate) fn gelu_backward(x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
     let dx = empty(x.shape(), x.dtype(), x.device())?;
     let count = x.elem_count();
     let args = [x.into(), gradient.into(), Arg::Tensor(&dx), Arg::Long(count as u64)];
-    launch(&format!("gelu_backward_{}", suffix(x.dtype())), fours(count), &args)?;
+    launch(&format!("gelu_backward_{}", suffix(x.dtype())), eights(count), &args)?;
     Ok(dx)
 }
 

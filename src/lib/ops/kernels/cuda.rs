@@ -14,7 +14,7 @@ use candle_core::{
             cublas::{result::gemm_ex, sys},
             driver::{
                 CudaEvent, CudaSlice, CudaStream, DevicePtr, DriverError, LaunchConfig,
-                PinnedHostSlice, PushKernelArg,
+                PinnedHostSlice, PushKernelArg, result::memcpy_dtoh_async,
             },
         },
     },
@@ -243,9 +243,10 @@ impl Port {
             let Storage::Cuda(storage) = &*storage else {
                 candle_core::bail!("want a tensor on a CUDA device")
             };
-            self.stream
-                .memcpy_dtoh(&storage.as_cuda_slice::<f32>()?.slice(..count), &mut memory)
-                .w()?;
+            let target = &mut memory.as_mut_slice().w()?[..count];
+            let address = start(storage.as_cuda_slice::<f32>()?, &self.device);
+            // SAFETY: both have `count` numbers, and both are kept until `arrived`.
+            unsafe { memcpy_dtoh_async(target, address, self.stream.cu_stream()) }.w()?;
         }
         let arrived = self.stream.record_event(None).w()?;
         Ok(Landing { tensor, memory, arrived })

@@ -210,35 +210,53 @@ __device__ __forceinline__ void norm_backward(const T *x, const float *scale, co
     }
 }
 
-// --- gelu and biases; four numbers a thread, `count` a multiple of 4, `columns` too
+// --- gelu and biases; eight numbers a thread, `count` a multiple of 4, `columns` too
 
-__device__ __forceinline__ float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }
+// erf(x): for half numbers within 2e-7 (Abramowitz and Stegun 7.1.26), at a third of the cost.
+template <typename T> __device__ __forceinline__ float erf_of(float x) {
+    float t = __fdividef(1.0f, 1.0f + 0.3275911f * fabsf(x));
+    float p = t * (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
+    return copysignf(1.0f - p * __expf(-x * x), x);
+}
+template <> __device__ __forceinline__ float erf_of<float>(float x) { return erff(x); }
+
+template <typename T> __device__ __forceinline__ float gelu(float x) {
+    return 0.5f * x * (1.0f + erf_of<T>(x * 0.70710678118654752f));
+}
+
+template <typename T> struct __align__(4 * sizeof(T)) Four {
+    T x[4];
+};
 
 // x + bias, or gelu(x + bias), in place or not.
 template <typename T, bool GELU>
 __device__ __forceinline__ void biased(const T *x, const float *bias, T *out, u64 count, int columns) {
-    u64 at = ((u64)blockIdx.x * blockDim.x + threadIdx.x) * 4;
-    if (at >= count) return;
-    float2 a = load2(x + at), b = load2(x + at + 2);
-    if (bias) {
-        float4 add = *reinterpret_cast<const float4 *>(bias + at % columns);
-        a.x += add.x, a.y += add.y, b.x += add.z, b.y += add.w;
+    u64 first = ((u64)blockIdx.x * blockDim.x + threadIdx.x) * 8;
+    for (u64 at = first; at < first + 8 && at < count; at += 4) {
+        Four<T> in = *reinterpret_cast<const Four<T> *>(x + at), result;
+        float4 add = bias ? *reinterpret_cast<const float4 *>(bias + at % columns) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        float parts[4] = {add.x, add.y, add.z, add.w};
+#pragma unroll
+        for (int part = 0; part < 4; part++) {
+            float value = wide(in.x[part]) + parts[part];
+            result.x[part] = narrow<T>(GELU ? gelu<T>(value) : value);
+        }
+        *reinterpret_cast<Four<T> *>(out + at) = result;
     }
-    if (GELU) a.x = gelu(a.x), a.y = gelu(a.y), b.x = gelu(b.x), b.y = gelu(b.y);
-    store2(out + at, a.x, a.y);
-    store2(out + at + 2, b.x, b.y);
 }
 
-__device__ __forceinline__ float gelu_slope(float x) {
-    return 0.5f * (1.0f + erff(x * 0.70710678118654752f)) + x * 0.39894228040143268f * __expf(-0.5f * x * x);
+template <typename T> __device__ __forceinline__ float gelu_slope(float x) {
+    return 0.5f * (1.0f + erf_of<T>(x * 0.70710678118654752f)) + x * 0.39894228040143268f * __expf(-0.5f * x * x);
 }
 
 template <typename T> __device__ __forceinline__ void gelu_backward(const T *x, const T *g, T *dx, u64 count) {
-    u64 at = ((u64)blockIdx.x * blockDim.x + threadIdx.x) * 4;
-    if (at >= count) return;
-    for (int half = 0; half < 4; half += 2) {
-        float2 a = load2(x + at + half), up = load2(g + at + half);
-        store2(dx + at + half, up.x * gelu_slope(a.x), up.y * gelu_slope(a.y));
+    u64 first = ((u64)blockIdx.x * blockDim.x + threadIdx.x) * 8;
+    for (u64 at = first; at < first + 8 && at < count; at += 4) {
+        Four<T> in = *reinterpret_cast<const Four<T> *>(x + at), up = *reinterpret_cast<const Four<T> *>(g + at), result;
+#pragma unroll
+        for (int part = 0; part < 4; part++)
+            result.x[part] = narrow<T>(wide(up.x[part]) * gelu_slope<T>(wide(in.x[part])));
+        *reinterpret_cast<Four<T> *>(dx + at) = result;
     }
 }
 
@@ -274,37 +292,75 @@ template <> __device__ __forceinline__ void multiply<half>(float *c, const u32 *
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// Two 8 × 8 matrices out of shared memory, each transposed: lanes 0 .. 15 name their rows.
-__device__ __forceinline__ void transposed(u32 &b0, u32 &b1, const void *row) {
+// 8 × 8 matrices out of shared memory, four as they are, two transposed: lanes name the rows.
+__device__ __forceinline__ void matrices(u32 *b, const void *row) {
     u32 address = (u32)__cvta_generic_to_shared(row);
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];" : "=r"(b0), "=r"(b1) : "r"(address));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3])
+                 : "r"(address));
 }
+
+__device__ __forceinline__ void transposed(u32 *b, const void *row) {
+    u32 address = (u32)__cvta_generic_to_shared(row);
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(b[0]), "=r"(b[1]), "=r"(b[2]), "=r"(b[3])
+                 : "r"(address));
+}
+
+// 16 bytes to shared memory, zeros where `there` is false, without waiting.
+__device__ __forceinline__ void fetch(void *to, const void *from, bool there) {
+    u32 address = (u32)__cvta_generic_to_shared(to), bytes = there ? 16 : 0;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(bytes));
+}
+
+__device__ __forceinline__ void end_of_fetches() { asm volatile("cp.async.commit_group;"); }
+template <int LEFT> __device__ __forceinline__ void wait_for_fetches() { asm volatile("cp.async.wait_group %0;" ::"n"(LEFT)); }
 
 const int QUERIES = 64;  // rows of a block, 16 a warp
 const int KEYS = 64;     // rows that are met at a time
 
+template <typename T, int D> struct Met {
+    T keys[KEYS][D + 8], values[KEYS][D + 8];
+};
+
+// Begins to fetch the keys and values of the rows from `from` on, the first of which is at `row`.
+template <typename T, int D> __device__ __forceinline__ void meet(Met<T, D> &met, const T *row, int h, int from, int length) {
+    const int PARTS = D / 8;
+    for (int at = threadIdx.x; at < KEYS * PARTS; at += 128) {
+        int key = at / PARTS, column = at % PARTS * 8;
+        bool there = from + key < length;
+        const T *source = row + (size_t)(there ? key : 0) * 3 * h + column;
+        fetch(&met.keys[key][column], source + h, there);
+        fetch(&met.values[key][column], source + 2 * h, there);
+    }
+    end_of_fetches();
+}
+
 // softmax(Q Kᵀ · scale) V of one head for 64 rows of one document, without storing the scores.
-// qkv [rows, 3 · heads · D] lacks its bias [3 · heads · D]; out [rows, heads · D].
-// Grid: (⌈longest / 64⌉, heads, documents) blocks of 4 warps. Softmax as it goes (Milakov and Gimelshein,
-// arXiv 1805.02867; FlashAttention, arXiv 2205.14135).
+// qkv [rows, 3 · heads · D] lacks its bias [3 · heads · D]: that of Q is added here; that of K adds the same to all
+// scores of a row, which a softmax does not see; that of V is added to the result, for shares sum to 1.
+// out [rows, heads · D]. Grid: (⌈longest / 64⌉, heads, documents) blocks of 4 warps. Softmax as it goes (Milakov and
+// Gimelshein, arXiv 1805.02867; FlashAttention, arXiv 2205.14135).
 template <typename T, int D>
 __device__ __forceinline__ void attention(const T *qkv, const float *bias, const u32 *starts, T *out, int heads, float scale) {
-    __shared__ __align__(16) T keys[KEYS][D + 8], values[KEYS][D + 8];
+    __shared__ __align__(16) Met<T, D> stages[2];
     int first = starts[blockIdx.z], length = starts[blockIdx.z + 1] - first, head = blockIdx.y;
     if ((int)blockIdx.x * QUERIES >= length) return;
     int h = heads * D, stride = 3 * h, lane = threadIdx.x & 31, warp = threadIdx.x / 32;
     int group = lane >> 2, pair = (lane & 3) * 2;
     int rows[2] = {(int)blockIdx.x * QUERIES + warp * 16 + group, (int)blockIdx.x * QUERIES + warp * 16 + group + 8};
+    const T *own = qkv + (size_t)first * stride + head * D;
+    meet(stages[0], own, h, 0, length);
 
     u32 query[D / 16][4];
 #pragma unroll
     for (int step = 0; step < D / 16; step++)
 #pragma unroll
         for (int part = 0; part < 4; part++) {
-            int row = rows[part & 1], column = head * D + step * 16 + pair + (part >> 1) * 8;
-            float2 q = make_float2(0.0f, 0.0f), b = load2(bias + column);
+            int row = rows[part & 1], column = step * 16 + pair + (part >> 1) * 8;
+            float2 q = make_float2(0.0f, 0.0f), b = load2(bias + head * D + column);
             if (row < length) {
-                q = load2(qkv + (size_t)(first + row) * stride + column);
+                q = load2(own + (size_t)row * stride + column);
                 q.x += b.x, q.y += b.y;
             }
             query[step][part] = packed<T>(q.x, q.y);
@@ -316,38 +372,36 @@ __device__ __forceinline__ void attention(const T *qkv, const float *bias, const
 #pragma unroll
         for (int part = 0; part < 4; part++) context[at][part] = 0.0f;
     float largest[2] = {-1e30f, -1e30f}, sum[2] = {0.0f, 0.0f};
+    scale *= 1.44269504088896341f;  // powers of two are cheaper than powers of e
 
-    for (int from = 0; from < length; from += KEYS) {
-        __syncthreads();
-        for (int at = threadIdx.x; at < KEYS * D / 2; at += 128) {
-            int key = at / (D / 2), column = at % (D / 2) * 2;
-            float2 k = make_float2(0.0f, 0.0f), v = k;
-            if (from + key < length) {
-                const T *row = qkv + (size_t)(first + from + key) * stride + head * D + column;
-                float2 kb = load2(bias + h + head * D + column), vb = load2(bias + 2 * h + head * D + column);
-                k = load2(row + h), v = load2(row + 2 * h);
-                k.x += kb.x, k.y += kb.y, v.x += vb.x, v.y += vb.y;
-            }
-            store2(&keys[key][column], k.x, k.y);
-            store2(&values[key][column], v.x, v.y);
+    for (int from = 0, turn = 0; from < length; from += KEYS, turn ^= 1) {
+        if (from + KEYS < length) {
+            meet(stages[turn ^ 1], own + (size_t)(from + KEYS) * stride, h, from + KEYS, length);
+            wait_for_fetches<1>();
+        } else {
+            wait_for_fetches<0>();
         }
         __syncthreads();
+        Met<T, D> &met = stages[turn];
 
         float scores[KEYS / 8][4];
 #pragma unroll
         for (int at = 0; at < KEYS / 8; at++) {
             scores[at][0] = scores[at][1] = scores[at][2] = scores[at][3] = 0.0f;
 #pragma unroll
-            for (int step = 0; step < D / 16; step++) {
-                const T *key = &keys[at * 8 + group][step * 16 + pair];
-                multiply<T>(scores[at], query[step], *reinterpret_cast<const u32 *>(key),
-                            *reinterpret_cast<const u32 *>(key + 8));
+            for (int step = 0; step < D / 16; step += 2) {
+                u32 key[4];
+                matrices(key, &met.keys[at * 8 + (lane & 7)][step * 16 + lane / 8 * 8]);
+                multiply<T>(scores[at], query[step], key[0], key[1]);
+                multiply<T>(scores[at], query[step + 1], key[2], key[3]);
             }
+        }
+        if (from + KEYS > length) {
 #pragma unroll
-            for (int part = 0; part < 4; part++) {
-                bool there = from + at * 8 + pair + (part & 1) < length;
-                scores[at][part] = there ? scores[at][part] * scale : -INFINITY;
-            }
+            for (int at = 0; at < KEYS / 8; at++)
+#pragma unroll
+                for (int part = 0; part < 4; part++)
+                    if (from + at * 8 + pair + (part & 1) >= length) scores[at][part] = -INFINITY;
         }
 
         float shrink[2];
@@ -358,13 +412,14 @@ __device__ __forceinline__ void attention(const T *qkv, const float *bias, const
             for (int at = 0; at < KEYS / 8; at++) most = fmaxf(most, fmaxf(scores[at][side * 2], scores[at][side * 2 + 1]));
             most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
             most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
-            shrink[side] = __expf(largest[side] - most);
+            shrink[side] = exp2f((largest[side] - most) * scale);
             largest[side] = most;
+            float base = most * scale;
 #pragma unroll
             for (int at = 0; at < KEYS / 8; at++)
 #pragma unroll
                 for (int part = side * 2; part < side * 2 + 2; part++) {
-                    scores[at][part] = __expf(scores[at][part] - most);
+                    scores[at][part] = exp2f(scores[at][part] * scale - base);
                     more += scores[at][part];
                 }
             sum[side] = sum[side] * shrink[side] + more;
@@ -381,22 +436,27 @@ __device__ __forceinline__ void attention(const T *qkv, const float *bias, const
                             packed<T>(scores[2 * step + 1][0], scores[2 * step + 1][1]),
                             packed<T>(scores[2 * step + 1][2], scores[2 * step + 1][3])};
 #pragma unroll
-            for (int at = 0; at < D / 8; at++) {
-                u32 b0, b1;
-                transposed(b0, b1, &values[step * 16 + (lane & 15)][at * 8]);
-                multiply<T>(context[at], share, b0, b1);
+            for (int at = 0; at < D / 8; at += 2) {
+                u32 value[4];
+                transposed(value, &met.values[step * 16 + (lane & 15)][at * 8 + lane / 16 * 8]);
+                multiply<T>(context[at], share, value[0], value[1]);
+                multiply<T>(context[at + 1], share, value[2], value[3]);
             }
         }
+        __syncthreads();
     }
 #pragma unroll
     for (int side = 0; side < 2; side++) {
         sum[side] += __shfl_xor_sync(~0u, sum[side], 1);
         sum[side] += __shfl_xor_sync(~0u, sum[side], 2);
         if (rows[side] >= length) continue;
+        float factor = 1.0f / sum[side];
         T *row = out + (size_t)(first + rows[side]) * h + head * D + pair;
 #pragma unroll
-        for (int at = 0; at < D / 8; at++)
-            store2(row + at * 8, context[at][side * 2] / sum[side], context[at][side * 2 + 1] / sum[side]);
+        for (int at = 0; at < D / 8; at++) {
+            float2 b = load2(bias + 2 * h + head * D + at * 8 + pair);
+            store2(row + at * 8, context[at][side * 2] * factor + b.x, context[at][side * 2 + 1] * factor + b.y);
+        }
     }
 }
 
