@@ -110,6 +110,43 @@ fn sentence_transformers_files_set_activation_and_length() {
     check_encoder("testdata/toy-st", None, None, "st.weights.2");
 }
 
+/// Numbers of 8 bits through two layers and the head: the difference's norm by the vector's.
+const BF16_THROUGH_TWO_LAYERS: f32 = 3e-2;
+
+#[test]
+fn weights_in_bf16_are_near_those_of_f32() {
+    for folder in ["testdata/toy", "testdata/toy-distilbert"] {
+        let directory = ModelDirectory::open(Path::new(folder)).unwrap();
+        let tokenizer = Tokenizer::load(Path::new(folder)).unwrap();
+        let [exact, rounded] = [Precision::F32, Precision::Bf16].map(|precision| {
+            let overrides = Overrides::default();
+            SparseEncoder::load(&directory, overrides, Compute::Cpu, precision).unwrap()
+        });
+        assert_eq!(rounded.convention(), format!("{},bf16", exact.convention()));
+        let ids = |text: &String| tokenizer.tokens(text, 64).unwrap().ids;
+        let ids: Vec<Vec<u32>> = texts().iter().map(ids).collect();
+        let documents: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
+        let [exact, vectors] =
+            [&exact, &rounded].map(|encoder| encoder.encode(&documents).unwrap());
+        assert_ne!(exact, vectors);
+        for (at, (exact, vector)) in exact.iter().zip(&vectors).enumerate() {
+            let both = exact.iter().map(|(term, weight)| (term, weight, 0.0));
+            let both = both.chain(vector.iter().map(|(term, weight)| (term, 0.0, weight)));
+            let mut sums = BTreeMap::new();
+            for (term, exact, rounded) in both {
+                let sum: &mut (f32, f32) = sums.entry(term).or_default();
+                *sum = (sum.0 + exact, sum.1 + rounded);
+            }
+            let norm = |of: fn(&(f32, f32)) -> f32| sums.values().map(|sum| of(sum).powi(2)).sum();
+            let (off, whole): (f32, f32) = (norm(|sum| sum.0 - sum.1), norm(|sum| sum.0));
+            let off = (off / whole.max(f32::MIN_POSITIVE)).sqrt();
+            assert!(off <= BF16_THROUGH_TWO_LAYERS, "{folder}, text {at}: {off}");
+            let alone = rounded.encode(&documents[at..=at]).unwrap();
+            assert_eq!(&alone[0], vector, "a document depends on its neighbours");
+        }
+    }
+}
+
 #[test]
 fn hidden_states_are_those_of_pytorch() {
     for (folder, name) in

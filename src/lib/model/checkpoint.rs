@@ -9,7 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, safetensors::Load};
+use safetensors::SafeTensors;
 use sha2::{Digest, Sha256};
 
 use super::Config;
@@ -182,18 +183,9 @@ impl Checkpoint {
             let reason = "want model.safetensors or pytorch_model.bin in it, found neither";
             return Err(Error::format(folder, reason));
         };
-        let mapped = io::map(&file)?;
-        let sha256 = hash(&mapped);
-        let bad = |error| Error::format(&file, format!("not readable as tensors: {error}"));
-        let tensors: Vec<(String, Tensor)> = match file.extension().is_some_and(|e| e == "bin") {
-            true => candle_core::pickle::read_all(&file).map_err(bad)?,
-            false => candle_core::safetensors::load_buffer(&mapped, &Device::Cpu)
-                .map_err(bad)?
-                .into_iter()
-                .collect(),
-        };
-        let tensors = tensors.into_iter().map(|(name, tensor)| (rename(modern(&name)), tensor));
-        let tensors = tensors.collect();
+        let sha256 = hash(&io::map(&file)?);
+        let stored = stored(&file)?.into_iter();
+        let tensors = stored.map(|(name, tensor)| (rename(modern(&name)), tensor)).collect();
         let mut named = Named { file: &file, wanted, tensors, missing: Vec::new() };
         let weights = read(&config, &mut named)?;
         named.finish()?;
@@ -231,12 +223,60 @@ fn is_known_extra(name: &str) -> bool {
         || name == "cls.predictions.decoder.bias"
 }
 
+/// A tensor of a file.
+enum Stored {
+    Loaded(Tensor),
+    /// Read when it is taken, from a map of its own: what was read before is not kept in memory.
+    InFile {
+        name: String,
+        shape: Vec<usize>,
+    },
+}
+
+/// The tensors of a file under their names there.
+fn stored(file: &Path) -> Result<Vec<(String, Stored)>> {
+    if file.extension().is_some_and(|e| e == "bin") {
+        let tensors = candle_core::pickle::read_all(file).map_err(|e| unreadable(file, e))?;
+        return Ok(tensors.into_iter().map(|(name, x)| (name, Stored::Loaded(x))).collect());
+    }
+    let mapped = io::map(file)?;
+    let tensors = SafeTensors::deserialize(&mapped).map_err(|e| unreadable(file, e))?;
+    let in_file = |name: &str, shape: &[usize]| {
+        (name.to_owned(), Stored::InFile { name: name.to_owned(), shape: shape.to_vec() })
+    };
+    Ok(tensors.iter().map(|(name, view)| in_file(name, view.shape())).collect())
+}
+
+fn unreadable(file: &Path, error: impl std::fmt::Display) -> Error {
+    Error::format(file, format!("not readable as tensors: {error}"))
+}
+
+impl Stored {
+    fn shape(&self) -> &[usize] {
+        match self {
+            Stored::Loaded(tensor) => tensor.dims(),
+            Stored::InFile { shape, .. } => shape,
+        }
+    }
+
+    fn load(self, file: &Path) -> Result<Tensor> {
+        let name = match self {
+            Stored::Loaded(tensor) => return Ok(tensor),
+            Stored::InFile { name, .. } => name,
+        };
+        let mapped = io::map(file)?;
+        let tensors = SafeTensors::deserialize(&mapped).map_err(|e| unreadable(file, e))?;
+        let view = tensors.tensor(&name).map_err(|e| unreadable(file, e))?;
+        view.load(&Device::Cpu).map_err(|e| unreadable(file, e))
+    }
+}
+
 /// Tensors by name; each is taken once.
 struct Named<'a> {
     file: &'a Path,
     /// The kind of model.
     wanted: &'static str,
-    tensors: BTreeMap<String, Tensor>,
+    tensors: BTreeMap<String, Stored>,
     missing: Vec<String>,
 }
 
@@ -254,11 +294,11 @@ impl Named<'_> {
             self.missing.push(name.to_owned());
             return Ok(Vec::new());
         };
-        if tensor.dims() != shape {
-            let reason = format!("want {name} of shape {shape:?}, got {:?}", tensor.dims());
+        if tensor.shape() != shape {
+            let reason = format!("want {name} of shape {shape:?}, got {:?}", tensor.shape());
             return Err(self.bad(&reason));
         }
-        Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+        Ok(tensor.load(self.file)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
     }
 
     fn matrix(&mut self, name: &str, rows: usize, columns: usize) -> Result<Matrix> {

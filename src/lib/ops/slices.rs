@@ -146,6 +146,29 @@ pub(crate) fn softmax(x: &mut [f32], columns: usize, scale: f32) {
     );
 }
 
+/// exp(scale · (x − the largest x)) in place; returns the sum.
+pub(crate) fn softmax_shares(row: &mut [f32], scale: f32) -> f32 {
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let largest = largest(row);
+            let mut lanes = [0.0; LANES];
+            let (chunks, rest) = row.as_chunks_mut::<LANES>();
+            for chunk in chunks {
+                for (lane, value) in lanes.iter_mut().zip(chunk) {
+                    *value = exp(scale * (*value - largest));
+                    *lane += *value;
+                }
+            }
+            for (lane, value) in lanes.iter_mut().zip(rest) {
+                *value = exp(scale * (*value - largest));
+                *lane += *value;
+            }
+            lanes.into_iter().sum()
+        },
+    )
+}
+
 /// The largest number of a row, and Σ exp(x − largest).
 pub(crate) fn largest_and_sum(row: &[f32]) -> (f32, f32) {
     Arch::new().dispatch(
@@ -171,29 +194,18 @@ pub(crate) fn gelu(x: &mut [f32]) {
     Arch::new().dispatch(
         #[inline(always)]
         || {
-            for value in x {
-                *value = 0.5 * *value * (1.0 + erf(*value * std::f32::consts::FRAC_1_SQRT_2));
-            }
+            x.iter_mut().for_each(|value| *value = gelu_of(*value));
         },
     );
 }
 
-/// Puts the larger of each pair into `best`, for every row of `rows`.
-pub(crate) fn maxima(best: &mut [f32], rows: &[f32]) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for row in rows.chunks_exact(best.len()) {
-                for (best, &value) in best.iter_mut().zip(row) {
-                    *best = if value > *best { value } else { *best };
-                }
-            }
-        },
-    );
+#[inline(always)]
+pub(super) fn gelu_of(x: f32) -> f32 {
+    0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
 }
 
-/// As [`maxima`], and keeps the number of the row that gave each maximum, counted from `first`; of
-/// equal values the first row stays.
+/// Puts the larger of each pair into `best`, for every row of `rows`, and keeps the number of the row
+/// that gave each maximum, counted from `first`; of equal values the first row stays.
 pub(crate) fn maxima_and_rows(best: &mut [f32], at: &mut [u32], rows: &[f32], first: u32) {
     Arch::new().dispatch(
         #[inline(always)]
@@ -223,6 +235,38 @@ pub(crate) fn squares(x: &[f32]) -> f64 {
     let part = |part: &[f32]| f64::from(Arch::new().dispatch(|| sum_of_squares(part)));
     // collected first: the order of a sum must not depend on the number of threads
     x.par_chunks(1 << 14).map(part).collect::<Vec<_>>().into_iter().sum()
+}
+
+/// ‖x‖, and the largest |x|.
+pub(crate) fn norms(x: &[f32]) -> (f32, f32) {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let largest = folded(x, 0.0, |most, x| larger(most, x.abs()), larger);
+            (sum_of_squares(x).sqrt(), largest)
+        },
+    )
+}
+
+/// Whole numbers near x / scale, at most 127 from 0; returns ‖x − scale · whole‖.
+pub(crate) fn to_bytes(x: &[f32], scale: f32, whole: &mut [i8]) -> f32 {
+    let inverse = 1.0 / scale;
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let mut lanes = [0.0; LANES];
+            for (x, whole) in x.chunks(LANES).zip(whole.chunks_mut(LANES)) {
+                for ((lane, &x), whole) in lanes.iter_mut().zip(x).zip(whole) {
+                    let near = ((x * inverse).clamp(-127.0, 127.0) + ROUND) - ROUND;
+                    *whole = near as i8;
+                    let error = x - scale * near;
+                    *lane += error * error;
+                }
+            }
+            lanes.into_iter().sum::<f32>().sqrt()
+        },
+    )
 }
 
 /// Sixteen running results keep the loops in vector registers and the rounding small.
@@ -264,14 +308,15 @@ fn largest(row: &[f32]) -> f32 {
     folded(row, f32::NEG_INFINITY, larger, larger)
 }
 
+/// Adding and subtracting this rounds a small number to a whole one.
+const ROUND: f32 = 12_582_912.0;
+
 /// eˣ for x ≤ 88, 2 ulp: 2ⁿ · Taylor series of the rest, |rest| ≤ ln 2 / 2. Below −87 it is 0.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     // ln 2 in two parts, the first with few bits, so that n times it is exact
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    // adding and subtracting this rounds to a whole number in the default rounding mode
-    const ROUND: f32 = 12_582_912.0;
     let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
     let r = (x - n * LN2_HIGH) - n * LN2_LOW;
     let p = 1.0 / 5040.0;
@@ -363,8 +408,15 @@ mod tests {
         for (got, expected) in x.iter().zip([1.0 / 3.0, 2.0 / 3.0, 0.5, 0.5]) {
             assert!((got - expected).abs() < 1e-6);
         }
-        let mut best = [0.0, 1.0];
-        maxima(&mut best, &[2.0, 0.0, 1.0, 5.0]);
-        assert_eq!(best, [2.0, 5.0]);
+        let mut x: Vec<f32> = (0..19).map(|at| 0.1 * at as f32).collect();
+        let sum = softmax_shares(&mut x, 2.0);
+        for (at, share) in x.iter().enumerate() {
+            let expected = (0.2 * (at as f32 - 18.0)).exp();
+            assert!((share - expected).abs() < 1e-6, "{share} not {expected}");
+        }
+        assert!((sum - x.iter().sum::<f32>()).abs() < 1e-5);
+        let (mut best, mut at) = ([0.0; 2], [0; 2]);
+        maxima_and_rows(&mut best, &mut at, &[2.0, 0.0, 1.0, 5.0], 7);
+        assert_eq!((best, at), ([2.0, 5.0], [7, 8]));
     }
 }
