@@ -1,4 +1,8 @@
 //! Arithmetic on slices, compiled for several processors and chosen when the program starts.
+//!
+//! A closure that is compiled so must move what it changes into a name of its own: only a closure that
+//! can be called but once is inlined into each processor's version. Any other is called through a
+//! shim that knows the oldest processor's instructions alone.
 
 use gemm::Parallelism;
 use pulp::Arch;
@@ -116,8 +120,9 @@ fn product(
 pub(crate) fn layer_norm(x: &mut [f32], scale: &[f32], shift: &[f32], epsilon: f32) {
     Arch::new().dispatch(
         #[inline(always)]
-        || {
-            for row in x.chunks_exact_mut(scale.len()) {
+        move || {
+            let rows = x;
+            for row in rows.chunks_exact_mut(scale.len()) {
                 let mean = sum(row) / row.len() as f32;
                 row.iter_mut().for_each(|value| *value -= mean);
                 let variance = sum_of_squares(row) / row.len() as f32;
@@ -134,8 +139,9 @@ pub(crate) fn layer_norm(x: &mut [f32], scale: &[f32], shift: &[f32], epsilon: f
 pub(crate) fn softmax(x: &mut [f32], columns: usize, scale: f32) {
     Arch::new().dispatch(
         #[inline(always)]
-        || {
-            for row in x.chunks_exact_mut(columns) {
+        move || {
+            let rows = x;
+            for row in rows.chunks_exact_mut(columns) {
                 row.iter_mut().for_each(|value| *value *= scale);
                 let largest = largest(row);
                 row.iter_mut().for_each(|value| *value = exp(*value - largest));
@@ -150,10 +156,11 @@ pub(crate) fn softmax(x: &mut [f32], columns: usize, scale: f32) {
 pub(crate) fn softmax_shares(row: &mut [f32], scale: f32) -> f32 {
     Arch::new().dispatch(
         #[inline(always)]
-        || {
-            let largest = largest(row);
+        move || {
+            let numbers = row;
+            let largest = largest(numbers);
             let mut lanes = [0.0; LANES];
-            let (chunks, rest) = row.as_chunks_mut::<LANES>();
+            let (chunks, rest) = numbers.as_chunks_mut::<LANES>();
             for chunk in chunks {
                 for (lane, value) in lanes.iter_mut().zip(chunk) {
                     *value = exp(scale * (*value - largest));
@@ -185,7 +192,10 @@ pub(crate) fn largest_and_sum(row: &[f32]) -> (f32, f32) {
 pub(crate) fn exponentials(row: &mut [f32], norm: f32, factor: f32) {
     Arch::new().dispatch(
         #[inline(always)]
-        || row.iter_mut().for_each(|x| *x = factor * exp(*x - norm)),
+        move || {
+            let numbers = row;
+            numbers.iter_mut().for_each(|x| *x = factor * exp(*x - norm));
+        },
     );
 }
 
@@ -193,8 +203,9 @@ pub(crate) fn exponentials(row: &mut [f32], norm: f32, factor: f32) {
 pub(crate) fn gelu(x: &mut [f32]) {
     Arch::new().dispatch(
         #[inline(always)]
-        || {
-            x.iter_mut().for_each(|value| *value = gelu_of(*value));
+        move || {
+            let numbers = x;
+            numbers.iter_mut().for_each(|value| *value = gelu_of(*value));
         },
     );
 }
@@ -209,9 +220,10 @@ pub(super) fn gelu_of(x: f32) -> f32 {
 pub(crate) fn maxima_and_rows(best: &mut [f32], at: &mut [u32], rows: &[f32], first: u32) {
     Arch::new().dispatch(
         #[inline(always)]
-        || {
-            for (number, row) in (first..).zip(rows.chunks_exact(best.len())) {
-                for ((best, at), &value) in best.iter_mut().zip(at.iter_mut()).zip(row) {
+        move || {
+            let (largest, winners) = (best, at);
+            for (number, row) in (first..).zip(rows.chunks_exact(largest.len())) {
+                for ((best, at), &value) in largest.iter_mut().zip(winners.iter_mut()).zip(row) {
                     // the first row counts whatever it is, so that −∞ and NaN have a row too
                     let larger = value > *best || number == first;
                     *best = if larger { value } else { *best };
@@ -226,7 +238,10 @@ pub(crate) fn maxima_and_rows(best: &mut [f32], at: &mut [u32], rows: &[f32], fi
 pub(crate) fn add_scaled(sum: &mut [f32], factor: f32, x: &[f32]) {
     Arch::new().dispatch(
         #[inline(always)]
-        || sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += factor * x),
+        move || {
+            let sums = sum;
+            sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += factor * x);
+        },
     );
 }
 
@@ -254,9 +269,9 @@ pub(crate) fn to_bytes(x: &[f32], scale: f32, whole: &mut [i8]) -> f32 {
     let inverse = 1.0 / scale;
     Arch::new().dispatch(
         #[inline(always)]
-        || {
-            let mut lanes = [0.0; LANES];
-            for (x, whole) in x.chunks(LANES).zip(whole.chunks_mut(LANES)) {
+        move || {
+            let (bytes, mut lanes) = (whole, [0.0; LANES]);
+            for (x, whole) in x.chunks(LANES).zip(bytes.chunks_mut(LANES)) {
                 for ((lane, &x), whole) in lanes.iter_mut().zip(x).zip(whole) {
                     let near = ((x * inverse).clamp(-127.0, 127.0) + ROUND) - ROUND;
                     *whole = near as i8;
@@ -317,7 +332,8 @@ pub(super) fn exp(x: f32) -> f32 {
     // ln 2 in two parts, the first with few bits, so that n times it is exact
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
     let r = (x - n * LN2_HIGH) - n * LN2_LOW;
     let p = 1.0 / 5040.0;
     let p = p * r + 1.0 / 720.0;
@@ -327,7 +343,8 @@ pub(super) fn exp(x: f32) -> f32 {
     let p = p * r + 0.5;
     let p = p * r + 1.0;
     let p = p * r + 1.0;
-    let power = f32::from_bits(((n.max(-126.0) as i32 + 127) as u32) << 23);
+    // the last bits of the shifted number are those of n
+    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1f32.to_bits()));
     if x < -87.0 { 0.0 } else { p * power }
 }
 

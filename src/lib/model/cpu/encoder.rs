@@ -2,20 +2,20 @@
 
 use rayon::prelude::*;
 
-use super::{
-    attention::Attention,
-    head::{Decoder, Ready, TILE},
-};
+use super::attention::Attention;
 use crate::{
     error::Result,
     model::{Activation, Config, Layer, Linear, Norm, Weights},
     ops::{
-        packed::{Finish, Kind, PackedLinear},
-        screen::Scratch,
+        packed::{Finish, Kind, PackedLinear, WIDTH},
+        screen::{Scratch, Screen, States},
         slices::layer_norm,
     },
     sparse::{SparseVector, TermId},
 };
+
+/// Terms that are scored at a time, whole panels: with H = 384 their bytes stay in a core's cache.
+const TILE: usize = 24 * WIDTH;
 
 /// A masked-language model that turns token ids into sparse vectors.
 pub struct CpuEncoder {
@@ -39,7 +39,7 @@ struct Packed {
 
 struct Head {
     transform: PackedLinear,
-    decoder: Decoder,
+    screen: Screen,
 }
 
 /// Room for the computation of one document, to be used again for the next.
@@ -56,8 +56,9 @@ impl CpuEncoder {
         CpuEncoder::of_kind(Kind::F32, config, weights)
     }
 
-    /// As [`CpuEncoder::new`], but in products with the model's weights both sides are rounded to
-    /// bf16; sums and all else are f32.
+    /// As [`CpuEncoder::new`], but in the products of the layers and of the head's transform both
+    /// sides are rounded to bf16. Sums and all else are f32, the decoder too: its screen leaves so
+    /// few products that bf16 would gain nothing.
     pub fn in_bf16(config: Config, weights: Weights) -> CpuEncoder {
         CpuEncoder::of_kind(Kind::Bf16, config, weights)
     }
@@ -67,7 +68,7 @@ impl CpuEncoder {
         let layers = layers.map(|layer| Packed::new(kind, layer)).collect();
         let head = (!weights.decoder_bias.is_empty()).then(|| Head {
             transform: pack(kind, std::mem::take(&mut weights.head)),
-            decoder: Decoder::new(kind, &weights.decoder().data, &weights.decoder_bias),
+            screen: Screen::new(&weights.decoder().data, &weights.decoder_bias),
         });
         CpuEncoder { config, weights, layers, head }
     }
@@ -89,7 +90,7 @@ impl CpuEncoder {
         let Some(head) = &self.head else {
             return Ok(vec![SparseVector::default(); documents.len()]);
         };
-        let states: Vec<Ready> = documents
+        let states: Vec<States> = documents
             .par_iter()
             .map_init(|| self.buffers(), |buffers, ids| self.ready(head, ids, buffers))
             .collect();
@@ -98,7 +99,7 @@ impl CpuEncoder {
             .into_par_iter()
             .map_init(Scratch::default, |scratch, tile| {
                 let from = tile * TILE;
-                self.tile_logits(&head.decoder, &states, from, TILE.min(terms - from), scratch)
+                self.tile_logits(&head.screen, &states, from, TILE.min(terms - from), scratch)
             })
             .collect();
         let vector = |document: usize| {
@@ -116,8 +117,8 @@ impl CpuEncoder {
     /// it is added afterwards.
     fn tile_logits(
         &self,
-        decoder: &Decoder,
-        documents: &[Ready],
+        screen: &Screen,
+        documents: &[States],
         from: usize,
         width: usize,
         scratch: &mut Scratch,
@@ -127,19 +128,19 @@ impl CpuEncoder {
         let bias = &self.weights.decoder_bias[from..][..width];
         let mut best = vec![0.0; documents.len() * width];
         for (states, best) in documents.iter().zip(best.chunks_exact_mut(width)) {
-            decoder.largest(states, from, rows, best, scratch);
+            screen.largest(states, from / WIDTH, rows, best, scratch);
             best.iter_mut().zip(bias).for_each(|(best, bias)| *best += bias);
         }
         best
     }
 
     /// The hidden states after the head's transform, ready for the decoder.
-    fn ready(&self, head: &Head, ids: &[u32], buffers: &mut Buffers) -> Ready {
+    fn ready(&self, head: &Head, ids: &[u32], buffers: &mut Buffers) -> States {
         let states = self.states(ids, buffers);
         let mut out = vec![0.0; states.len()];
         head.transform.apply(&states, &mut out, Finish::Gelu);
         self.norm(&mut out, &self.weights.head_norm);
-        head.decoder.ready(out, self.config.hidden)
+        head.screen.states(out)
     }
 
     /// `[T, H]`: the last layer's hidden states.

@@ -5,6 +5,5 @@
 
 mod attention;
 mod encoder;
-mod head;
 
 pub use encoder::CpuEncoder;

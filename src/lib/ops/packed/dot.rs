@@ -268,6 +268,6 @@ fn sum(lanes: [f32; WIDTH]) -> f32 {
 
 /// The larger of two; NaN if either is.
 #[inline(always)]
-pub(crate) fn larger(best: f32, value: f32) -> f32 {
+pub(super) fn larger(best: f32, value: f32) -> f32 {
     if best >= value || best.is_nan() { best } else { value }
 }

@@ -161,11 +161,12 @@ impl Words {
     /// x `[T, K]` rounded to bf16.
     pub fn round(&mut self, x: &[f32], k: usize) {
         self.reset(Kind::Bf16, x.len() / k, k);
-        let stride = self.stride;
+        let (stride, data) = (self.stride, &mut self.data[..]);
         Arch::new().dispatch(
             #[inline(always)]
-            || {
-                for (words, row) in self.data.chunks_exact_mut(stride).zip(x.chunks_exact(k)) {
+            move || {
+                let all = data; // moved: see `slices`
+                for (words, row) in all.chunks_exact_mut(stride).zip(x.chunks_exact(k)) {
                     let (pairs, last) = row.as_chunks::<2>();
                     for (word, &[first, second]) in words.iter_mut().zip(pairs) {
                         *word = bf16::pair(first, second);

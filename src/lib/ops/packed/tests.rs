@@ -222,6 +222,19 @@ fn the_largest_dot_product_is_the_same_bits_however_it_is_found() {
 }
 
 #[test]
+fn a_product_that_is_no_number_is_the_largest() {
+    for isa in kernels(Kind::F32) {
+        for at in 0..5 {
+            let mut h = [1.0; 5]; // K = 1
+            h[at] = f32::NAN;
+            let mut best = [0.0; 2];
+            largest(isa, &h, &[1.0, 2.0], 1, &mut best);
+            assert!(best.iter().all(|best| best.is_nan()), "{isa:?} {best:?}");
+        }
+    }
+}
+
+#[test]
 fn candidates_are_the_tokens_that_reach_a_threshold() {
     let mut upper = vec![[0.0; WIDTH]; 3];
     (upper[1][2], upper[2][2], upper[2][15], upper[0][4]) = (1.0, 3.0, 1.0, f32::NAN);
