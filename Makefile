@@ -20,8 +20,8 @@ check: ## format, lints, tests, documentation
 	cargo clippy --all-targets --quiet -- -D warnings
 	cargo test --quiet && RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib --quiet
 
-bench: ## measure queries, lists and tokens on generated data
-	cargo bench --bench query --bench engine
+bench: ## measure queries, lists, tokens and the encoder on generated data
+	cargo bench --bench query --bench engine --bench encode
 
 install: ## put the programs into cargo's bin folder
 	cargo install --locked --path .

@@ -86,18 +86,20 @@ def vectors(path):
 
 
 def report(pairs, tolerance, what):
-    """Pairs of vectors: weights that differ by more than the tolerance are counted, and fail."""
-    worst = off = weights = missing = 0
+    """Pairs of vectors: the norm of their difference by that of the second, at most the tolerance for each."""
+    largest = relative = weights = missing = 0
     for ours, theirs in pairs:
+        off = whole = 0.0
         for term in ours.keys() | theirs.keys():
             a, b = ours.get(term, 0.0), theirs.get(term, 0.0)
             weights += 1
             missing += (a == 0.0) != (b == 0.0)
-            worst = max(worst, abs(a - b))
-            off += abs(a - b) > tolerance
-    print(f"{what}: {weights} weights, largest difference {worst:.2e}, beyond {tolerance:g}: {off}, in one only: {missing}")
-    if off or not weights:
-        sys.exit(f"{what}: vectors differ")
+            largest = max(largest, abs(a - b))
+            off, whole = off + (a - b) ** 2, whole + b**2
+        relative = max(relative, (off / max(whole, 1e-30)) ** 0.5)
+    print(f"{what}: {weights} weights, off by {relative:.1e} of a vector's norm and {largest:.1e} at most, in one only: {missing}")
+    if not weights or not relative <= tolerance:
+        sys.exit(f"{what}: vectors differ by more than {tolerance:g}")
 
 
 def same(args):

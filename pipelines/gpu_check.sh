@@ -8,8 +8,8 @@
 # PyTorch, transformers and tokenizers, nothing else. FOLDER keeps what is made. Exits 1 at the first thing that is
 # wrong, and names it.
 #
-# Tolerances: bf16 has 8 bits, so weights (about 1) may differ by 0.03; f32 by 1e-4. Means of tenths of a loss curve may
-# differ by 3 %.
+# Tolerances, of a vector's norm: 1e-4 in f32, 0.06 in bf16, whose numbers have 8 bits. Means of tenths of a loss curve
+# may differ by 0.5 % in f32, in bf16 by 3 % where PyTorch's is bf16 too, and by 15 % from the toy model's in f32.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 archive=${1:-} work=${2:-$here/target/gpu-check}
@@ -52,9 +52,9 @@ for model in testdata/toy "$work/models/minilm"; do
     encode $longest f32 --device cuda
     encode $longest bf16 --device cuda --dtype bf16
     gpu same "$work/$name-cpu.jsonl" "$work/$name-f32.jsonl" 1e-4
-    gpu same "$work/$name-cpu.jsonl" "$work/$name-bf16.jsonl" 0.03
+    gpu same "$work/$name-cpu.jsonl" "$work/$name-bf16.jsonl" 0.06
 done
-gpu against "$work/models/minilm" "$work/minilm-bf16.jsonl" "$corpus" 0.03
+gpu against "$work/models/minilm" "$work/minilm-bf16.jsonl" "$corpus" 0.06
 
 say "loss curves: 200 steps of the toy model"
 gpu data "$work/toy-run" testdata/toy --batch 8 --tokens 64 --steps 200
@@ -64,7 +64,7 @@ for run in cpu cuda:f32 cuda:bf16; do
     l0-train "$work/toy-run/recipe.toml" -o "$out" --device "${run%:*}" --dtype "$dtype" --quiet
 done
 gpu curves "$work/toy-run/cuda-f32/train.jsonl" "$work/toy-run/cpu/train.jsonl" 0.005
-gpu curves "$work/toy-run/cuda-bf16/train.jsonl" "$work/toy-run/cpu/train.jsonl" 0.03
+gpu curves "$work/toy-run/cuda-bf16/train.jsonl" "$work/toy-run/cpu/train.jsonl" 0.15
 
 say "encoding, 256 tokens"
 for batch in 64 256; do

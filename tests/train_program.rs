@@ -169,7 +169,7 @@ fn what_cannot_be_trained_is_refused_with_a_status() {
     check_fails(&set("query.table=testdata/golden/step.json"), 1, "step.json");
     check_fails(&set("model.base=testdata/toy"), 2, "l0-encode idf makes one");
     check_fails(&set("stage.0.loss.0.kind=kl"), 1, "without scores");
-    check_fails(&place.run("out", &["--dtype", "bf16"]), 2, "want f32 on a processor");
+    check_fails(&place.run("out", &["--dtype", "bf16"]), 2, "want f32 to train on a processor");
     check_fails(&train().output().unwrap(), 2, "Usage");
     if !cfg!(feature = "cuda") {
         check_fails(&place.run("out", &["--device", "cuda"]), 2, "--features cuda");

@@ -92,7 +92,7 @@ struct EncodeArgs {
     /// cpu, cuda, cuda:I, or auto: a CUDA device if there is one
     #[arg(long, default_value = "cpu", value_name = "DEVICE", help_heading = "Running")]
     device: Choice,
-    /// f32; on a CUDA device also bf16 or f16
+    /// f32 or bf16; on a CUDA device also f16
     #[arg(long, default_value_t = Precision::F32, value_name = "TYPE", help_heading = "Running")]
     dtype: Precision,
     /// Tokens encoded at a time

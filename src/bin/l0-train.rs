@@ -115,7 +115,7 @@ fn run(args: TrainArgs) -> Result<()> {
     };
     let recipe = Recipe::load(file, &args.set)?;
     let (compute, device) = args.device.open()?;
-    let dtype = compute.dtype(args.dtype)?;
+    let dtype = compute.training_dtype(args.dtype)?;
     args.run.say(PROGRAM, &format!("{} steps on {compute} in {}", recipe.steps(), args.dtype));
     let text = with_changes(file, &args.set)?;
     let mut trainer = Trainer::new(recipe, &text, output.clone(), &device, dtype)?;

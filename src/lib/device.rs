@@ -72,18 +72,33 @@ impl Compute {
         }
     }
 
-    /// The candle type for a precision here.
+    /// The candle type for a precision where documents are encoded.
     ///
     /// # Errors
-    /// [`Error::Usage`] for half numbers on a processor: they are slower there, and sums lose digits.
+    /// [`Error::Usage`] for f16 on a processor, which has no instructions for it.
     pub fn dtype(self, precision: Precision) -> Result<DType> {
         match (self, precision) {
             (_, Precision::F32) => Ok(DType::F32),
-            (Compute::Cuda(_), Precision::Bf16) => Ok(DType::BF16),
+            (_, Precision::Bf16) => Ok(DType::BF16),
             (Compute::Cuda(_), Precision::F16) => Ok(DType::F16),
-            (Compute::Cpu, half) => Err(Error::Usage(format!(
-                "--dtype {half}: want f32 on a processor, where half numbers are slower and inexact"
+            (Compute::Cpu, Precision::F16) => Err(Error::Usage(
+                "--dtype f16: want f32 or bf16 on a processor, which has no products of f16".into(),
+            )),
+        }
+    }
+
+    /// The candle type for a precision where a model is trained.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for half numbers on a processor: candle's are slow there, and lose digits of
+    /// sums.
+    pub fn training_dtype(self, precision: Precision) -> Result<DType> {
+        match (self, precision) {
+            (Compute::Cpu, Precision::Bf16 | Precision::F16) => Err(Error::Usage(format!(
+                "--dtype {precision}: want f32 to train on a processor, where sums of half numbers \
+                 are slower and inexact"
             ))),
+            _ => self.dtype(precision),
         }
     }
 }
@@ -188,11 +203,15 @@ mod tests {
     }
 
     #[test]
-    fn half_numbers_are_refused_on_a_processor() {
+    fn half_numbers_are_refused_where_a_processor_does_them_badly() {
         assert_eq!(Compute::Cpu.dtype(Precision::F32).unwrap(), DType::F32);
+        assert_eq!(Compute::Cpu.dtype(Precision::Bf16).unwrap(), DType::BF16);
+        assert_eq!(Compute::Cpu.training_dtype(Precision::F32).unwrap(), DType::F32);
+        let error = Compute::Cpu.dtype(Precision::F16).unwrap_err().to_string();
+        assert!(error.contains("f16") && error.contains("f32 or bf16"), "{error}");
         for half in ["bf16", "f16"] {
-            let error = Compute::Cpu.dtype(half.parse().unwrap()).unwrap_err().to_string();
-            assert!(error.contains(half) && error.contains("f32"), "{error}");
+            let error = Compute::Cpu.training_dtype(half.parse().unwrap()).unwrap_err().to_string();
+            assert!(error.contains(half) && error.contains("f32 to train"), "{error}");
         }
         assert!("f64".parse::<Precision>().is_err());
     }

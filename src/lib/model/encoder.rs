@@ -58,7 +58,7 @@ impl SparseEncoder {
     ///
     /// # Errors
     /// As [`Checkpoint::load`]; [`Error::Usage`] for a length the model has no positions for, for a
-    /// device that is not there and for half numbers on the processor.
+    /// device that is not there and for f16 on the processor.
     pub fn load(
         directory: &ModelDirectory,
         overrides: Overrides,
@@ -69,7 +69,8 @@ impl SparseEncoder {
         match compute {
             Compute::Cpu => SparseEncoder::with(directory, overrides, dtype, |checkpoint| {
                 let Checkpoint { config, weights, .. } = checkpoint;
-                Ok(Engine::Slices(Box::new(CpuEncoder::new(config, weights))))
+                let new = if dtype == DType::BF16 { CpuEncoder::in_bf16 } else { CpuEncoder::new };
+                Ok(Engine::Slices(Box::new(new(config, weights))))
             }),
             Compute::Cuda(_) => {
                 SparseEncoder::on_device(directory, overrides, &compute.open()?, dtype)

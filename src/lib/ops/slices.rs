@@ -1,8 +1,17 @@
 //! Arithmetic on slices, compiled for several processors and chosen when the program starts.
+//!
+//! A closure that is compiled so must move what it changes into a name of its own: only a closure that
+//! can be called but once is inlined into each processor's version. Any other is called through a
+//! shim that knows the oldest processor's instructions alone.
+
+mod curves;
 
 use gemm::Parallelism;
 use pulp::Arch;
 use rayon::prelude::*;
+
+use curves::ROUND;
+pub(super) use curves::{erf, exp, gelu_of};
 
 /// A row-major view: `rows × columns`, `stride` numbers from one row to the next.
 #[derive(Clone, Copy)]
@@ -116,8 +125,9 @@ fn product(
 pub(crate) fn layer_norm(x: &mut [f32], scale: &[f32], shift: &[f32], epsilon: f32) {
     Arch::new().dispatch(
         #[inline(always)]
-        || {
-            for row in x.chunks_exact_mut(scale.len()) {
+        move || {
+            let rows = x;
+            for row in rows.chunks_exact_mut(scale.len()) {
                 let mean = sum(row) / row.len() as f32;
                 row.iter_mut().for_each(|value| *value -= mean);
                 let variance = sum_of_squares(row) / row.len() as f32;
@@ -134,8 +144,9 @@ pub(crate) fn layer_norm(x: &mut [f32], scale: &[f32], shift: &[f32], epsilon: f
 pub(crate) fn softmax(x: &mut [f32], columns: usize, scale: f32) {
     Arch::new().dispatch(
         #[inline(always)]
-        || {
-            for row in x.chunks_exact_mut(columns) {
+        move || {
+            let rows = x;
+            for row in rows.chunks_exact_mut(columns) {
                 row.iter_mut().for_each(|value| *value *= scale);
                 let largest = largest(row);
                 row.iter_mut().for_each(|value| *value = exp(*value - largest));
@@ -144,6 +155,30 @@ pub(crate) fn softmax(x: &mut [f32], columns: usize, scale: f32) {
             }
         },
     );
+}
+
+/// exp(scale · (x − the largest x)) in place; returns the sum.
+pub(crate) fn softmax_shares(row: &mut [f32], scale: f32) -> f32 {
+    Arch::new().dispatch(
+        #[inline(always)]
+        move || {
+            let numbers = row;
+            let largest = largest(numbers);
+            let mut lanes = [0.0; LANES];
+            let (chunks, rest) = numbers.as_chunks_mut::<LANES>();
+            for chunk in chunks {
+                for (lane, value) in lanes.iter_mut().zip(chunk) {
+                    *value = exp(scale * (*value - largest));
+                    *lane += *value;
+                }
+            }
+            for (lane, value) in lanes.iter_mut().zip(rest) {
+                *value = exp(scale * (*value - largest));
+                *lane += *value;
+            }
+            lanes.into_iter().sum()
+        },
+    )
 }
 
 /// The largest number of a row, and Σ exp(x − largest).
@@ -162,7 +197,10 @@ pub(crate) fn largest_and_sum(row: &[f32]) -> (f32, f32) {
 pub(crate) fn exponentials(row: &mut [f32], norm: f32, factor: f32) {
     Arch::new().dispatch(
         #[inline(always)]
-        || row.iter_mut().for_each(|x| *x = factor * exp(*x - norm)),
+        move || {
+            let numbers = row;
+            numbers.iter_mut().for_each(|x| *x = factor * exp(*x - norm));
+        },
     );
 }
 
@@ -170,36 +208,22 @@ pub(crate) fn exponentials(row: &mut [f32], norm: f32, factor: f32) {
 pub(crate) fn gelu(x: &mut [f32]) {
     Arch::new().dispatch(
         #[inline(always)]
-        || {
-            for value in x {
-                *value = 0.5 * *value * (1.0 + erf(*value * std::f32::consts::FRAC_1_SQRT_2));
-            }
+        move || {
+            let numbers = x;
+            numbers.iter_mut().for_each(|value| *value = gelu_of(*value));
         },
     );
 }
 
-/// Puts the larger of each pair into `best`, for every row of `rows`.
-pub(crate) fn maxima(best: &mut [f32], rows: &[f32]) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for row in rows.chunks_exact(best.len()) {
-                for (best, &value) in best.iter_mut().zip(row) {
-                    *best = if value > *best { value } else { *best };
-                }
-            }
-        },
-    );
-}
-
-/// As [`maxima`], and keeps the number of the row that gave each maximum, counted from `first`; of
-/// equal values the first row stays.
+/// Puts the larger of each pair into `best`, for every row of `rows`, and keeps the number of the row
+/// that gave each maximum, counted from `first`; of equal values the first row stays.
 pub(crate) fn maxima_and_rows(best: &mut [f32], at: &mut [u32], rows: &[f32], first: u32) {
     Arch::new().dispatch(
         #[inline(always)]
-        || {
-            for (number, row) in (first..).zip(rows.chunks_exact(best.len())) {
-                for ((best, at), &value) in best.iter_mut().zip(at.iter_mut()).zip(row) {
+        move || {
+            let (largest, winners) = (best, at);
+            for (number, row) in (first..).zip(rows.chunks_exact(largest.len())) {
+                for ((best, at), &value) in largest.iter_mut().zip(winners.iter_mut()).zip(row) {
                     // the first row counts whatever it is, so that −∞ and NaN have a row too
                     let larger = value > *best || number == first;
                     *best = if larger { value } else { *best };
@@ -214,7 +238,10 @@ pub(crate) fn maxima_and_rows(best: &mut [f32], at: &mut [u32], rows: &[f32], fi
 pub(crate) fn add_scaled(sum: &mut [f32], factor: f32, x: &[f32]) {
     Arch::new().dispatch(
         #[inline(always)]
-        || sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += factor * x),
+        move || {
+            let sums = sum;
+            sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += factor * x);
+        },
     );
 }
 
@@ -223,6 +250,38 @@ pub(crate) fn squares(x: &[f32]) -> f64 {
     let part = |part: &[f32]| f64::from(Arch::new().dispatch(|| sum_of_squares(part)));
     // collected first: the order of a sum must not depend on the number of threads
     x.par_chunks(1 << 14).map(part).collect::<Vec<_>>().into_iter().sum()
+}
+
+/// ‖x‖, and the largest |x|.
+pub(crate) fn norms(x: &[f32]) -> (f32, f32) {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let largest = folded(x, 0.0, |most, x| larger(most, x.abs()), larger);
+            (sum_of_squares(x).sqrt(), largest)
+        },
+    )
+}
+
+/// Whole numbers near x / scale, at most 127 from 0; returns ‖x − scale · whole‖.
+pub(crate) fn to_bytes(x: &[f32], scale: f32, whole: &mut [i8]) -> f32 {
+    let inverse = 1.0 / scale;
+    Arch::new().dispatch(
+        #[inline(always)]
+        move || {
+            let (bytes, mut lanes) = (whole, [0.0; LANES]);
+            for (x, whole) in x.chunks(LANES).zip(bytes.chunks_mut(LANES)) {
+                for ((lane, &x), whole) in lanes.iter_mut().zip(x).zip(whole) {
+                    let near = ((x * inverse).clamp(-127.0, 127.0) + ROUND) - ROUND;
+                    *whole = near as i8;
+                    let error = x - scale * near;
+                    *lane += error * error;
+                }
+            }
+            lanes.into_iter().sum::<f32>().sqrt()
+        },
+    )
 }
 
 /// Sixteen running results keep the loops in vector registers and the rounding small.
@@ -264,76 +323,9 @@ fn largest(row: &[f32]) -> f32 {
     folded(row, f32::NEG_INFINITY, larger, larger)
 }
 
-/// eˣ for x ≤ 88, 2 ulp: 2ⁿ · Taylor series of the rest, |rest| ≤ ln 2 / 2. Below −87 it is 0.
-#[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
-    // ln 2 in two parts, the first with few bits, so that n times it is exact
-    const LN2_HIGH: f32 = 0.693_359_4;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
-    // adding and subtracting this rounds to a whole number in the default rounding mode
-    const ROUND: f32 = 12_582_912.0;
-    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
-    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
-    let p = 1.0 / 5040.0;
-    let p = p * r + 1.0 / 720.0;
-    let p = p * r + 1.0 / 120.0;
-    let p = p * r + 1.0 / 24.0;
-    let p = p * r + 1.0 / 6.0;
-    let p = p * r + 0.5;
-    let p = p * r + 1.0;
-    let p = p * r + 1.0;
-    let power = f32::from_bits(((n.max(-126.0) as i32 + 127) as u32) << 23);
-    if x < -87.0 { 0.0 } else { p * power }
-}
-
-/// erf(x) within 4e-7: a rational function of x on [−4, 4], ±1 beyond (Eigen's coefficients).
-#[inline(always)]
-pub(super) fn erf(x: f32) -> f32 {
-    let x = x.clamp(-4.0, 4.0);
-    let s = x * x;
-    let p = -2.726_142_3e-10;
-    let p = p * s + 2.770_681_4e-8;
-    let p = p * s + -2.101_024_1e-6;
-    let p = p * s + -5.692_506_4e-5;
-    let p = p * s + -7.349_906_3e-4;
-    let p = p * s + -2.954_6e-3;
-    let p = p * s + -1.609_603_3e-2;
-    let q = -1.456_607_2e-5;
-    let q = q * s + -2.133_740_6e-4;
-    let q = q * s + -1.682_827e-3;
-    let q = q * s + -7.373_329e-3;
-    let q = q * s + -1.426_474e-2;
-    x * p / q
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn erf_series(x: f64) -> f64 {
-        let mut term = x;
-        let mut sum = x;
-        for n in 1..200 {
-            term *= -x * x / f64::from(n);
-            sum += term / f64::from(2 * n + 1);
-        }
-        sum * 2.0 / std::f64::consts::PI.sqrt()
-    }
-
-    #[test]
-    fn exp_and_erf_are_near_the_truth() {
-        for step in -8700..=880 {
-            let x = step as f32 / 100.0;
-            let (got, truth) = (f64::from(exp(x)), f64::from(x).exp());
-            assert!((got - truth).abs() <= 3e-7 * truth, "exp({x}) = {got}, not {truth}");
-        }
-        assert_eq!(exp(-1000.0), 0.0);
-        for step in -500..=500 {
-            let x = step as f32 / 100.0;
-            let (got, truth) = (f64::from(erf(x)), erf_series(f64::from(x)));
-            assert!((got - truth).abs() <= 4e-7, "erf({x}) = {got}, not {truth}");
-        }
-    }
 
     #[test]
     fn products_follow_their_strides() {
@@ -363,8 +355,15 @@ mod tests {
         for (got, expected) in x.iter().zip([1.0 / 3.0, 2.0 / 3.0, 0.5, 0.5]) {
             assert!((got - expected).abs() < 1e-6);
         }
-        let mut best = [0.0, 1.0];
-        maxima(&mut best, &[2.0, 0.0, 1.0, 5.0]);
-        assert_eq!(best, [2.0, 5.0]);
+        let mut x: Vec<f32> = (0..19).map(|at| 0.1 * at as f32).collect();
+        let sum = softmax_shares(&mut x, 2.0);
+        for (at, share) in x.iter().enumerate() {
+            let expected = (0.2 * (at as f32 - 18.0)).exp();
+            assert!((share - expected).abs() < 1e-6, "{share} not {expected}");
+        }
+        assert!((sum - x.iter().sum::<f32>()).abs() < 1e-5);
+        let (mut best, mut at) = ([0.0; 2], [0; 2]);
+        maxima_and_rows(&mut best, &mut at, &[2.0, 0.0, 1.0, 5.0], 7);
+        assert_eq!((best, at), ([2.0, 5.0], [7, 8]));
     }
 }

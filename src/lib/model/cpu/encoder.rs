@@ -2,42 +2,83 @@
 
 use rayon::prelude::*;
 
+use super::attention::Attention;
 use crate::{
     error::Result,
     model::{Activation, Config, Layer, Linear, Norm, Weights},
-    ops::slices::{Into, View, gelu, layer_norm, maxima, softmax, times, times_transposed},
+    ops::{
+        packed::{Finish, Kind, PackedLinear, WIDTH},
+        screen::{Scratch, Screen, States},
+        slices::layer_norm,
+    },
     sparse::{SparseVector, TermId},
 };
 
-/// Terms of the vocabulary that are scored at a time: with H = 384 a tile stays in a core's cache.
-const TILE: usize = 512;
+/// Terms that are scored at a time, whole panels: with H = 384 their bytes stay in a core's cache.
+const TILE: usize = 24 * WIDTH;
 
 /// A masked-language model that turns token ids into sparse vectors.
 pub struct CpuEncoder {
     config: Config,
+    /// Tables, norms and the decoder's rows; what is packed is taken out.
     weights: Weights,
-    layers: Vec<Fused>,
+    layers: Vec<Packed>,
+    head: Option<Head>,
 }
 
-/// A layer whose query, key and value are one product.
-struct Fused {
+/// A layer, its matrices packed.
+struct Packed {
     /// `[3H, H]`
-    query_key_value: Linear,
-    rest: Layer,
+    query_key_value: PackedLinear,
+    attention_out: PackedLinear,
+    attention_norm: Norm,
+    up: PackedLinear,
+    down: PackedLinear,
+    out_norm: Norm,
+}
+
+struct Head {
+    transform: PackedLinear,
+    screen: Screen,
+}
+
+/// Room for the computation of one document, to be used again for the next.
+struct Buffers {
+    query_key_value: Vec<f32>,
+    context: Vec<f32>,
+    wide: Vec<f32>,
+    attention: Attention,
 }
 
 impl CpuEncoder {
-    /// From a checkpoint's parts.
-    pub fn new(config: Config, mut weights: Weights) -> CpuEncoder {
-        let layers = std::mem::take(&mut weights.layers).into_iter().map(fuse).collect();
-        CpuEncoder { config, weights, layers }
+    /// From a checkpoint's parts; everything is computed in f32.
+    pub fn new(config: Config, weights: Weights) -> CpuEncoder {
+        CpuEncoder::of_kind(Kind::F32, config, weights)
+    }
+
+    /// As [`CpuEncoder::new`], but in the products of the layers and of the head's transform both
+    /// sides are rounded to bf16. Sums and all else are f32, the decoder too: its screen leaves so
+    /// few products that bf16 would gain nothing.
+    pub fn in_bf16(config: Config, weights: Weights) -> CpuEncoder {
+        CpuEncoder::of_kind(Kind::Bf16, config, weights)
+    }
+
+    fn of_kind(kind: Kind, config: Config, mut weights: Weights) -> CpuEncoder {
+        let layers = std::mem::take(&mut weights.layers).into_iter();
+        let layers = layers.map(|layer| Packed::new(kind, layer)).collect();
+        let head = (!weights.decoder_bias.is_empty()).then(|| Head {
+            transform: pack(kind, std::mem::take(&mut weights.head)),
+            screen: Screen::new(&weights.decoder().data, &weights.decoder_bias),
+        });
+        CpuEncoder { config, weights, layers, head }
     }
 
     /// The weights of each document: `documents` are token ids, special ones included, each at most
     /// as long as the model reads.
     ///
     /// max over tokens of the logits, then the activation (paper.md 1.1). Special tokens take part
-    /// in the maximum, as in the released code. A document without tokens has no weights.
+    /// in the maximum, as in the released code. A document without tokens has no weights, and a
+    /// model without a head has none for any.
     ///
     /// # Errors
     /// [`crate::Error::Weight`] if the model yields a weight that is not finite.
@@ -46,13 +87,19 @@ impl CpuEncoder {
         documents: &[&[u32]],
         activation: Activation,
     ) -> Result<Vec<SparseVector>> {
-        let hidden: Vec<Vec<f32>> = documents.par_iter().map(|ids| self.transformed(ids)).collect();
+        let Some(head) = &self.head else {
+            return Ok(vec![SparseVector::default(); documents.len()]);
+        };
+        let states: Vec<States> = documents
+            .par_iter()
+            .map_init(|| self.buffers(), |buffers, ids| self.ready(head, ids, buffers))
+            .collect();
         let terms = self.config.vocab_size;
         let tiles: Vec<Vec<f32>> = (0..terms.div_ceil(TILE))
             .into_par_iter()
-            .map_init(Vec::new, |scratch, tile| {
+            .map_init(Scratch::default, |scratch, tile| {
                 let from = tile * TILE;
-                self.tile_logits(&hidden, from, TILE.min(terms - from), scratch)
+                self.tile_logits(&head.screen, &states, from, TILE.min(terms - from), scratch)
             })
             .collect();
         let vector = |document: usize| {
@@ -66,42 +113,42 @@ impl CpuEncoder {
     }
 
     /// `[documents, width]`: the largest logit over the tokens of each document for the terms
-    /// `from .. from + width`. The bias does not depend on the token, so it is added afterwards.
+    /// `from .. from + width`, right where it is above 0. The bias does not depend on the token, so
+    /// it is added afterwards.
     fn tile_logits(
         &self,
-        hidden: &[Vec<f32>],
+        screen: &Screen,
+        documents: &[States],
         from: usize,
         width: usize,
-        scratch: &mut Vec<f32>,
+        scratch: &mut Scratch,
     ) -> Vec<f32> {
         let h = self.config.hidden;
-        let rows = View::whole(&self.weights.decoder().data[from * h..][..width * h], h);
+        let rows = &self.weights.decoder().data[from * h..][..width * h];
         let bias = &self.weights.decoder_bias[from..][..width];
-        let mut best = vec![f32::NEG_INFINITY; hidden.len() * width];
-        for (states, best) in hidden.iter().zip(best.chunks_exact_mut(width)) {
-            let length = states.len() / h;
-            scratch.resize(length * width, 0.0);
-            times_transposed(View::whole(states, h), rows, scratch, width, Into::Overwrite);
-            maxima(best, scratch);
+        let mut best = vec![0.0; documents.len() * width];
+        for (states, best) in documents.iter().zip(best.chunks_exact_mut(width)) {
+            screen.largest(states, from / WIDTH, rows, best, scratch);
             best.iter_mut().zip(bias).for_each(|(best, bias)| *best += bias);
         }
         best
     }
 
-    /// `[T, H]`: the hidden states after the head's transform, ready for the decoder.
-    fn transformed(&self, ids: &[u32]) -> Vec<f32> {
-        if ids.is_empty() {
-            return Vec::new();
-        }
-        let states = self.hidden_states(ids);
-        let mut out = linear(&states, &self.weights.head);
-        gelu(&mut out);
+    /// The hidden states after the head's transform, ready for the decoder.
+    fn ready(&self, head: &Head, ids: &[u32], buffers: &mut Buffers) -> States {
+        let states = self.states(ids, buffers);
+        let mut out = vec![0.0; states.len()];
+        head.transform.apply(&states, &mut out, Finish::Gelu);
         self.norm(&mut out, &self.weights.head_norm);
-        out
+        head.screen.states(out)
     }
 
     /// `[T, H]`: the last layer's hidden states.
     pub fn hidden_states(&self, ids: &[u32]) -> Vec<f32> {
+        self.states(ids, &mut self.buffers())
+    }
+
+    fn states(&self, ids: &[u32], buffers: &mut Buffers) -> Vec<f32> {
         let Weights { words, positions, token_types, embedding_norm, .. } = &self.weights;
         let mut x = Vec::with_capacity(ids.len() * self.config.hidden);
         for (at, &id) in ids.iter().enumerate() {
@@ -110,71 +157,60 @@ impl CpuEncoder {
             x.extend(parts.map(|((word, kind), position)| word + kind + position));
         }
         self.norm(&mut x, embedding_norm);
-        self.layers.iter().fold(x, |x, layer| self.layer(x, layer))
-    }
-
-    fn layer(&self, x: Vec<f32>, layer: &Fused) -> Vec<f32> {
-        let context = self.attention(&x, &layer.query_key_value);
-        let mut x = linear_onto(x, &context, &layer.rest.attention_out);
-        self.norm(&mut x, &layer.rest.attention_norm);
-        let mut wide = linear(&x, &layer.rest.up);
-        gelu(&mut wide);
-        let mut x = linear_onto(x, &wide, &layer.rest.down);
-        self.norm(&mut x, &layer.rest.out_norm);
+        for layer in &self.layers {
+            self.layer(&mut x, layer, buffers);
+        }
         x
     }
 
-    /// softmax(Q Kᵀ / √d) V for each head, `[T, H]`.
-    fn attention(&self, x: &[f32], query_key_value: &Linear) -> Vec<f32> {
-        let (h, d) = (self.config.hidden, self.config.head_width());
-        let length = x.len() / h;
-        let all = linear(x, query_key_value); // [T, 3H]
-        let mut scores = vec![0.0; length * length];
-        let mut context = vec![0.0; length * h];
-        for head in 0..self.config.heads {
-            let part = |which: usize| View::part(&all, 3 * h, which * h + head * d, d);
-            times_transposed(part(0), part(1), &mut scores, length, Into::Overwrite);
-            softmax(&mut scores, length, 1.0 / (d as f32).sqrt());
-            let target = &mut context[head * d..];
-            times(View::whole(&scores, length), part(2), target, h, Into::Overwrite);
-        }
-        context
+    fn layer(&self, x: &mut [f32], layer: &Packed, buffers: &mut Buffers) {
+        let Buffers { query_key_value, context, wide, attention } = buffers;
+        let rows = x.len() / self.config.hidden;
+        query_key_value.resize(rows * layer.query_key_value.outputs(), 0.0);
+        layer.query_key_value.apply(x, query_key_value, Finish::Overwrite);
+        context.resize(x.len(), 0.0);
+        attention.apply(query_key_value, context);
+        layer.attention_out.apply(context, x, Finish::Add);
+        self.norm(x, &layer.attention_norm);
+        wide.resize(rows * layer.up.outputs(), 0.0);
+        layer.up.apply(x, wide, Finish::Gelu);
+        layer.down.apply(wide, x, Finish::Add);
+        self.norm(x, &layer.out_norm);
     }
 
     fn norm(&self, x: &mut [f32], norm: &Norm) {
         layer_norm(x, &norm.weight, &norm.bias, self.config.norm_epsilon);
     }
-}
 
-fn fuse(mut layer: Layer) -> Fused {
-    let mut all = Linear::default();
-    for part in std::mem::take(&mut layer.query_key_value) {
-        all.weight.columns = part.weight.columns;
-        all.weight.data.extend(part.weight.data);
-        all.bias.extend(part.bias);
+    fn buffers(&self) -> Buffers {
+        Buffers {
+            query_key_value: Vec::new(),
+            context: Vec::new(),
+            wide: Vec::new(),
+            attention: Attention::new(self.config.heads, self.config.head_width()),
+        }
     }
-    Fused { query_key_value: all, rest: layer }
 }
 
-/// x Wᵀ + b, `[T, out]`; the target begins as the bias.
-fn linear(x: &[f32], layer: &Linear) -> Vec<f32> {
-    let rows = x.len() / layer.weight.columns;
-    let mut out = layer.bias.repeat(rows);
-    add_product(x, layer, &mut out);
-    out
-}
-
-/// residual + x Wᵀ + b, `[T, out]`; the target begins as residual and bias.
-fn linear_onto(mut residual: Vec<f32>, x: &[f32], layer: &Linear) -> Vec<f32> {
-    for row in residual.chunks_exact_mut(layer.bias.len()) {
-        row.iter_mut().zip(&layer.bias).for_each(|(value, bias)| *value += bias);
+impl Packed {
+    fn new(kind: Kind, mut layer: Layer) -> Packed {
+        let mut all = Linear::default();
+        for part in std::mem::take(&mut layer.query_key_value) {
+            all.weight.columns = part.weight.columns;
+            all.weight.data.extend(part.weight.data);
+            all.bias.extend(part.bias);
+        }
+        Packed {
+            query_key_value: pack(kind, all),
+            attention_out: pack(kind, layer.attention_out),
+            attention_norm: layer.attention_norm,
+            up: pack(kind, layer.up),
+            down: pack(kind, layer.down),
+            out_norm: layer.out_norm,
+        }
     }
-    add_product(x, layer, &mut residual);
-    residual
 }
 
-fn add_product(x: &[f32], layer: &Linear, out: &mut [f32]) {
-    let columns = layer.weight.columns;
-    let weight = View::whole(&layer.weight.data, columns);
-    times_transposed(View::whole(x, columns), weight, out, layer.bias.len(), Into::Add);
+fn pack(kind: Kind, linear: Linear) -> PackedLinear {
+    PackedLinear::new(kind, &linear.weight.data, linear.weight.columns, linear.bias)
 }

@@ -1,0 +1,141 @@
+//! What a document costs on the processor: the layers, and the layers with the vocabulary head.
+//!
+//!     cargo bench --bench encode
+//!
+//! Models of random numbers, in the sizes of MiniLM-L6 and BERT-tiny. The bias of the vocabulary decides
+//! how many terms get a weight: with 0 nearly all, the worst case; with one far below 0 few, as in a
+//! trained model. Where several threads take part, times of one document are those of one thread.
+
+use l0::model::{
+    Activation, Architecture, Config, Layer, Linear, Matrix, Norm, Weights, cpu::CpuEncoder,
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+fn main() {
+    divan::main();
+}
+
+const MINILM: Size = Size { hidden: 384, layers: 6, heads: 12 };
+const TINY: Size = Size { hidden: 128, layers: 2, heads: 2 };
+const TOKENS: [usize; 2] = [128, 256];
+/// Few terms get a weight.
+const TRAINED: f32 = -2.0;
+
+#[derive(Clone, Copy)]
+struct Size {
+    hidden: usize,
+    layers: usize,
+    heads: usize,
+}
+
+impl Size {
+    fn parts(self, bias: f32) -> (Config, Weights) {
+        let Size { hidden, layers, heads } = self;
+        let config = Config {
+            architecture: Architecture::Bert,
+            vocab_size: 30_522,
+            hidden,
+            layers,
+            heads,
+            intermediate: 4 * hidden,
+            max_positions: 512,
+            token_types: 1,
+            norm_epsilon: 1e-12,
+        };
+        let random = &mut ChaCha8Rng::seed_from_u64(1);
+        let layers = (0..layers).map(|_| Layer {
+            query_key_value: [(); 3].map(|()| linear(random, hidden, hidden)),
+            attention_out: linear(random, hidden, hidden),
+            attention_norm: norm(hidden),
+            up: linear(random, 4 * hidden, hidden),
+            down: linear(random, hidden, 4 * hidden),
+            out_norm: norm(hidden),
+        });
+        let layers = layers.collect();
+        let weights = Weights {
+            words: matrix(random, config.vocab_size, hidden),
+            positions: matrix(random, 512, hidden),
+            token_types: matrix(random, 1, hidden),
+            embedding_norm: norm(hidden),
+            layers,
+            head: linear(random, hidden, hidden),
+            head_norm: norm(hidden),
+            untied_decoder: None,
+            decoder_bias: vec![bias; config.vocab_size],
+        };
+        (config, weights)
+    }
+}
+
+/// Numbers whose deviation is BERT's at the start, 0.02.
+fn matrix(random: &mut ChaCha8Rng, rows: usize, columns: usize) -> Matrix {
+    let data = (0..rows * columns).map(|_| random.random_range(-0.035..0.035)).collect();
+    Matrix { data, columns }
+}
+
+fn linear(random: &mut ChaCha8Rng, out: usize, into: usize) -> Linear {
+    Linear { weight: matrix(random, out, into), bias: vec![0.0; out] }
+}
+
+fn norm(width: usize) -> Norm {
+    Norm { weight: vec![1.0; width], bias: vec![0.0; width] }
+}
+
+fn ids(tokens: usize) -> Vec<u32> {
+    (0..tokens as u32).map(|at| at * 7919 % 30_522).collect()
+}
+
+fn layers(bencher: divan::Bencher, encoder: &CpuEncoder, tokens: usize) {
+    let ids = ids(tokens);
+    bencher.bench(|| encoder.hidden_states(&ids));
+}
+
+fn whole(bencher: divan::Bencher, encoder: &CpuEncoder, tokens: usize) {
+    let ids = ids(tokens);
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    let encode = || encoder.encode(&[&ids[..]], Activation::L0).expect("finite weights");
+    bencher.bench(|| one.install(encode));
+}
+
+#[divan::bench(args = TOKENS)]
+fn minilm_layers_f32(bencher: divan::Bencher, tokens: usize) {
+    let (config, weights) = MINILM.parts(0.0);
+    layers(bencher, &CpuEncoder::new(config, weights), tokens);
+}
+
+#[divan::bench(args = TOKENS)]
+fn minilm_layers_bf16(bencher: divan::Bencher, tokens: usize) {
+    let (config, weights) = MINILM.parts(0.0);
+    layers(bencher, &CpuEncoder::in_bf16(config, weights), tokens);
+}
+
+#[divan::bench(args = TOKENS)]
+fn minilm_all_terms_f32(bencher: divan::Bencher, tokens: usize) {
+    let (config, weights) = MINILM.parts(0.0);
+    whole(bencher, &CpuEncoder::new(config, weights), tokens);
+}
+
+#[divan::bench(args = TOKENS)]
+fn minilm_few_terms_f32(bencher: divan::Bencher, tokens: usize) {
+    let (config, weights) = MINILM.parts(TRAINED);
+    whole(bencher, &CpuEncoder::new(config, weights), tokens);
+}
+
+#[divan::bench(args = TOKENS)]
+fn minilm_few_terms_bf16(bencher: divan::Bencher, tokens: usize) {
+    let (config, weights) = MINILM.parts(TRAINED);
+    whole(bencher, &CpuEncoder::in_bf16(config, weights), tokens);
+}
+
+#[divan::bench(args = TOKENS)]
+fn tiny_few_terms_f32(bencher: divan::Bencher, tokens: usize) {
+    let (config, weights) = TINY.parts(TRAINED);
+    whole(bencher, &CpuEncoder::new(config, weights), tokens);
+}
+
+#[divan::bench(args = TOKENS)]
+fn tiny_few_terms_bf16(bencher: divan::Bencher, tokens: usize) {
+    let (config, weights) = TINY.parts(TRAINED);
+    whole(bencher, &CpuEncoder::in_bf16(config, weights), tokens);
+}

@@ -1,0 +1,97 @@
+//! Self-attention of one document: softmax(Q Kᵀ / √d) V for each head.
+
+use crate::ops::{
+    packed::{Isa, Kind, Panels, Rows, Sink, WIDTH, floats},
+    slices::softmax_shares,
+};
+
+/// Queries at a time: their scores stay in a core's cache.
+const QUERIES: usize = 32;
+
+/// Sizes and room for attention, to be used again.
+pub(super) struct Attention {
+    heads: usize,
+    /// Of one head.
+    width: usize,
+    isa: Isa,
+    keys: Panels,
+    values: Panels,
+    scores: Vec<f32>,
+    /// One over the sum of each row.
+    factors: Vec<f32>,
+}
+
+impl Attention {
+    pub(super) fn new(heads: usize, width: usize) -> Attention {
+        Attention {
+            heads,
+            width,
+            isa: Isa::best(Kind::F32),
+            keys: Panels::empty(),
+            values: Panels::empty(),
+            scores: Vec::new(),
+            factors: Vec::new(),
+        }
+    }
+
+    /// `all` `[T, 3H]` has queries, keys and values side by side; `context` is `[T, H]`.
+    pub(super) fn apply(&mut self, all: &[f32], context: &mut [f32]) {
+        let (d, h) = (self.width, self.heads * self.width);
+        let length = context.len() / h;
+        let padded = length.next_multiple_of(WIDTH);
+        for head in 0..self.heads {
+            self.keys.refill_from_rows(all, 3 * h, h + head * d, d);
+            self.values.refill_from_columns(all, 3 * h, 2 * h + head * d, d);
+            for from in (0..length).step_by(QUERIES) {
+                let count = QUERIES.min(length - from);
+                self.scores.resize(count * padded, 0.0);
+                let queries = Rows::of_floats(&all[from * 3 * h + head * d..], 3 * h, count);
+                let mut scores = Scores { out: &mut self.scores, stride: padded };
+                floats(self.isa, queries, &self.keys, 0..self.keys.count(), &mut scores);
+                self.factors.clear();
+                for row in self.scores.chunks_exact_mut(padded) {
+                    let sum = softmax_shares(&mut row[..length], 1.0 / (d as f32).sqrt());
+                    self.factors.push(1.0 / sum);
+                }
+                let shares = Rows::of_floats(&self.scores, padded, count);
+                let out = &mut context[from * h + head * d..];
+                let mut out = Context { out, stride: h, width: d, factors: &self.factors };
+                floats(self.isa, shares, &self.values, 0..self.values.count(), &mut out);
+            }
+        }
+    }
+}
+
+/// Rows of scores, filled up to whole panels.
+struct Scores<'a> {
+    out: &'a mut [f32],
+    stride: usize,
+}
+
+impl Sink<f32> for Scores<'_> {
+    #[inline(always)]
+    fn put(&mut self, row: usize, panel: usize, sums: &[f32; WIDTH]) {
+        self.out[row * self.stride + panel * WIDTH..][..WIDTH].copy_from_slice(sums);
+    }
+}
+
+/// A head's part of the context: sums over tokens, each row times its factor.
+struct Context<'a> {
+    out: &'a mut [f32],
+    stride: usize,
+    width: usize,
+    factors: &'a [f32],
+}
+
+impl Sink<f32> for Context<'_> {
+    #[inline(always)]
+    fn put(&mut self, row: usize, panel: usize, sums: &[f32; WIDTH]) {
+        let (from, factor) = (panel * WIDTH, self.factors[row]);
+        let own = &mut self.out[row * self.stride..][..self.width][from..];
+        let scaled = sums.map(|sum| factor * sum);
+        match own.first_chunk_mut::<WIDTH>() {
+            Some(own) => *own = scaled,
+            None => own.copy_from_slice(&scaled[..own.len()]),
+        }
+    }
+}
