@@ -4,9 +4,14 @@
 //! can be called but once is inlined into each processor's version. Any other is called through a
 //! shim that knows the oldest processor's instructions alone.
 
+mod curves;
+
 use gemm::Parallelism;
 use pulp::Arch;
 use rayon::prelude::*;
+
+use curves::ROUND;
+pub(super) use curves::{erf, exp, gelu_of};
 
 /// A row-major view: `rows × columns`, `stride` numbers from one row to the next.
 #[derive(Clone, Copy)]
@@ -210,11 +215,6 @@ pub(crate) fn gelu(x: &mut [f32]) {
     );
 }
 
-#[inline(always)]
-pub(super) fn gelu_of(x: f32) -> f32 {
-    0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
-}
-
 /// Puts the larger of each pair into `best`, for every row of `rows`, and keeps the number of the row
 /// that gave each maximum, counted from `first`; of equal values the first row stays.
 pub(crate) fn maxima_and_rows(best: &mut [f32], at: &mut [u32], rows: &[f32], first: u32) {
@@ -323,79 +323,9 @@ fn largest(row: &[f32]) -> f32 {
     folded(row, f32::NEG_INFINITY, larger, larger)
 }
 
-/// Adding and subtracting this rounds a small number to a whole one.
-const ROUND: f32 = 12_582_912.0;
-
-/// eˣ for x ≤ 88, 2 ulp: 2ⁿ · Taylor series of the rest, |rest| ≤ ln 2 / 2. Below −87 it is 0.
-#[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
-    // ln 2 in two parts, the first with few bits, so that n times it is exact
-    const LN2_HIGH: f32 = 0.693_359_4;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
-    let p = 1.0 / 5040.0;
-    let p = p * r + 1.0 / 720.0;
-    let p = p * r + 1.0 / 120.0;
-    let p = p * r + 1.0 / 24.0;
-    let p = p * r + 1.0 / 6.0;
-    let p = p * r + 0.5;
-    let p = p * r + 1.0;
-    let p = p * r + 1.0;
-    // the last bits of the shifted number are those of n
-    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1f32.to_bits()));
-    if x < -87.0 { 0.0 } else { p * power }
-}
-
-/// erf(x) within 4e-7: a rational function of x on [−4, 4], ±1 beyond (Eigen's coefficients).
-#[inline(always)]
-pub(super) fn erf(x: f32) -> f32 {
-    let x = x.clamp(-4.0, 4.0);
-    let s = x * x;
-    let p = -2.726_142_3e-10;
-    let p = p * s + 2.770_681_4e-8;
-    let p = p * s + -2.101_024_1e-6;
-    let p = p * s + -5.692_506_4e-5;
-    let p = p * s + -7.349_906_3e-4;
-    let p = p * s + -2.954_6e-3;
-    let p = p * s + -1.609_603_3e-2;
-    let q = -1.456_607_2e-5;
-    let q = q * s + -2.133_740_6e-4;
-    let q = q * s + -1.682_827e-3;
-    let q = q * s + -7.373_329e-3;
-    let q = q * s + -1.426_474e-2;
-    x * p / q
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn erf_series(x: f64) -> f64 {
-        let mut term = x;
-        let mut sum = x;
-        for n in 1..200 {
-            term *= -x * x / f64::from(n);
-            sum += term / f64::from(2 * n + 1);
-        }
-        sum * 2.0 / std::f64::consts::PI.sqrt()
-    }
-
-    #[test]
-    fn exp_and_erf_are_near_the_truth() {
-        for step in -8700..=880 {
-            let x = step as f32 / 100.0;
-            let (got, truth) = (f64::from(exp(x)), f64::from(x).exp());
-            assert!((got - truth).abs() <= 3e-7 * truth, "exp({x}) = {got}, not {truth}");
-        }
-        assert_eq!(exp(-1000.0), 0.0);
-        for step in -500..=500 {
-            let x = step as f32 / 100.0;
-            let (got, truth) = (f64::from(erf(x)), erf_series(f64::from(x)));
-            assert!((got - truth).abs() <= 4e-7, "erf({x}) = {got}, not {truth}");
-        }
-    }
 
     #[test]
     fn products_follow_their_strides() {

@@ -169,6 +169,27 @@ fn a_row_is_the_same_bits_alone_and_among_others() {
     }
 }
 
+/// Portable loops round products before they add them; all others do not, and add in the same order.
+#[test]
+fn processors_that_add_products_unrounded_agree_bit_for_bit() {
+    let [t, n, k] = [21, 50, 67];
+    let (x, w) = (random(t * k, 1), random(n * k, 2));
+    let panels = Panels::of_weights(Kind::F32, &w, k);
+    let fused = kernels(Kind::F32).into_iter().filter(|&isa| isa != Isa::Portable);
+    let products: Vec<_> = fused
+        .map(|isa| {
+            let mut got = Stored::new([t, n, k]);
+            floats(isa, Rows::of_floats(&x, k, t), &panels, 0..panels.count(), &mut got);
+            let mut best = vec![0.0; WIDTH];
+            largest(isa, &x, &w[..WIDTH * k], k, &mut best);
+            (got.all(), best)
+        })
+        .collect();
+    for pair in products.windows(2) {
+        assert_eq!(pair[0], pair[1]);
+    }
+}
+
 #[test]
 fn a_layer_adds_its_bias_and_finishes() {
     let [t, n, k] = [11, 21, 40];
