@@ -231,7 +231,7 @@ fn on_a_cuda_device_a_step_has_the_loss_and_the_gradients_of_pytorch() {
             let (off, whole) = golden.off(&gradients);
             assert!(off <= WHOLE_BF16 * whole, "the gradient is off by {off} of {whole}");
             let expected = expected.as_f64().unwrap();
-            assert!((loss - expected).abs() <= 2e-2 * expected, "{loss}, not {expected}");
+            assert!((loss - expected).abs() <= 5e-2 * expected, "{loss}, not {expected}");
         }
         let dropped = |key| golden.step(&encoder, Some(Dropout::new(0.1, key))).0;
         assert_ne!(dropped(1), dropped(2));

@@ -96,12 +96,14 @@ fn gather(
     gradient: Tensor,
     add: impl FnOnce(&Tensor, &Tensor) -> Candle<()>,
 ) -> Candle<Option<Tensor>> {
-    if !input.is_variable() || !on_slices(input) {
+    let on_kernels = kernels::here(input);
+    if !input.is_variable() || !on_slices(input) && !on_kernels {
         return Ok(Some(gradient));
     }
     OPEN.with_borrow_mut(|open| {
         let Some(entries) = open else { return Ok(Some(gradient)) };
-        match entries.iter().find(|(variable, _)| variable.id() == input.id()) {
+        match entries.iter_mut().find(|(variable, _)| variable.id() == input.id()) {
+            Some((_, sum)) if on_kernels => *sum = (&*sum + gradient)?,
             Some((_, sum)) => add(sum, &gradient.contiguous()?)?,
             None => entries.push((input.clone(), gradient.contiguous()?)),
         }

@@ -201,25 +201,22 @@ fn on_device(
     let (documents, width) = (packing.lengths().len(), packing.widest());
     let cells = packing.padded(device).map_err(message)?;
     let padding = packing.padding(device).map_err(message)?.unsqueeze(2)?;
-    let padded = hidden.index_select(&cells, 0)?;
+    // winners are chosen among logits that are not rounded
+    let wide = if hidden.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+    let padded = hidden.index_select(&cells, 0)?.to_dtype(wide)?;
     let (mut best, mut winners) = (Vec::new(), Vec::new());
     let terms = weight.dim(0)?;
     for from in (0..terms).step_by(DEVICE_TILE) {
         let size = DEVICE_TILE.min(terms - from);
-        let tile = weight.detach().narrow(0, from, size)?.to_dtype(hidden.dtype())?;
+        let tile = weight.detach().narrow(0, from, size)?.to_dtype(wide)?;
         let logits = padded.matmul(&tile.t()?)?.reshape((documents, width, size))?;
-        let wide = if logits.dtype() == candle_core::DType::F64 {
-            logits
-        } else {
-            logits.to_dtype(candle_core::DType::F32)?
-        };
-        let logits = wide.broadcast_add(&padding.to_dtype(wide.dtype())?)?;
+        let logits = logits.broadcast_add(&padding.to_dtype(wide)?)?;
         let winner = logits.argmax_keepdim(1)?;
         let bias = bias.detach().narrow(0, from, size)?.to_dtype(logits.dtype())?;
         best.push(logits.gather(&winner, 1)?.squeeze(1)?.broadcast_add(&bias)?);
         winners.push(winner.squeeze(1)?);
     }
-    let best = Tensor::cat(&best, 1)?.to_dtype(hidden.dtype())?;
+    let best = Tensor::cat(&best, 1)?;
     let first = packing.documents().map(|(_, rows)| rows.start as u32);
     let first = Tensor::from_iter(first, device)?.unsqueeze(1)?;
     Ok((best, Tensor::cat(&winners, 1)?.broadcast_add(&first)?))

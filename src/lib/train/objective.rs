@@ -175,6 +175,6 @@ impl Sparsity {
         };
         let all = (terms * counts.elem_count() as f64).max(1.0);
         let mean = scalar(weights.sum_all()?)? / all;
-        Ok(Sparsity { terms, over, mean, max: scalar(weights.max_all()?)? })
+        Ok(Sparsity { terms, over, mean, max: scalar(weights.max(1)?.max_all()?)? })
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     adamw::{Slot, length},
-    batch::Shape,
+    batch::{Shape, TrainBatch},
     evaluate::{Evaluation, Evaluator},
     masked::Pieces,
     objective::{Scored, Sparsity},
@@ -42,6 +42,7 @@ pub struct Trainer {
     theta: Option<Theta>,
     slots: Vec<Slot>,
     mixture: Mixture,
+    ahead: Option<Ahead>,
     evaluator: Option<Evaluator>,
     /// For each stage, the corpus of its own if it has one.
     corpora: Vec<Option<Mixture>>,
@@ -64,6 +65,12 @@ impl fmt::Display for Told<'_> {
             Told::Evaluation(evaluation) => evaluation.fmt(f),
         }
     }
+}
+
+/// The next batch, drawn while a device computed this one, and how much was drawn before it.
+struct Ahead {
+    batch: Result<TrainBatch>,
+    draws: u64,
 }
 
 impl Trainer {
@@ -147,6 +154,7 @@ impl Trainer {
             theta,
             slots,
             mixture,
+            ahead: None,
             evaluator,
             corpora,
             pieces,
@@ -285,8 +293,18 @@ impl Trainer {
         let (scored, gradients) = match &stage.task {
             Task::Retrieval(task) => {
                 let shape = self.shape(&stage, task);
-                let batch = shape.draw(&mut self.mixture, &self.tokenizer)?;
-                self.gradients(&stage, task, step, &batch)?
+                let batch = match self.ahead.take() {
+                    Some(ahead) => ahead.batch?,
+                    None => shape.draw(&mut self.mixture, &self.tokenizer)?,
+                };
+                let found = self.gradients(&stage, task, step, &batch)?;
+                // a device still computes
+                if step + 1 < stage.steps {
+                    let draws = self.mixture.draws();
+                    let batch = shape.draw(&mut self.mixture, &self.tokenizer);
+                    self.ahead = Some(Ahead { batch, draws });
+                }
+                found
             }
             Task::MaskedLm(task) => {
                 let Trainer { corpora, mixture, tokenizer, pieces, .. } = self;
@@ -316,6 +334,11 @@ impl Trainer {
         self.table.as_ref().map_or(Ok(()), Table::settle)?;
         self.step += 1;
         self.record(&stage, at, step, &scored, norm)
+    }
+
+    /// Examples that the steps so far have drawn.
+    fn draws(&self) -> u64 {
+        self.ahead.as_ref().map_or(self.mixture.draws(), |ahead| ahead.draws)
     }
 
     fn shape(&self, stage: &StageRecipe, task: &RetrievalRecipe) -> Shape {
@@ -360,7 +383,7 @@ impl Trainer {
     }
 
     fn save_state(&self) -> Result<()> {
-        State::new(self.step, self.mixture.draws(), &self.text, &self.slots)
+        State::new(self.step, self.draws(), &self.text, &self.slots)
             .save(&self.checkpoints(), &self.slots)
     }
 
@@ -392,7 +415,7 @@ impl Trainer {
         record.insert("steps".into(), self.step.into());
         record.insert("seed".into(), self.recipe.seed.into());
         let drawn = self.corpora.iter().flatten().map(Mixture::draws).sum::<u64>();
-        record.insert("examples".into(), (self.mixture.draws() + drawn).into());
+        record.insert("examples".into(), (self.draws() + drawn).into());
         let sources = self.recipe.data.iter().map(|source| source.path.as_path());
         let corpora = self.recipe.stage.iter().filter_map(StageRecipe::corpus);
         let paths = sources.chain(corpora).map(|path| path.display().to_string());

@@ -260,21 +260,25 @@ template <typename T> __device__ __forceinline__ void gelu_backward(const T *x, 
     }
 }
 
-// sums[column] = Σ over rows. Grid: columns / 64 blocks of 32 × 8 threads; a thread has two columns, even `columns`.
-template <typename T> __device__ __forceinline__ void column_sums(const T *x, float *sums, int rows, int columns) {
+// sums[part, column] = Σ over the rows of a part, which has `step` rows. Grid: (⌈columns / 64⌉, parts) blocks of 32 × 8
+// threads; a thread has two columns, even `columns`.
+template <typename T>
+__device__ __forceinline__ void column_sums(const T *x, float *sums, int rows, int columns, int step) {
     __shared__ float2 shared[8][32];
-    int column = (blockIdx.x * 32 + threadIdx.x) * 2;
+    int column = (blockIdx.x * 32 + threadIdx.x) * 2, end = min(rows, (int)(blockIdx.y + 1) * step);
     float2 sum = make_float2(0.0f, 0.0f);
-    if (column < columns)
-        for (int row = threadIdx.y; row < rows; row += 8) {
+    if (column < columns) {
+#pragma unroll 8
+        for (int row = blockIdx.y * step + threadIdx.y; row < end; row += 8) {
             float2 more = load2(x + (size_t)row * columns + column);
             sum.x += more.x, sum.y += more.y;
         }
+    }
     shared[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
     if (threadIdx.y || column >= columns) return;
     for (int at = 1; at < 8; at++) sum.x += shared[at][threadIdx.x].x, sum.y += shared[at][threadIdx.x].y;
-    store2(sums + column, sum.x, sum.y);
+    store2(sums + (size_t)blockIdx.y * columns + column, sum.x, sum.y);
 }
 
 // --- attention
@@ -677,8 +681,8 @@ extern "C" __global__ void add_squares(const float *x, double *sum, u64 count) {
     extern "C" __global__ void gelu_backward_##NAME(const T *x, const T *g, T *dx, u64 count) {                            \
         gelu_backward<T>(x, g, dx, count);                                                                                 \
     }                                                                                                                      \
-    extern "C" __global__ void column_sums_##NAME(const T *x, float *sums, int rows, int columns) {                        \
-        column_sums<T>(x, sums, rows, columns);                                                                            \
+    extern "C" __global__ void column_sums_##NAME(const T *x, float *sums, int rows, int columns, int step) {              \
+        column_sums<T>(x, sums, rows, columns, step);                                                                      \
     }                                                                                                                      \
     extern "C" __global__ void spread_##NAME(const T *x, const u32 *starts, T *out, int heads, int d, int length) {        \
         spread<T>(x, starts, out, heads, d, length);                                                                       \
