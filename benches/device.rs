@@ -1,6 +1,6 @@
 //! Encoding on a CUDA device: token ids to sparse vectors, as l0-encode does it, without its files.
 //!
-//!     cargo bench --features cuda --bench device -- MODEL_DIR... [--tokens N] [--batch N] [--batches N] [--dtype T]
+//!     cargo bench --features cuda --bench device -- MODEL_DIR... [--tokens N] [--batch N] [--dtype T]
 //!
 //! Documents have N tokens that look random; one batch is begun before the last has come back. Printed:
 //! docs/s, the rate of all products, and its share of what one large product reaches in the same run.

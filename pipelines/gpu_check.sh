@@ -3,16 +3,16 @@
 #
 #   pipelines/gpu_check.sh [ARCHIVE] [FOLDER]
 #
-# ARCHIVE is what `make cuda` leaves (target/l0-cuda.tar.xz: the programs, their tests and benches, built elsewhere);
-# without it the programs of target/cuda/release are taken. The machine needs CUDA 13's libraries and a python3 that has
+# ARCHIVE is what `make cuda` leaves (target/l0-cuda.tar.xz: l0-encode, l0-train, the tests and the bench of a device,
+# built elsewhere); without it what is in target/cuda/pack is taken. The machine needs CUDA 13's libraries and a python3 that has
 # PyTorch, transformers and tokenizers, nothing else. FOLDER keeps what is made. Exits 1 at the first thing that is
 # wrong, and names it.
 #
 # Tolerances, of a vector's norm: 1e-4 in f32, 0.06 in bf16, whose numbers have 8 bits. Means of tenths of a loss curve
-# may differ by 0.5 % in f32, in bf16 by 3 % where PyTorch's is bf16 too, and by 15 % from the toy model's in f32.
+# of 200 steps may differ by 0.5 % from the processor's in f32, and by 3 % from PyTorch's in bf16.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
-archive=${1:-} work=${2:-$here/target/gpu-check}
+archive=${1:+$(realpath "$1")} work=$(realpath -m "${2:-$here/target/gpu-check}")
 cd "$here"
 mkdir -p "$work"
 if [ -n "$archive" ]; then
@@ -20,7 +20,7 @@ if [ -n "$archive" ]; then
     python3 -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2], filter="data")' "$archive" "$work/bin"
     PATH=$work/bin:$PATH
 else
-    PATH=$here/target/cuda/release:$PATH
+    PATH=$here/target/cuda/pack:$PATH
 fi
 libraries=$(python3 -c '
 import glob, os, torch
@@ -33,11 +33,9 @@ gpu() { python3 benches/gpu.py "$@"; }
 say() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
 
 say "operators and gradients: kernels against the plain formula, steps against PyTorch's dumps"
-if command -v l0-tests >/dev/null; then
-    for tests in l0-unit-tests l0-tests; do
-        "$tests" --test-threads 4 ops:: golden:: train_step:: model:: device 2>&1 | grep -v "^test .* ok$" | tail -60
-    done
-fi
+for tests in l0-unit-tests l0-tests; do
+    "$tests" --test-threads 4 ops:: golden:: train_step:: model:: device 2>&1 | grep -v "^test .* ok$" | tail -60
+done
 
 say "models"
 gpu make "$work/models"
@@ -58,13 +56,11 @@ gpu against "$work/models/minilm" "$work/minilm-bf16.jsonl" "$corpus" 0.06
 
 say "loss curves: 200 steps of the toy model"
 gpu data "$work/toy-run" testdata/toy --batch 8 --tokens 64 --steps 200
-for run in cpu cuda:f32 cuda:bf16; do
-    out=$work/toy-run/${run/:/-}; rm -rf "$out"
-    dtype=${run#*:}; if [ "$dtype" = cpu ]; then dtype=f32; fi
-    l0-train "$work/toy-run/recipe.toml" -o "$out" --device "${run%:*}" --dtype "$dtype" --quiet
+for device in cpu cuda; do
+    rm -rf "$work/toy-run/$device"
+    l0-train "$work/toy-run/recipe.toml" -o "$work/toy-run/$device" --device $device --quiet
 done
-gpu curves "$work/toy-run/cuda-f32/train.jsonl" "$work/toy-run/cpu/train.jsonl" 0.005
-gpu curves "$work/toy-run/cuda-bf16/train.jsonl" "$work/toy-run/cpu/train.jsonl" 0.15
+gpu curves "$work/toy-run/cuda/train.jsonl" "$work/toy-run/cpu/train.jsonl" 0.005
 
 say "encoding, 256 tokens"
 for batch in 64 256; do
@@ -78,9 +74,10 @@ for at in $(seq 30); do sed "s/\"_id\": *\"/&$at-/" "$corpus"; done >"$work/long
 l0-encode --model "$work/models/minilm" "$work/long.jsonl" --max-tokens 256 --device cuda --dtype bf16 -o "$work/long.parquet"
 
 say "training steps, 256 tokens"
-for shape in minilm:16 minilm:64 base:32; do
-    model=${shape%:*} batch=${shape#*:} folder=$work/train-${shape/:/-}
-    gpu data "$folder" "$work/models/$model" --batch "$batch" --tokens 256 --steps 40
+for shape in minilm:16:200 minilm:64:40 base:32:40; do
+    IFS=: read -r model batch steps <<<"$shape"
+    folder=$work/train-$model-$batch
+    gpu data "$folder" "$work/models/$model" --batch "$batch" --tokens 256 --steps "$steps"
     rm -rf "$folder/l0"
     l0-train "$folder/recipe.toml" -o "$folder/l0" --device cuda --dtype bf16 --quiet
     gpu steps "$folder/l0/train.jsonl" --batch "$batch"

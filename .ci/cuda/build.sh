@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# build.sh: the programs, tests and benches with the feature cuda, in target/cuda, and one archive of them,
-# target/l0-cuda.tar.xz, to be carried to a machine with a device (pipelines/gpu_check.sh).
+# build.sh: the five programs with the feature cuda in target/cuda/release; l0-encode, l0-train, the tests and the
+# bench of a device in one archive, target/l0-cuda.tar.xz, to be carried to a machine that has one
+# (pipelines/gpu_check.sh).
 #
 # With a CUDA toolkit on PATH or in CUDA_HOME that is used; without, one is put together (toolkit.sh).
 set -euo pipefail

@@ -87,7 +87,7 @@ struct TrainArgs {
     /// cpu, cuda, cuda:I or auto
     #[arg(long, default_value = "cpu", value_name = "DEVICE", help_heading = "Running")]
     device: Choice,
-    /// f32, bf16 or f16: the width of products and states; weights stay f32
+    /// f32; on a CUDA device also bf16 or f16: the width of products and states, weights stay f32
     #[arg(long, default_value = "f32", value_name = "WIDTH", help_heading = "Running")]
     dtype: Precision,
     #[command(flatten)]

@@ -27,7 +27,7 @@ pub enum Choice {
     Auto,
 }
 
-/// The width of numbers on a device; weights and optimizer stay f32.
+/// The width of numbers in products; where a model is trained, weights and optimizer stay f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// 32 bits.

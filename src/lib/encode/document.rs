@@ -1,6 +1,10 @@
 //! Texts through the network, in batches under a budget of tokens.
 
-use std::{collections::VecDeque, sync::mpsc::sync_channel, thread};
+use std::{
+    collections::VecDeque,
+    sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+    thread,
+};
 
 use rayon::prelude::*;
 
@@ -134,23 +138,7 @@ pub fn encode(
             }
         });
         let (sender, encoded) = sync_channel(1);
-        scope.spawn(move || {
-            let mut running = None;
-            for batch in batches.into_iter().map(Some).chain([None]) {
-                let next = batch.map(|batch| start(batch?, encoder));
-                let last = std::mem::replace(&mut running, next);
-                let Some(last) = last else { continue };
-                let finished = last.and_then(|(batch, pending)| {
-                    let vectors = encoder.finish(pending)?;
-                    let pruned = vectors.into_par_iter().map(|vector| config.prune.apply(&vector));
-                    Ok(batch.into_par_iter().zip(pruned).collect::<Vec<_>>())
-                });
-                let failed = finished.is_err();
-                if sender.send(finished).is_err() || failed {
-                    return;
-                }
-            }
-        });
+        scope.spawn(move || compute(&batches, &sender, encoder, config));
         for batch in encoded {
             for (Read { mut row, tokens }, vector) in batch? {
                 row.vector = vector;
@@ -162,10 +150,54 @@ pub fn encode(
     })
 }
 
-fn start(batch: Vec<Read>, encoder: &SparseEncoder) -> Result<(Vec<Read>, Pending)> {
-    let ids: Vec<&[u32]> = batch.iter().map(|read| encodable(&read.tokens)).collect();
-    let pending = encoder.start(&ids)?;
-    Ok((batch, pending))
+/// A batch that was begun.
+type Started = Result<(Vec<Read>, Pending)>;
+
+/// Encodes batches one after the other. A device begins one before the last is waited for; what nothing
+/// follows, because a slow pipe has not given it yet, is finished and sent first.
+fn compute(
+    batches: &Receiver<Result<Vec<Read>>>,
+    sender: &SyncSender<Result<Vec<(Read, SparseVector)>>>,
+    encoder: &SparseEncoder,
+    config: &EncodeConfig,
+) {
+    let finish = |started: Started| {
+        let (batch, pending) = started?;
+        let vectors = encoder.finish(pending)?;
+        let pruned = vectors.into_par_iter().map(|vector| config.prune.apply(&vector));
+        Ok(batch.into_par_iter().zip(pruned).collect::<Vec<_>>())
+    };
+    let begin = |batch: Result<Vec<Read>>| {
+        let batch = batch?;
+        let ids: Vec<&[u32]> = batch.iter().map(|read| encodable(&read.tokens)).collect();
+        let pending = encoder.start(&ids)?;
+        Ok((batch, pending))
+    };
+    let mut running: Option<Started> = None;
+    loop {
+        let next = match batches.try_recv() {
+            Err(TryRecvError::Empty) if running.is_none() => batches.recv().ok(),
+            next => next.ok(),
+        };
+        if running.is_none() && next.is_none() {
+            return;
+        }
+        let next = next.map(begin);
+        // a processor has computed already
+        let is_done = |started: &Started| started.as_ref().is_ok_and(|(_, begun)| begun.is_done());
+        let (ready, later) = match next {
+            Some(next) if is_done(&next) => (Some(next), None),
+            next => (None, next),
+        };
+        for started in running.take().into_iter().chain(ready) {
+            let finished = finish(started);
+            let failed = finished.is_err();
+            if sender.send(finished).is_err() || failed {
+                return;
+            }
+        }
+        running = later;
+    }
 }
 
 /// A text without word pieces is not shown to the network, which would find words for it.
@@ -209,7 +241,11 @@ impl<S: Source> Iterator for Batches<'_, S> {
 impl<S: Source> Batches<'_, S> {
     /// Reads and tokenises some texts, in parallel: a device is faster than one tokenizer.
     fn read(&mut self) {
-        let texts: Vec<Result<Text>> = self.texts.by_ref().take(READ_DOCS).collect();
+        let mut texts: Vec<Result<Text>> = Vec::new();
+        while texts.len() < READ_DOCS && texts.last().is_none_or(Result::is_ok) {
+            let Some(text) = self.texts.next() else { break };
+            texts.push(text);
+        }
         let one = |text: Result<Text>| {
             let text = text?;
             let tokens = self.tokenizer.tokens(&text.content(), self.max_tokens)?;

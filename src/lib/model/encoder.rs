@@ -38,6 +38,13 @@ enum Engine {
 /// Documents that are being encoded.
 pub struct Pending(State);
 
+impl Pending {
+    /// Whether nothing has to be waited for.
+    pub fn is_done(&self) -> bool {
+        matches!(self.0, State::Done(_))
+    }
+}
+
 enum State {
     Done(Vec<SparseVector>),
     /// Which documents have tokens, of how many, and their logits.

@@ -13,6 +13,7 @@ mod device;
 mod directory;
 mod encoder;
 mod names;
+mod stored;
 mod tensor;
 
 pub use checkpoint::{Checkpoint, Layer, Linear, Matrix, Norm, Weights};

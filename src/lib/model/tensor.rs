@@ -204,8 +204,7 @@ impl TensorEncoder {
     /// As [`TensorEncoder::pooled_logits`].
     pub fn hidden_states(&self, batch: &Batch, dropout: Option<Dropout>) -> Result<Tensor> {
         batch.check(self.config.max_positions)?;
-        let places = batch.packing.lengths().iter().flat_map(|&length| 0..length as u32);
-        let positions = ops::embed(&self.positions, &places.collect::<Vec<_>>())?;
+        let positions = ops::embed(&self.positions, &batch.packing.places())?;
         let mut x = (ops::embed(&self.words, &batch.ids)? + positions)?;
         if let Some(types) = &self.token_types {
             x = x.broadcast_add(&types.narrow(0, 0, 1)?)?;

@@ -1,4 +1,4 @@
-//! Attention over packed documents: every document sees itself, and no padding is computed.
+//! Attention over packed documents: every document sees itself, and on a processor no padding is computed.
 
 use std::ops::Range;
 

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::{
     gradients,
     graft::{Value, graft, on_slices, with_numbers},
-    kernels::{self, Side},
+    kernels::{self, Finish, NormParts, Side},
     slices::{self, Into, View},
 };
 use crate::error::Result;
@@ -29,25 +29,21 @@ fn part(rows: usize) -> usize {
 /// # Errors
 /// [`crate::Error::Tensor`] for shapes that do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    let dtype = x.dtype();
-    if kernels::here(x) && weight.dim(0)?.is_multiple_of(4) {
-        return linear_on_device(&x.contiguous()?, weight, bias);
-    }
-    if !on_slices(x) {
-        let (weight, bias) = (weight.to_dtype(dtype)?, bias.to_dtype(dtype)?);
-        let rows = x.elem_count() / weight.dim(1)?;
-        let mut shape = x.dims().to_vec();
-        let product = x.reshape((rows, weight.dim(1)?))?.matmul(&weight.t()?)?;
-        *shape.last_mut().unwrap_or(&mut 0) = weight.dim(0)?;
-        return Ok(product.broadcast_add(&bias)?.reshape(shape)?);
-    }
-    let (n, k) = weight.dims2()?;
+    let ((n, k), dtype) = (weight.dims2()?, x.dtype());
     if x.dims().last() != Some(&k) || bias.dims() != [n] {
         let shapes = format!("{:?}, {:?}, {:?}", x.dims(), weight.dims(), bias.dims());
         return Err(candle_core::Error::Msg(format!("linear: shapes {shapes}")).into());
     }
+    if kernels::here(x) && n.is_multiple_of(4) {
+        return linear_on_device(&x.contiguous()?, weight, bias);
+    }
     let mut shape = x.dims().to_vec();
     *shape.last_mut().unwrap_or(&mut 0) = n;
+    if !on_slices(x) {
+        let (weight, bias) = (weight.to_dtype(dtype)?, bias.to_dtype(dtype)?);
+        let product = x.reshape((x.elem_count() / k, k))?.matmul(&weight.t()?)?;
+        return Ok(product.broadcast_add(&bias)?.reshape(shape)?);
+    }
     let value = with_numbers([x, weight, bias], |[x, weight, bias]| products(x, weight, bias))?;
     let inputs = [x, weight, bias];
     Ok(graft("linear", inputs, Value::Host(value), shape, Box::new(linear_backward))?)
@@ -74,7 +70,7 @@ fn linear_on_device(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor
     let rows = (x.elem_count() / k, k);
     let (flat, own) = (x.detach().reshape(rows)?, weight.detach().to_dtype(dtype)?);
     let value = kernels::product(Side::Plain(&flat), Side::Transposed(&own), dtype)?;
-    kernels::bias_in_place(&value, &bias.detach().to_dtype(DType::F32)?, false)?;
+    kernels::add_bias(&value, &bias.detach().to_dtype(DType::F32)?, Finish::Bias)?;
     let inputs = [x, weight, bias];
     Ok(graft("linear", inputs, Value::Tensor(value), shape, Box::new(device_backward))?)
 }
@@ -212,7 +208,7 @@ const CELLS: usize = 1 << 14;
 pub fn layer_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, epsilon: f64) -> Result<Tensor> {
     if kernels::here(x) && kernels::norms(scale.dim(0)?) && scale.dtype() == DType::F32 {
         let (x, epsilon) = (x.contiguous()?, epsilon as f32);
-        let value = kernels::norm(&x, None, None, [scale, shift], epsilon)?;
+        let value = kernels::norm(&x, None, None, NormParts { scale, shift, epsilon })?;
         let backward = move |[x, scale, _]: [&Tensor; 3], gradient: &Tensor| {
             kernels::norm_backward(x, scale, &gradient.contiguous()?, epsilon)
         };

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{
     Packing, attention, embed, gelu, kernels,
-    kernels::{Side, Starts},
+    kernels::{Finish, NormParts, Side, Starts},
     layer_norm, linear, max_pool_head,
 };
 use crate::error::Result;
@@ -48,15 +48,6 @@ impl Documents {
         let on_device = kernels::here(table).then(|| on_device(&ids, &packing, table.device()));
         Ok(Documents { on_device: on_device.transpose()?, ids, packing })
     }
-
-    /// The places of all tokens in their documents.
-    fn places(&self) -> Vec<u32> {
-        places(&self.packing)
-    }
-}
-
-fn places(packing: &Packing) -> Vec<u32> {
-    packing.lengths().iter().flat_map(|&length| 0..length as u32).collect()
 }
 
 fn on_device(
@@ -65,7 +56,7 @@ fn on_device(
     device: &Device,
 ) -> candle_core::Result<(Tensor, Tensor, Starts)> {
     let ids = Tensor::new(ids, device)?;
-    Ok((ids, Tensor::new(places(packing), device)?, Starts::new(packing, device)?))
+    Ok((ids, Tensor::new(packing.places(), device)?, Starts::new(packing, device)?))
 }
 
 impl Norm {
@@ -82,10 +73,10 @@ impl Norm {
         if let Some((ids, places, _)) = &documents.on_device
             && kernels::norms(words.dim(1)?)
         {
-            let tables = [words, positions];
-            return Ok(kernels::embed(ids, places, tables, types, self.parts(), self.epsilon)?);
+            return Ok(kernels::embed(ids, places, [words, positions], types, self.parts())?);
         }
-        let mut x = (embed(words, &documents.ids)? + embed(positions, &documents.places())?)?;
+        let mut x =
+            (embed(words, &documents.ids)? + embed(positions, &documents.packing.places())?)?;
         if let Some(types) = types {
             x = x.broadcast_add(types)?;
         }
@@ -108,13 +99,13 @@ impl Norm {
         if kernels::here(x) && kernels::norms(self.scale.dim(0)?) {
             let product = projection.product(x)?;
             let (bias, residual) = (Some(&projection.bias), Some(residual));
-            return Ok(kernels::norm(&product, bias, residual, self.parts(), self.epsilon)?);
+            return Ok(kernels::norm(&product, bias, residual, self.parts())?);
         }
         self.of(&(projection.of(x)? + residual)?)
     }
 
-    fn parts(&self) -> [&Tensor; 2] {
-        [&self.scale, &self.shift]
+    fn parts(&self) -> NormParts<'_> {
+        NormParts { scale: &self.scale, shift: &self.shift, epsilon: self.epsilon }
     }
 }
 
@@ -134,7 +125,7 @@ impl Projection {
     pub fn gelu(&self, x: &Tensor) -> Result<Tensor> {
         if kernels::here(x) && self.bias.dim(0)?.is_multiple_of(4) {
             let product = self.product(x)?;
-            kernels::bias_in_place(&product, &self.bias, true)?;
+            kernels::add_bias(&product, &self.bias, Finish::Gelu)?;
             return Ok(product);
         }
         gelu(&self.of(x)?)
@@ -167,7 +158,7 @@ impl Projection {
     /// [`crate::Error::Tensor`].
     pub fn max_pool(&self, x: &Tensor, documents: &Documents) -> Result<Tensor> {
         if let Some((_, _, starts)) = &documents.on_device {
-            return Ok(kernels::max_pool_head(x, &self.weight, &self.bias, starts, false)?.0);
+            return Ok(kernels::max_pool_head(x, &self.weight, &self.bias, starts)?);
         }
         let pooled = max_pool_head(x, &self.weight, &self.bias, &documents.packing)?;
         Ok(pooled.to_dtype(DType::F32)?)

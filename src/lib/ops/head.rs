@@ -66,14 +66,14 @@ fn on_kernels(
     let starts = Starts::new(packing, hidden.device())?;
     let narrow = move |weight: &Tensor| weight.detach().to_dtype(dtype);
     let wide_bias = bias.detach().to_dtype(DType::F32)?;
+    let own = narrow(weight)?;
     let (best, winners) =
-        kernels::max_pool_head(&hidden.detach(), &narrow(weight)?, &wide_bias, &starts, true)?;
+        kernels::max_pool_head_with_winners(&hidden.detach(), &own, &wide_bias, &starts)?;
     let shape = best.shape().clone();
     let backward = move |[hidden, weight, _]: [&Tensor; 3], gradient: &Tensor| {
-        let Some(winners) = &winners else { candle_core::bail!("head: no winners were kept") };
         let gradient = gradient.contiguous()?;
         let [dhidden, dw, db] =
-            kernels::max_pool_head_backward(&gradient, winners, hidden, &narrow(weight)?)?;
+            kernels::max_pool_head_backward(&gradient, &winners, hidden, &narrow(weight)?)?;
         Ok([dhidden.to_dtype(dtype)?, dw, db])
     };
     let inputs = [hidden, weight, bias];

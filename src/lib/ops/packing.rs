@@ -44,6 +44,11 @@ impl Packing {
         })
     }
 
+    /// The place of each row in its document.
+    pub fn places(&self) -> Vec<u32> {
+        self.lengths.iter().flat_map(|&length| 0..length as u32).collect()
+    }
+
     /// Ranges of documents that have `rows` rows or a little more together.
     pub(super) fn groups(&self, rows: usize) -> Vec<Range<usize>> {
         let (mut groups, mut from, mut sum) = (Vec::new(), 0, 0);

@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, cell::RefCell};
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result as Candle, Tensor, Var};
+use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Result as Candle, Tensor, Var};
 use rayon::prelude::*;
 
 use super::recipe::OptimizerRecipe;
@@ -75,7 +75,9 @@ impl Slot {
                 let moments = RefCell::new((first.as_mut_slice(), second.as_mut_slice()));
                 self.var.inplace_op2(&gradient.contiguous()?, &Fused { step, moments })?;
             }
-            Moments::Device([first, second]) if kernels::here(gradient) => {
+            Moments::Device([first, second])
+                if kernels::here(gradient) && gradient.dtype() == DType::F32 =>
+            {
                 let tensors = [self.var.as_tensor(), first, second, &gradient.contiguous()?];
                 kernels::adamw(tensors, step.numbers())?;
             }

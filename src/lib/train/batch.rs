@@ -74,12 +74,11 @@ impl Shape {
         });
         // in parallel: a device would wait for them
         let texts: Vec<&String> = chosen.iter().flat_map(|example| &example.docs).collect();
-        let texts = texts.into_par_iter();
+        let ids = |text: &String| Ok(tokenizer.tokens(text, self.max_tokens)?.ids);
+        let documents: Vec<Result<Vec<u32>>> = texts.into_par_iter().map(ids).collect();
         let mut batch = TrainBatch {
             twins: twins.collect(),
-            documents: texts
-                .map(|text| Ok(tokenizer.tokens(text, self.max_tokens)?.ids))
-                .collect::<Result<_>>()?,
+            documents: documents.into_iter().collect::<Result<_>>()?,
             query_terms: Vec::new(),
             query_tokens: Vec::new(),
             teacher: self.teacher.then(Vec::new),

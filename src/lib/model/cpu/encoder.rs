@@ -193,15 +193,9 @@ impl CpuEncoder {
 }
 
 impl Packed {
-    fn new(kind: Kind, mut layer: Layer) -> Packed {
-        let mut all = Linear::default();
-        for part in std::mem::take(&mut layer.query_key_value) {
-            all.weight.columns = part.weight.columns;
-            all.weight.data.extend(part.weight.data);
-            all.bias.extend(part.bias);
-        }
+    fn new(kind: Kind, layer: Layer) -> Packed {
         Packed {
-            query_key_value: pack(kind, all),
+            query_key_value: pack(kind, Linear::side_by_side(layer.query_key_value)),
             attention_out: pack(kind, layer.attention_out),
             attention_norm: layer.attention_norm,
             up: pack(kind, layer.up),

@@ -1,6 +1,6 @@
 //! Kernels and products on a CUDA device, by candle's driver bindings.
 //!
-//! `unsafe` stands here alone. What it rests on: everything of a device is enqueued on one stream, in the
+//! Of the kernels, `unsafe` stands here alone. What it rests on: everything of a device is enqueued on one stream, in the
 //! order of the calls, so a tensor that is freed is reused only behind what reads it; the numbers that leave
 //! do so on a second stream that waits for the first, and the tensor is kept until they have arrived.
 
@@ -212,11 +212,18 @@ pub(crate) struct Port {
 
 type Pinned = PinnedHostSlice<f32>;
 
-/// Numbers on their way; the tensor is kept until they are there.
+/// Numbers on their way; tensor and memory are kept until they are there, also if nobody waits.
 pub(crate) struct Landing {
     tensor: Tensor,
-    memory: Pinned,
+    memory: Option<Pinned>,
     arrived: CudaEvent,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        // what failed on the device is told by the next call
+        let _ = self.arrived.synchronize();
+    }
 }
 
 impl Port {
@@ -235,7 +242,11 @@ impl Port {
         });
         let mut memory = match kept {
             Some(memory) => memory,
-            None => self.pinned(count).w()?,
+            None => {
+                // those that are too short would stay for ever
+                self.free.lock().into_iter().for_each(|mut free| free.clear());
+                self.pinned(count).w()?
+            }
         };
         self.stream.join(&self.device.cuda_stream()).w()?;
         {
@@ -248,8 +259,10 @@ impl Port {
             // SAFETY: both have `count` numbers, and both are kept until `arrived`.
             unsafe { memcpy_dtoh_async(target, address, self.stream.cu_stream()) }.w()?;
         }
-        let arrived = self.stream.record_event(None).w()?;
-        Ok(Landing { tensor, memory, arrived })
+        let arrived = self.stream.record_event(None).inspect_err(|_| {
+            let _ = self.stream.synchronize();
+        });
+        Ok(Landing { tensor, memory: Some(memory), arrived: arrived.w()? })
     }
 
     fn pinned(&self, count: usize) -> std::result::Result<Pinned, DriverError> {
@@ -258,11 +271,10 @@ impl Port {
     }
 
     /// Waits for numbers and hands them to `f`.
-    pub fn receive<R>(&self, landing: Landing, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
-        let Landing { tensor, memory, arrived } = landing;
-        arrived.synchronize().w()?;
-        let result = f(&memory.as_slice().w()?[..tensor.elem_count()]);
-        drop(tensor);
+    pub fn receive<R>(&self, mut landing: Landing, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
+        landing.arrived.synchronize().w()?;
+        let Some(memory) = landing.memory.take() else { candle_core::bail!("received twice") };
+        let result = f(&memory.as_slice().w()?[..landing.tensor.elem_count()]);
         if let Ok(mut free) = self.free.lock() {
             free.push(memory);
         }

@@ -1,8 +1,8 @@
 // The kernels of the encoder and of its training, for CUDA devices of compute capability 8.0 and later.
 //
 // Documents are packed: document d has the rows starts[d] .. starts[d + 1]. Numbers T are float, bf16 or half;
-// sums, norms, maxima and gradients of weights are float. Every kernel states its grid; `mod.rs` launches them, and
-// the plain formula beside each caller is what it is tested against.
+// sums, norms, maxima and gradients of weights are float. `calls.rs` and `documents.rs` launch them; the plain formula
+// beside each caller is what they are tested against. One file, for what is shared is compiled into each.
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -68,8 +68,7 @@ __device__ __forceinline__ float kept(u64 key, u64 at, u64 limit, float factor) 
 
 // --- norms: a warp a row, its numbers in registers; a lane has PAIRS pairs, PAIRS · 64 ≥ h, even h
 
-// out = norm(x + bias + residual) · scale + shift; bias and residual may be null.
-// Grid: ⌈rows / 4⌉ blocks of 4 warps.
+// The norm of a row in registers.
 template <typename T, int PAIRS>
 __device__ __forceinline__ void norm_row(float2 *x, T *out, const float *scale, const float *shift, int h,
                                          float epsilon) {
@@ -93,6 +92,8 @@ __device__ __forceinline__ void norm_row(float2 *x, T *out, const float *scale, 
     }
 }
 
+// out = norm(x + bias + residual) · scale + shift; bias and residual may be null.
+// Grid: ⌈rows / 4⌉ blocks of 4 warps.
 template <typename T, int PAIRS>
 __device__ __forceinline__ void norm(const T *x, const float *bias, const T *residual, const float *scale,
                                      const float *shift, T *out, int rows, int h, float epsilon) {
@@ -210,7 +211,7 @@ __device__ __forceinline__ void norm_backward(const T *x, const float *scale, co
     }
 }
 
-// --- gelu and biases; eight numbers a thread, `count` a multiple of 4, `columns` too
+// --- gelu and biases; eight numbers a thread, `count` a multiple of 4, `columns` too. Grid: ⌈count / 2048⌉ blocks of 256
 
 // erf(x): for half numbers within 2e-7 (Abramowitz and Stegun 7.1.26), at a third of the cost.
 template <typename T> __device__ __forceinline__ float erf_of(float x) {
@@ -625,7 +626,7 @@ __device__ __forceinline__ void add_rows(const T *g, const u32 *ids, float *tabl
 
 // --- the optimizer
 
-// As `train::adamw`.
+// As `train::adamw`. Any grid.
 extern "C" __global__ void adamw(float *p, float *m, float *v, const float *g, u64 count, float b1, float b2, float rest1,
                                  float rest2, float keep, float step, float root, float epsilon, float factor) {
     for (u64 at = (u64)blockIdx.x * blockDim.x + threadIdx.x; at < count; at += (u64)gridDim.x * blockDim.x) {

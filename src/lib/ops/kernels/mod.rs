@@ -1,10 +1,11 @@
 //! Kernels for CUDA devices, as functions of tensors; without the feature `cuda` they answer with an error.
 //!
-//! `kernels.cu` has their code and says what each computes, `calls` their shapes and grids; `cuda` is the
-//! one place that meets the driver. A tensor that [`here`] accepts may be given to any of them; whoever
+//! `kernels.cu` has their code and says what each computes, `calls` and `documents` their shapes and grids;
+//! `cuda` is the one place that meets the driver. A tensor that [`here`] accepts may be given to any of them; whoever
 //! calls has the plain formula beside it for all others.
 
 mod calls;
+mod documents;
 #[cfg(not(feature = "cuda"))]
 #[path = "absent.rs"]
 mod driver;
@@ -14,7 +15,11 @@ mod driver;
 
 use candle_core::{DType, Tensor};
 
-pub(crate) use calls::*;
+pub(crate) use calls::{
+    Finish, NormParts, adamw, add_bias, add_squares, column_sums, embed, gelu, gelu_backward, norm,
+    norm_backward, norms, product, spread_rows,
+};
+pub(crate) use documents::*;
 pub(crate) use driver::{Landing, Port, into_storage};
 
 /// Whether kernels can take this tensor.

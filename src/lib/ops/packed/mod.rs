@@ -6,8 +6,9 @@
 //! word. What becomes of the sums is a [`Sink`], inlined into the loop.
 //!
 //! Every output is one sum over k in the order of k, begun at 0: it depends neither on the rows of a
-//! call nor on threads. Nothing here knows of layers or documents. All of `unsafe` in `ops`, but for
-//! the call of the product routine in `slices`, is here.
+//! call nor on threads. Nothing here knows of layers or documents. `unsafe` stands here for the
+//! instructions, and in `ops` elsewhere only around the product routine of `slices` and the driver of
+//! `kernels`.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
