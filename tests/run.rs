@@ -114,6 +114,13 @@ impl Run {
         self
     }
 
+    /// Stdout has this text.
+    #[track_caller]
+    pub fn prints(self, text: &str) -> Run {
+        assert!(self.stdout_text().contains(text), "want on stdout: {text}\n{self}");
+        self
+    }
+
     /// Neither stdout nor stderr has anything.
     #[track_caller]
     pub fn silent(self) -> Run {

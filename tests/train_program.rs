@@ -182,6 +182,37 @@ fn what_cannot_be_trained_is_refused_with_a_status() {
 }
 
 #[test]
+fn what_is_in_the_way_is_not_written_over() {
+    let place = Place::new();
+    let mine = place.file("mine");
+    std::fs::create_dir(&mine).unwrap();
+    std::fs::write(mine.join("README.md"), "mine").unwrap();
+    check_fails(&place.run("mine", &[]), 2, "README.md is in it");
+    std::fs::remove_file(mine.join("README.md")).unwrap();
+    std::fs::write(mine.join("train.jsonl"), "{\"query\": \"mine\"}\n").unwrap();
+    check_fails(&place.run("mine", &[]), 2, "train.jsonl is in it");
+    assert_eq!(std::fs::read_dir(&mine).unwrap().count(), 1, "something was written");
+
+    // a run that was killed before its first checkpoint may be begun again
+    std::fs::write(mine.join("train.jsonl"), "{\"step\": 1}\n").unwrap();
+    let held = std::fs::File::open(&mine).unwrap();
+    held.lock().unwrap();
+    check_fails(&place.run("mine", &["--set", "stage.0.steps=1"]), 2, "another run");
+    drop(held);
+    let done = place.run("mine", &["--set", "stage.0.steps=1"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_not_saved() {
+    let place = Place::new();
+    let wild = ["--set", "stage.0.steps=1", "--set", "optimizer.lr=1e38"];
+    check_fails(&place.run("out", &wild), 1, "is not finite after step 1");
+    assert!(!place.file("out").join("model.safetensors").exists());
+    assert!(!place.file("out").join("checkpoints/step-00000001").exists());
+}
+
+#[test]
 fn check_tells_what_is_wrong_with_data() {
     let place = Place::new();
     let data = place.file("x.jsonl");
@@ -196,8 +227,10 @@ fn check_tells_what_is_wrong_with_data() {
         command.output().unwrap()
     };
     let bad = check(&data);
-    check_fails(&bad, 1, "x.jsonl:2: want an example");
-    check_fails(&bad, 1, "1 without negatives");
+    check_fails(&bad, 1, "want data that can be trained on");
+    let told = String::from_utf8_lossy(&bad.stdout);
+    assert!(told.contains("x.jsonl:2: want an example"), "{told}");
+    assert!(told.contains("1 without negatives"), "{told}");
     let good = check(Path::new("testdata/demo"));
     assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
 }

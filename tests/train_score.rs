@@ -183,7 +183,7 @@ fn teachers_are_normalised_a_query_and_averaged_by_weight() {
     score(&format!("{both} --threads 3 -o three.parquet"));
     assert!(work.read("one.parquet") == work.read("three.parquet"));
     let check = "check one.parquet --texts testdata/demo --tokenizer testdata/toy";
-    run(work.command(SCORE, check), b"").exits(0).says("60 examples, 240 documents, 0 refused");
+    run(work.command(SCORE, check), b"").exits(0).prints("60 examples, 240 documents, 0 refused");
     // from standard input, with texts in place of ids; scores that stood there are replaced
     let line = br#"{"query":"sea","docs":["rain and sea","the sun"],"scores":[1,2],"positives":1}"#;
     let piped = "score --teacher testdata/toy --format jsonl --quiet";

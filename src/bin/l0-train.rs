@@ -149,17 +149,19 @@ fn run_check(args: CheckArgs) -> Result<()> {
     args.run.start_threads();
     let tokenizer = args.tokenizer.as_deref().map(Tokenizer::load).transpose()?;
     let mut fatal = Vec::new();
+    let mut output = Output::create(Path::new("-"))?;
     for path in args.data {
         let name = path.display().to_string();
         let (texts, scores) = (args.texts.clone(), args.scores.clone());
         let source =
             SourceRecipe { texts, scores, split: args.split.clone(), ..SourceRecipe::of(path) };
         let found = check(&source, tokenizer.as_ref(), args.max_tokens)?;
-        args.run.say(PROGRAM, &format!("{name}\n{found}"));
+        writeln!(output, "{name}\n{found}").map_err(|source| Error::io(output.name(), source))?;
         if found.is_fatal() {
             fatal.push(name);
         }
     }
+    output.commit()?;
     match fatal.first() {
         Some(name) => Err(Error::format(name, "want data that can be trained on; see above")),
         None => Ok(()),

@@ -1,8 +1,8 @@
 //! Folders that appear whole or not at all, and logs that grow.
 
 use std::{
-    fs::{self, File},
-    io::Write,
+    fs::{self, File, TryLockError},
+    io::{ErrorKind, Write},
     path::{Path, PathBuf},
 };
 
@@ -103,6 +103,25 @@ impl Staged {
 /// [`Error::Io`].
 pub fn make(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(|source| Error::io(folder, source))
+}
+
+/// Takes a folder for this process alone, for as long as what is returned lives.
+///
+/// # Errors
+/// [`Error::Usage`] if another process has it; [`Error::Io`].
+pub fn lock(folder: &Path) -> Result<File> {
+    let fail = |source| Error::io(folder, source);
+    let opened = File::open(folder).map_err(fail)?;
+    match opened.try_lock() {
+        Ok(()) => Ok(opened),
+        Err(TryLockError::WouldBlock) => Err(Error::Usage(format!(
+            "{}: another run is writing to it; wait for it, or name another folder",
+            folder.display()
+        ))),
+        // some file systems cannot lock: a run alone is fine there
+        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(opened),
+        Err(TryLockError::Error(source)) => Err(fail(source)),
+    }
 }
 
 /// The names in a folder, in byte order; none if there is no such folder.

@@ -14,6 +14,7 @@ pub mod evaluate;
 pub mod loss;
 pub mod masked;
 pub mod mine;
+mod numbers;
 pub mod objective;
 mod parts;
 pub mod recipe;

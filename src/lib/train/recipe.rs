@@ -10,6 +10,7 @@ use toml::{Table, Value};
 
 use super::{
     change::{set, with_nearest},
+    numbers::{above_zero, at_least_zero},
     stage::StageRecipe,
 };
 use crate::{
@@ -230,6 +231,19 @@ impl QueryRecipe {
     }
 }
 
+impl OptimizerRecipe {
+    fn check(&self) -> Result<(), String> {
+        at_least_zero("optimizer.lr", self.lr)?;
+        at_least_zero("optimizer.weight_decay", self.weight_decay)?;
+        above_zero("optimizer.epsilon", self.epsilon)?;
+        self.clip.map_or(Ok(()), |clip| above_zero("optimizer.clip", clip))?;
+        match self.betas.iter().find(|beta| !(0.0..1.0).contains(*beta)) {
+            Some(beta) => Err(format!("want optimizer.betas from 0 to below 1, got {beta}")),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Recipe {
     /// Reads a file and applies `--set` changes, each `path=value`.
     ///
@@ -294,10 +308,11 @@ impl Recipe {
             return Err("want at least one [[stage]] and one [[data]]".into());
         }
         self.query.check()?;
-        if let Some(source) =
-            self.data.iter().find(|source| source.weight.is_nan() || source.weight <= 0.0)
-        {
-            return Err(format!("want data.weight above 0, got {}", source.weight));
+        self.query.lr.map_or(Ok(()), |lr| at_least_zero("query.lr", lr))?;
+        self.optimizer.check()?;
+        self.data.iter().try_for_each(|source| above_zero("data.weight", source.weight))?;
+        if self.log_every == 0 || self.checkpoint_every == 0 {
+            return Err("want log_every and checkpoint_every above 0".into());
         }
         if self.evaluate.as_ref().is_some_and(|part| part.every == 0 || part.data.is_empty()) {
             return Err("want evaluate.every above 0 and at least one folder in its data".into());
@@ -385,6 +400,14 @@ mod tests {
             ("stage.0.regularizer.kind=flops", "has no threshold"),
             ("model.activation=5", "1 to 4"),
             ("model.dropout=1.0", "dropout"),
+            ("optimizer.lr=-1.0", "optimizer.lr"),
+            ("optimizer.lr=inf", "optimizer.lr"),
+            ("optimizer.betas=[0.9, 1.0]", "betas"),
+            ("optimizer.clip=0.0", "optimizer.clip"),
+            ("stage.0.lr=nan", "lr of 0 or more"),
+            ("stage.0.batch=9000000000", "documents a step"),
+            ("stage.0.regularizer={ kind = \"flops\", lambda = -1.0 }", "lambda"),
+            ("log_every=0", "log_every"),
             ("data.0.weight=0", "above 0"),
             ("evaluate={ every = 0, data = [\"x\"] }", "evaluate.every above 0"),
             ("evaluate={ every = 5, data = [] }", "at least one folder"),

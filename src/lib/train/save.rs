@@ -49,14 +49,12 @@ const QUERY: &str = "query_0_SparseStaticEmbedding";
 const POOLING: &str = "document_1_SpladePooling";
 
 impl Saved<'_> {
-    /// Writes all files, each whole or not at all.
+    /// Writes all files, each whole or not at all, the weights last.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Format`] if the base's small files are no JSON.
     pub fn write(&self, folder: &Path) -> Result<()> {
         folder::make(folder)?;
-        let all = self.variables.iter().map(|(name, var)| Named::variable(name.clone(), var));
-        write_tensors(&folder.join("model.safetensors"), all.collect())?;
         self.config(folder)?;
         self.tokenizer_files(folder)?;
         self.sentence_transformers(folder)?;
@@ -72,7 +70,10 @@ impl Saved<'_> {
         record.insert("vocabulary".into(), fingerprint.into());
         write_json(&folder.join("l0.json"), &Value::Object(record))?;
         folder::write(&folder.join("train_config.toml"), self.recipe.as_bytes())?;
-        folder::write(&folder.join("README.md"), self.card().as_bytes())
+        folder::write(&folder.join("README.md"), self.card().as_bytes())?;
+        // last: a folder without it is no model, so an interrupt leaves none that lacks its conventions
+        let all = self.variables.iter().map(|(name, var)| Named::variable(name.clone(), var));
+        write_tensors(&folder.join("model.safetensors"), all.collect())
     }
 
     fn config(&self, folder: &Path) -> Result<()> {

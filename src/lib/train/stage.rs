@@ -6,7 +6,11 @@ use std::path::Path;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::{Table, Value};
 
-use super::{loss::LossKind, masked::MaskedLmRecipe};
+use super::{
+    loss::LossKind,
+    masked::MaskedLmRecipe,
+    numbers::{above_zero, at_least_zero},
+};
 use crate::{
     error::{Error, Result},
     ops::{Denominator, Groups, HardThreshold, Kernel, Regularizer, RegularizerKind, Share},
@@ -201,11 +205,19 @@ fn two_documents() -> usize {
     2
 }
 
+/// A sane bound, so that a wild number is an error and not a wild allocation.
+const MOST_DOCUMENTS: usize = 1 << 20;
+
 impl StageRecipe {
     pub(super) fn check(&self) -> Result<(), String> {
         if self.steps == 0 || self.batch == 0 || self.micro_batch == Some(0) {
             return Err("want steps, batch and micro_batch above 0".into());
         }
+        if self.documents() > MOST_DOCUMENTS {
+            let given = self.documents();
+            return Err(format!("want at most {MOST_DOCUMENTS} documents a step, got {given}"));
+        }
+        self.lr.map_or(Ok(()), |lr| at_least_zero("lr", lr))?;
         match &self.task {
             Task::Retrieval(task) => task.check(),
             Task::MaskedLm(task) => task.check(),
@@ -230,7 +242,7 @@ impl StageRecipe {
 
     /// Documents that pass through the encoder in a step.
     pub fn documents(&self) -> usize {
-        self.batch * self.retrieval().map_or(1, |task| task.documents)
+        self.batch.saturating_mul(self.retrieval().map_or(1, |task| task.documents))
     }
 
     /// The learning rate at a step of the stage, from 0, under the largest `peak`.
@@ -261,10 +273,13 @@ impl RetrievalRecipe {
         if single {
             return Err("want documents = 2 or more for losses other than in_batch".into());
         }
-        if self.loss.iter().any(|loss| loss.temperature.is_nan() || loss.temperature <= 0.0) {
-            return Err("want loss.temperature above 0".into());
+        for loss in &self.loss {
+            above_zero("loss.temperature", loss.temperature)?;
+            at_least_zero("loss.weight", loss.weight)?;
+            above_zero("loss.teacher_scale", loss.teacher_scale)?;
         }
         for regularizer in self.regularizer.iter().chain(&self.query_regularizer) {
+            at_least_zero("regularizer.lambda", regularizer.lambda)?;
             regularizer.regularizer().map_err(|error| error.to_string())?;
         }
         self.threshold.as_ref().map_or(Ok(()), ThresholdRecipe::check)
@@ -303,9 +318,11 @@ impl RegularizerRecipe {
 
 impl ThresholdRecipe {
     pub(super) fn check(&self) -> Result<(), String> {
-        if self.width.is_nan() || self.width <= 0.0 || self.init.is_nan() || self.init <= 0.0 {
-            return Err("want threshold.width and threshold.init above 0".into());
-        }
+        above_zero("threshold.width", self.width)?;
+        above_zero("threshold.init", self.init)?;
+        at_least_zero("threshold.lr", self.lr)?;
+        at_least_zero("threshold.count", self.count)?;
+        at_least_zero("threshold.target", self.target)?;
         // else weights that are exactly 0 lie in the band and pull θ
         if self.kernel == Kernel::Rectangle
             && self.share != Share::Largest
@@ -319,9 +336,7 @@ impl ThresholdRecipe {
         }
         match (self.target > 0.0, self.terms) {
             (true, None) => Err("threshold.target wants threshold.terms".into()),
-            (_, Some(terms)) if terms.is_nan() || terms <= 0.0 => {
-                Err("want threshold.terms above 0".into())
-            }
+            (_, Some(terms)) => above_zero("threshold.terms", terms),
             _ => Ok(()),
         }
     }

@@ -36,15 +36,29 @@ pub struct State {
     pub draws: u64,
     /// The recipe with its changes, as TOML.
     pub recipe: String,
+    /// The fingerprint of the vocabulary; checkpoints of before have none.
+    #[serde(default)]
+    pub vocabulary: String,
     /// Updates of each variable.
     pub updates: BTreeMap<String, u64>,
 }
 
+/// What a run is, beside its state: a checkpoint of another one is refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The recipe with its changes, as TOML.
+    pub recipe: &'a str,
+    /// The fingerprint of the vocabulary.
+    pub vocabulary: &'a str,
+}
+
 impl State {
     /// After `step` steps.
-    pub fn new(step: u64, draws: u64, recipe: &str, slots: &[Slot]) -> State {
+    pub fn new(step: u64, draws: u64, origin: Origin, slots: &[Slot]) -> State {
         let updates = slots.iter().map(|slot| (slot.name.clone(), slot.updates)).collect();
-        State { format: FORMAT, step, draws, recipe: recipe.to_owned(), updates }
+        let Origin { recipe, vocabulary } = origin;
+        let (recipe, vocabulary) = (recipe.to_owned(), vocabulary.to_owned());
+        State { format: FORMAT, step, draws, recipe, vocabulary, updates }
     }
 
     /// Writes a checkpoint under `folder`, and removes those before it.
@@ -83,21 +97,29 @@ impl State {
     ///
     /// # Errors
     /// [`Error::Format`] if there is none or it is broken; [`Error::Mismatch`] if it is of another
-    /// recipe.
-    pub fn load(folder: &Path, recipe: &str, slots: &mut [Slot]) -> Result<State> {
+    /// recipe or vocabulary.
+    pub fn load(folder: &Path, origin: Origin, slots: &mut [Slot]) -> Result<State> {
         let Some((_, path)) = checkpoints(folder)?.pop() else {
             return Err(Error::format(folder, "want a checkpoint to go on from, found none"));
         };
         let file = path.join("state.json");
         let state: State = serde_json::from_str(&io::read_text(&file)?)
             .map_err(|error| Error::format(&file, error.to_string()))?;
-        if state.format != FORMAT || state.recipe != recipe {
+        if state.format != FORMAT || state.recipe != origin.recipe {
             return Err(Error::Mismatch {
                 what: format!("recipe of {}", path.display()),
                 expected: "the one it was begun with".into(),
                 got: "another".into(),
                 remedy: "resume with the same file and the same --set, or write to another folder"
                     .into(),
+            });
+        }
+        if !state.vocabulary.is_empty() && state.vocabulary != origin.vocabulary {
+            return Err(Error::Mismatch {
+                what: format!("vocabulary of {}", path.display()),
+                expected: state.vocabulary,
+                got: origin.vocabulary.into(),
+                remedy: "put the tokenizer.json back that the run was begun with".into(),
             });
         }
         let file = path.join("state.safetensors");
@@ -148,6 +170,10 @@ mod tests {
 
     use super::*;
 
+    fn origin(recipe: &str) -> Origin<'_> {
+        Origin { recipe, vocabulary: "v" }
+    }
+
     #[test]
     fn a_checkpoint_brings_everything_back_and_the_older_one_goes() {
         let folder = tempfile::tempdir().unwrap();
@@ -159,22 +185,27 @@ mod tests {
         let gradient = Tensor::new(&[[1.0f32, -1.0], [0.5, 0.1]], &Device::Cpu).unwrap();
         for step in 1..=2 {
             slots[0].update(&gradient, 0.1, 1.0, &Default::default()).unwrap();
-            State::new(step, 8 * step, "r", &slots).save(folder.path(), &slots).unwrap();
+            State::new(step, 8 * step, origin("r"), &slots).save(folder.path(), &slots).unwrap();
         }
         assert_eq!(folder::names(folder.path()).unwrap(), ["step-00000002"]);
         let mut fresh = slot();
-        let state = State::load(folder.path(), "r", &mut fresh).unwrap();
+        let state = State::load(folder.path(), origin("r"), &mut fresh).unwrap();
         assert_eq!((state.step, state.draws, fresh[0].updates), (2, 16, 2));
         assert_eq!(fresh[0].moments().unwrap(), slots[0].moments().unwrap());
         let numbers = |slot: &Slot| slot.var.to_vec2::<f32>().unwrap();
         assert_eq!(numbers(&fresh[0]), numbers(&slots[0]));
 
-        let error = State::load(folder.path(), "other", &mut fresh).unwrap_err().to_string();
+        let error =
+            State::load(folder.path(), origin("other"), &mut fresh).unwrap_err().to_string();
         assert!(error.contains("the same --set"), "{error}");
+        let elsewhere = Origin { vocabulary: "other", ..origin("r") };
+        let error = State::load(folder.path(), elsewhere, &mut fresh).unwrap_err().to_string();
+        assert!(error.contains("tokenizer.json"), "{error}");
         let file = folder.path().join("step-00000002/state.safetensors");
         std::fs::write(&file, b"torn").unwrap();
-        assert!(State::load(folder.path(), "r", &mut fresh).is_err());
-        let nothing = State::load(&folder.path().join("none"), "r", &mut fresh).unwrap_err();
+        assert!(State::load(folder.path(), origin("r"), &mut fresh).is_err());
+        let nothing =
+            State::load(&folder.path().join("none"), origin("r"), &mut fresh).unwrap_err();
         assert!(nothing.to_string().contains("found none"), "{nothing}");
     }
 }

@@ -1,6 +1,10 @@
 //! The run: batch → forward → loss → backward → update, one step after the other.
 
-use std::{fmt, path::PathBuf, time::Instant};
+use std::{
+    fmt,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use candle_core::{DType, Device};
 use serde_json::{Value, json};
@@ -16,18 +20,23 @@ use super::{
     record::{Record, Watch},
     source::Mixture,
     stage::{RetrievalRecipe, StageRecipe, Task},
-    state::State,
+    state::{Origin, State},
 };
 use crate::{
     error::{Error, Result},
     io::{self, folder},
     model::{Checkpoint, ModelDirectory, TensorEncoder},
-    ops::Activation,
+    ops::{Activation, sum_of_squares},
     text::Tokenizer,
     train::save::Saved,
 };
 
 mod gradients;
+
+/// The folder of checkpoints, in that of the run.
+const CHECKPOINTS: &str = "checkpoints";
+/// The longest that a run says nothing, however seldom it logs.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// A run that can be stepped, saved and gone on with.
 pub struct Trainer {
@@ -184,7 +193,9 @@ impl Trainer {
     /// # Errors
     /// As [`State::load`].
     pub fn resume(&mut self) -> Result<()> {
-        let state = State::load(&self.checkpoints(), &self.text, &mut self.slots)?;
+        let vocabulary = self.tokenizer.vocabulary().fingerprint();
+        let origin = Origin { recipe: &self.text, vocabulary };
+        let state = State::load(&self.folder.join(CHECKPOINTS), origin, &mut self.slots)?;
         self.mixture.skip(state.draws)?;
         for (at, (corpus, stage)) in self.corpora.iter_mut().zip(&self.recipe.stage).enumerate() {
             let steps = state.step.saturating_sub(self.recipe.steps_before(at)).min(stage.steps);
@@ -205,9 +216,11 @@ impl Trainer {
     pub fn run(&mut self, mut tell: impl FnMut(Told)) -> Result<()> {
         self.check_folder()?;
         folder::make(&self.folder)?;
+        let _lock = folder::lock(&self.folder)?;
         let mut log = self.log()?;
         let mut watch = Watch::new(self.tokenizer.vocabulary().len());
         let (mut since, mut documents) = (Instant::now(), 0);
+        let mut told = Instant::now();
         while self.recipe.stage_of(self.step).is_some() {
             let mut record = self.step()?;
             documents += record.documents;
@@ -217,6 +230,11 @@ impl Trainer {
                 (since, documents) = (Instant::now(), 0);
                 log.add(&record.to_json())?;
                 tell(Told::Step(&record));
+                told = Instant::now();
+            } else if told.elapsed() > SILENCE {
+                record.docs_per_second = documents as f64 / since.elapsed().as_secs_f64();
+                tell(Told::Step(&record));
+                told = Instant::now();
             }
             let paused = Instant::now();
             if let Some(evaluation) = self.evaluation()? {
@@ -253,6 +271,7 @@ impl Trainer {
         if !every.is_some_and(due) {
             return Ok(None);
         }
+        self.check_weights()?;
         let Some(mut evaluator) = self.evaluator.take() else { return Ok(None) };
         let found = evaluator.evaluate(self.saved()?, &self.tokenizer, self.step, &self.folder);
         self.evaluator = Some(evaluator);
@@ -270,14 +289,24 @@ impl Trainer {
                 self.folder.display()
             )));
         }
-        let model = ["model.safetensors", "pytorch_model.bin"];
-        if self.step == 0 && model.iter().any(|name| self.folder.join(name).exists()) {
-            return Err(Error::Usage(format!(
-                "{} holds a model, which would be written over; name another folder",
+        // what a run leaves that was killed before its first checkpoint is no loss
+        let ours = |name: &String| {
+            name == CHECKPOINTS || name.starts_with('.') || name == "train.jsonl" && self.is_log()
+        };
+        let names = folder::names(&self.folder)?;
+        match names.into_iter().find(|name| self.step == 0 && !ours(name)) {
+            Some(name) => Err(Error::Usage(format!(
+                "{} is not empty ({name} is in it); name a new folder",
                 self.folder.display()
-            )));
+            ))),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Whether the folder's train.jsonl was written by a run.
+    fn is_log(&self) -> bool {
+        let text = io::read_text(&self.folder.join("train.jsonl")).unwrap_or_default();
+        text.lines().all(|line| Record::step_of(line).is_some())
     }
 
     /// One step.
@@ -378,12 +407,33 @@ impl Trainer {
         })
     }
 
+    /// What a checkpoint must have been made with.
+    fn origin(&self) -> Origin<'_> {
+        let vocabulary = self.tokenizer.vocabulary().fingerprint();
+        Origin { recipe: &self.text, vocabulary }
+    }
+
     fn checkpoints(&self) -> PathBuf {
-        self.folder.join("checkpoints")
+        self.folder.join(CHECKPOINTS)
+    }
+
+    /// Weights that are no numbers are not saved: what was saved before them stays.
+    fn check_weights(&self) -> Result<()> {
+        for slot in &self.slots {
+            if !sum_of_squares([slot.var.as_tensor()].into_iter())?.is_finite() {
+                let reason = format!(
+                    "{} is not finite after step {}; a lower learning rate or optimizer.clip keeps it so",
+                    slot.name, self.step
+                );
+                return Err(Error::format(&self.folder, reason));
+            }
+        }
+        Ok(())
     }
 
     fn save_state(&self) -> Result<()> {
-        State::new(self.step, self.draws(), &self.text, &self.slots)
+        self.check_weights()?;
+        State::new(self.step, self.draws(), self.origin(), &self.slots)
             .save(&self.checkpoints(), &self.slots)
     }
 
