@@ -1,6 +1,12 @@
 //! `l0-encode` on broken input: the status, the message with its place, and nothing half-written.
 
-use std::{collections::BTreeMap, io::Write, process::Stdio};
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    process::Stdio,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use flate2::{Compression, write::GzEncoder};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -319,6 +325,13 @@ fn tensors_that_do_not_fit_are_named() {
     let wrong = (Dtype::F32, vec![16], vec![0; 64]);
     let message = format!("want {norm} of shape [32], got [16]");
     spoil(&|tensors| drop(tensors.insert(norm.into(), wrong.clone())), &message);
+    let whole = (Dtype::I32, vec![32], vec![0; 128]);
+    let message = format!("want {norm} in floating point, got whole numbers");
+    spoil(&|tensors| drop(tensors.insert(norm.into(), whole.clone())), &message);
+    let twice = (Dtype::F32, vec![32], vec![0; 128]);
+    let message = format!("two tensors for {norm}, one is called {norm}");
+    let old = norm.replace("bias", "beta");
+    spoil(&|tensors| drop(tensors.insert(old.clone(), twice.clone())), &message);
 }
 
 #[test]
@@ -410,4 +423,26 @@ fn records_that_are_all_refused_are_a_failure() {
     assert_eq!(work.text("rejects.jsonl").lines().count(), 2);
     encode(&work, "idf --tokenizer testdata/toy --on-error skip -o idf.json", b"{}\n").exits(1);
     assert_eq!(work.names(), ["rejects.jsonl"]);
+}
+
+#[test]
+fn a_reader_that_left_ends_the_work_though_more_may_come() {
+    let work = Work::new();
+    let line = format!("{TOY} --format jsonl --batch-tokens 1 --quiet");
+    let mut child = start(&mut work.command(env!("CARGO_BIN_EXE_l0-encode"), &line));
+    drop(child.stdout.take());
+    let mut pipe = child.stdin.take().unwrap();
+    let text = std::fs::read("testdata/demo/corpus.jsonl").unwrap();
+    // more rows than a buffer holds; that the pipe breaks meanwhile is what is hoped for
+    let _ = pipe.write_all(&text).and_then(|()| pipe.flush());
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "it waits for more");
+        sleep(Duration::from_millis(20));
+    };
+    drop(pipe);
+    assert_eq!(status.code(), Some(0));
 }

@@ -195,7 +195,7 @@ fn what_is_in_the_way_is_not_written_over() {
 
     // a run that was killed before its first checkpoint may be begun again
     std::fs::write(mine.join("train.jsonl"), "{\"step\": 1}\n").unwrap();
-    let held = std::fs::File::open(&mine).unwrap();
+    let held = std::fs::File::options().read(true).open(&mine).unwrap();
     held.lock().unwrap();
     check_fails(&place.run("mine", &["--set", "stage.0.steps=1"]), 2, "another run");
     drop(held);
@@ -258,6 +258,8 @@ fn mined_negatives_train() {
     let mine = ["mine", "--index", &index, "--model", "testdata/toy", queries, qrels, "-o", &out];
     let told = run(env!("CARGO_BIN_EXE_l0-train"), &mine);
     assert!(told.contains("60 queries with 480 negatives"), "{told}");
+    let without = format!("data.0={{ path = \"{out}\" }}");
+    check_fails(&place.run("out", &["--set", &without, "--dry-run"]), 1, "texts");
     let data = format!("data.0={{ path = \"{out}\", texts = \"testdata/demo\" }}");
     let more = ["--set", &data, "--set", "stage.0.steps=2", "--set", "stage.0.documents=4"];
     let done = place.run("out", &more);

@@ -173,6 +173,12 @@ fn run_mine(args: MineArgs) -> Result<()> {
     if args.from == 0 || args.from > args.to || args.negatives == 0 {
         return Err(Error::Usage("want --from of 1 to --to, and --negatives above 0".into()));
     }
+    if args.output.extension().is_some_and(|end| end == "parquet" || end == "arrow") {
+        let output = args.output.display();
+        return Err(Error::Usage(format!(
+            "mine writes JSON lines: want -o FILE.jsonl, got {output}"
+        )));
+    }
     let indexes = args.index.iter().map(|path| Index::open(path)).collect::<Result<Vec<_>>>()?;
     if let Some(model) = &args.model {
         let tokenizer = Tokenizer::load(model)?;

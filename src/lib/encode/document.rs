@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use crate::{
     error::Result,
     formats::{records::Document, vectors::Row},
+    io::give_up_stdin,
     model::{Pending, SparseEncoder},
     sparse::{Prune, SparseVector},
     text::{QueryEncoder, Tokenizer, Tokens},
@@ -139,13 +140,16 @@ pub fn encode(
         });
         let (sender, encoded) = sync_channel(1);
         scope.spawn(move || compute(&batches, &sender, encoder, config));
-        for batch in encoded {
+        let mut write = |batch: Result<Vec<(Read, SparseVector)>>| -> Result<()> {
             for (Read { mut row, tokens }, vector) in batch? {
                 row.vector = vector;
                 summary.add(&row, tokens.pieces > 0);
                 each(row)?;
             }
-        }
+            Ok(())
+        };
+        // the thread that reads may wait for a pipe that says no more
+        encoded.into_iter().try_for_each(&mut write).inspect_err(|_| give_up_stdin())?;
         Ok(summary)
     })
 }

@@ -79,7 +79,7 @@ impl Model {
             let table = QueryTable::read(file, tokenizer.vocabulary())?;
             return Ok(Model::Table { encoder: QueryEncoder::new(tokenizer, &table)?, name });
         }
-        let encoder = SparseEncoder::load(&directory, overrides, compute, precision)?;
+        let mut encoder = SparseEncoder::load(&directory, overrides, compute, precision)?;
         if tokenizer.vocabulary().len() > encoder.vocab_size {
             return Err(Error::Mismatch {
                 what: format!("vocabulary of {}", folder.display()),
@@ -88,6 +88,7 @@ impl Model {
                 remedy: "put the tokenizer.json that the model was trained with beside it".into(),
             });
         }
+        encoder.terms = tokenizer.vocabulary().len();
         Ok(Model::Network { tokenizer, encoder: Box::new(encoder), name })
     }
 
@@ -188,6 +189,13 @@ impl Job<'_> {
             return Err(Error::Usage(
                 "--resume: want -o FILE, to keep finished parts beside it".into(),
             ));
+        }
+        if target.exists() && !target.is_file() {
+            let target = target.display();
+            let message = format!(
+                "--resume: want -o FILE, to keep finished parts beside it; {target} is none"
+            );
+            return Err(Error::Usage(message));
         }
         let meta = self.model.meta(self.role, &self.config);
         let keep_text = self.config.keep_text;

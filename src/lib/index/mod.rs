@@ -7,6 +7,7 @@ mod bisect;
 mod build;
 mod builder;
 mod calibration;
+mod cells;
 mod docnos;
 mod draft;
 pub mod file;
@@ -26,14 +27,13 @@ mod verify;
 pub use build::{Language, Plan, TableSource, append, build};
 pub use builder::{Artefacts, BuildConfig, Builder, Step};
 pub use calibration::{Calibration, Trial};
+pub use cells::{Ids, Place, Run, Runs, Slots};
 pub use draft::Draft;
 pub use file::Index;
 pub use merge::merge;
 pub use metadata::{Encoding, Metadata};
 pub use order::{Gain, Order};
-pub use postings::{
-    BLOCK, Broken, DocId, FAR, Ids, Parts, Place, PostingList, Read, Run, Runs, Slots, WORD, blocks,
-};
+pub use postings::{BLOCK, Broken, DocId, FAR, Parts, PostingList, Read, WORD, blocks};
 pub use quantize::{Impacts, Weights};
 pub use stats::Stats;
 pub use texts::StoredText;

@@ -6,7 +6,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -82,6 +82,63 @@ impl Read for Counted {
     }
 }
 
+/// Whether anybody still wants what comes on standard input.
+static GIVEN_UP: AtomicBool = AtomicBool::new(false);
+
+/// Lets whoever waits for standard input go on as at its end: for a program that has failed and would
+/// else hang until the other side says more.
+pub fn give_up_stdin() {
+    GIVEN_UP.store(true, Ordering::Relaxed);
+}
+
+/// Standard input, which can be given up while it is waited for.
+struct Stdin {
+    #[cfg(unix)]
+    file: File,
+    #[cfg(not(unix))]
+    file: io::Stdin,
+}
+
+impl Stdin {
+    #[cfg(unix)]
+    fn open() -> io::Result<Stdin> {
+        use std::os::fd::AsFd;
+        Ok(Stdin { file: io::stdin().as_fd().try_clone_to_owned()?.into() })
+    }
+
+    #[cfg(not(unix))]
+    fn open() -> io::Result<Stdin> {
+        Ok(Stdin { file: io::stdin() })
+    }
+
+    /// Waits until there is something, the end included.
+    #[cfg(unix)]
+    fn wait(&self) {
+        use std::os::fd::AsRawFd;
+        const MILLISECONDS: i32 = 100;
+        let mut asked =
+            libc::pollfd { fd: self.file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one descriptor, which is open, and the place for its answer.
+        let mut answers = || unsafe { libc::poll(&raw mut asked, 1, MILLISECONDS) };
+        loop {
+            // 0 says that nothing came; an error is told by the read behind it
+            if GIVEN_UP.load(Ordering::Relaxed) || answers() != 0 {
+                return;
+            }
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn wait(&self) {}
+}
+
+impl Read for Stdin {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.wait();
+        if GIVEN_UP.load(Ordering::Relaxed) { Ok(0) } else { self.file.read(buffer) }
+    }
+}
+
 impl Input {
     /// Opens a path, or standard input for `-`; gzip and zstd are taken off.
     ///
@@ -89,7 +146,9 @@ impl Input {
     /// [`Error::Io`] if it cannot be opened or its first bytes cannot be read.
     pub fn open(path: &Path) -> Result<Input> {
         if path == Path::new("-") {
-            return Input::sniff("<stdin>".into(), Box::new(BufReader::new(io::stdin())), None);
+            let stdin = Stdin::open().map_err(|source| Error::io("<stdin>", source))?;
+            let reader = BufReader::with_capacity(BUFFER_BYTES, stdin);
+            return Input::sniff("<stdin>".into(), Box::new(reader), None);
         }
         let file = File::open(path).map_err(|source| Error::io(path, source))?;
         let kind = file.metadata().map_err(|source| Error::io(path, source))?;

@@ -17,7 +17,7 @@ use std::{
 
 use memmap2::Mmap;
 
-pub use input::{Consumed, Content, Input};
+pub use input::{Consumed, Content, Input, give_up_stdin};
 pub use lines::{Line, Lines, MAX_LINE_BYTES, RawLine};
 pub use output::{Output, remove_temporaries};
 
@@ -47,10 +47,11 @@ pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
 /// # Errors
 /// [`Error::Io`] if it cannot be opened or mapped (a pipe cannot).
 pub fn map(path: &Path) -> Result<Mmap> {
-    let file = File::open(path).map_err(|source| Error::io(path, source))?;
-    if !file.metadata().is_ok_and(|kind| kind.is_file()) {
+    // asked first: to open a pipe waits for a writer
+    if !fs::metadata(path).map_err(|source| Error::io(path, source))?.is_file() {
         return Err(Error::format(path, "want a file, got a directory or a pipe"));
     }
+    let file = File::open(path).map_err(|source| Error::io(path, source))?;
     // SAFETY: the map is read only. A file that another process cuts short while it is mapped ends
     // this one by SIGBUS; our own writers never change a file in place, they rename a new one over it.
     unsafe { Mmap::map(&file) }.map_err(|source| Error::io(path, source))

@@ -197,9 +197,14 @@ impl Checkpoint {
             return Err(Error::format(folder, reason));
         };
         let (tensors, sha256) = stored(&file)?;
-        let tensors = tensors.into_iter().map(|(name, tensor)| (rename(modern(&name)), tensor));
-        let tensors = tensors.collect();
-        let mut named = Named { file: &file, wanted, tensors, missing: Vec::new() };
+        let mut named =
+            Named { file: &file, wanted, tensors: BTreeMap::new(), missing: Vec::new() };
+        for (name, tensor) in tensors {
+            let known = rename(modern(&name));
+            if named.tensors.insert(known.clone(), tensor).is_some() {
+                return Err(named.bad(&format!("two tensors for {known}, one is called {name}")));
+            }
+        }
         let weights = read(&config, &mut named)?;
         named.finish()?;
         Ok(Checkpoint { config, weights, sha256 })
@@ -255,6 +260,9 @@ impl Named<'_> {
             self.missing.push(name.to_owned());
             return Ok(Vec::new());
         };
+        if tensor.whole {
+            return Err(self.bad(&format!("want {name} in floating point, got whole numbers")));
+        }
         if tensor.shape != shape {
             let reason = format!("want {name} of shape {shape:?}, got {:?}", tensor.shape);
             return Err(self.bad(&reason));

@@ -44,6 +44,9 @@ pub struct Config {
 /// A sane bound, so that a wild number is an error and not a wild allocation.
 const MOST_LAYERS: usize = 1000;
 
+/// A word piece between two special tokens.
+const LEAST_POSITIONS: usize = 3;
+
 #[derive(Deserialize)]
 struct Raw {
     model_type: String,
@@ -104,8 +107,18 @@ impl Config {
             },
             norm_epsilon: raw.layer_norm_eps.unwrap_or(1e-12),
         };
-        let sizes = [config.vocab_size, config.hidden, config.heads, config.max_positions];
+        let Config { vocab_size, hidden, heads, intermediate, max_positions, .. } = config;
+        let sizes = [vocab_size, hidden, heads, intermediate, max_positions];
         let sound = !sizes.contains(&0) && config.layers <= MOST_LAYERS;
+        if architecture == Architecture::Bert && config.token_types == 0 {
+            return Err(bad("want type_vocab_size above 0, got 0".into()));
+        }
+        if max_positions < LEAST_POSITIONS {
+            return Err(bad(format!(
+                "want max_position_embeddings of {LEAST_POSITIONS} or more, got {max_positions}: a \
+                 text has a special token at either end"
+            )));
+        }
         if !sound || !config.hidden.is_multiple_of(config.heads) {
             return Err(bad(format!(
                 "want sizes above 0, heads that divide the hidden size and at most {MOST_LAYERS} \

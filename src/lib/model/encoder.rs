@@ -23,8 +23,10 @@ pub struct SparseEncoder {
     pub activation: Activation,
     /// The longest document in tokens.
     pub max_tokens: usize,
-    /// Tokens in the vocabulary.
+    /// Rows of the network's vocabulary.
     pub vocab_size: usize,
+    /// Terms that have a token; rows behind them are padding, and give no weights.
+    pub terms: usize,
     /// SHA-256 of the file of weights.
     pub sha256: String,
 }
@@ -122,6 +124,7 @@ impl SparseEncoder {
             activation: activation.unwrap_or(Activation::SPLADE),
             max_tokens,
             vocab_size,
+            terms: vocab_size,
             sha256: checkpoint.sha256.clone(),
             engine: engine(checkpoint)?,
         })
@@ -193,10 +196,19 @@ impl SparseEncoder {
                 return Err(Error::Usage("documents of another encoder".into()));
             }
         };
-        match &self.cutoff {
-            Some(cutoff) => vectors.iter().map(|vector| cutoff.apply(vector)).collect(),
-            None => Ok(vectors),
+        let vectors = match &self.cutoff {
+            Some(cutoff) => {
+                vectors.iter().map(|vector| cutoff.apply(vector)).collect::<Result<_>>()?
+            }
+            None => vectors,
+        };
+        if self.terms >= self.vocab_size {
+            return Ok(vectors);
         }
+        let named = |vector: &SparseVector| {
+            SparseVector::new(vector.iter().filter(|(term, _)| term.index() < self.terms))
+        };
+        vectors.iter().map(named).collect()
     }
 
     /// Of `[B, V]` pooled logits, row by row.

@@ -22,6 +22,8 @@ fn in_hex(hasher: Sha256) -> String {
 
 /// A tensor of a file as plain f32.
 pub(super) struct Stored {
+    /// Whether the file has whole numbers, which weights are not.
+    pub whole: bool,
     pub shape: Vec<usize>,
     pub data: Vec<f32>,
 }
@@ -29,7 +31,8 @@ pub(super) struct Stored {
 impl Stored {
     fn of(tensor: &Tensor) -> Result<Stored> {
         let data = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-        Ok(Stored { shape: tensor.dims().to_vec(), data })
+        let whole = !tensor.dtype().is_float();
+        Ok(Stored { whole, shape: tensor.dims().to_vec(), data })
     }
 }
 
@@ -42,7 +45,12 @@ pub(super) fn stored(file: &Path) -> Result<(Vec<(String, Stored)>, String)> {
         |error: &dyn Display| Error::format(file, format!("not readable as tensors: {error}"));
     let mapped = io::map(file)?;
     if file.extension().is_some_and(|e| e == "bin") {
-        let tensors = candle_core::pickle::read_all(file).map_err(|error| bad(&error))?;
+        // the first line: a stack trace follows
+        let tensors = candle_core::pickle::read_all(file).map_err(|error| {
+            let text = error.to_string();
+            let reason = text.lines().next().unwrap_or_default();
+            bad(&format!("want a zip archive of tensors as torch.save makes it; {reason}"))
+        })?;
         let stored = tensors.into_iter().map(|(name, tensor)| Ok((name, Stored::of(&tensor)?)));
         return Ok((stored.collect::<Result<_>>()?, hash(&mapped)));
     }
@@ -60,7 +68,11 @@ pub(super) fn stored(file: &Path) -> Result<(Vec<(String, Stored)>, String)> {
         let one = match view.dtype() {
             Dtype::F32 => {
                 let numbers = view.data().as_chunks().0.iter();
-                Stored { shape, data: numbers.map(|&four| f32::from_le_bytes(four)).collect() }
+                Stored {
+                    whole: false,
+                    shape,
+                    data: numbers.map(|&four| f32::from_le_bytes(four)).collect(),
+                }
             }
             _ => Stored::of(&view.load(&Device::Cpu).map_err(|error| bad(&error))?)?,
         };

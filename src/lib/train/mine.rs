@@ -46,7 +46,8 @@ pub struct Mined {
 
 impl MineRule {
     /// Goes through the queries: `find` gives the hits of one, best first, at least `last` of them
-    /// if there are so many; `write` takes one JSON line of ids, `{"query", "pos", "negs"}`.
+    /// if there are so many; `write` takes one JSON line of ids, `{"qid", "pos", "neg": {"l0": …}}`: the form of
+    /// hard negatives that is known to have ids, so that they are not taken for texts.
     ///
     /// # Errors
     /// [`Error::Usage`] for a query without an id; those of `find` and `write`.
@@ -82,7 +83,7 @@ impl MineRule {
             }
             mined.written += 1;
             mined.negatives += negatives.len() as u64;
-            write(&json!({"query": id, "pos": good, "negs": negatives}).to_string())?;
+            write(&json!({"qid": id, "pos": good, "neg": {"l0": negatives}}).to_string())?;
         }
         Ok(mined)
     }
@@ -147,7 +148,9 @@ mod tests {
         let (mined, lines) = mine(rule);
         assert_eq!((mined.without_good, mined.without_negative, lines.len()), (1, 1, 1));
         let line = Line { number: 1, text: lines[0].clone() };
-        let example = RawExample::Line(line).parse("f", None).unwrap().example;
+        let parsed = RawExample::Line(line).parse("f", None).unwrap();
+        assert!(parsed.ids, "ids would be taken for texts");
+        let example = parsed.example;
         assert_eq!((example.query.as_str(), example.docs[0].as_str()), ("a", "d3"));
         assert_eq!(example.docs[1..], *expected);
     }

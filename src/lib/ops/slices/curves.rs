@@ -42,7 +42,8 @@ pub(in crate::ops) fn erf(x: f32) -> f32 {
     let q = q * s + -1.682_827e-3;
     let q = q * s + -7.373_329e-3;
     let q = q * s + -1.426_474e-2;
-    x * p / q
+    // from here on 1 is the nearest f32: a rest of 1e-7 would come back as gelu(-100) = -1e-5
+    if x.abs() >= 3.92 { 1.0f32.copysign(x) } else { x * p / q }
 }
 
 /// gelu(x) = x/2 · (1 + erf(x/√2))
@@ -73,6 +74,10 @@ mod tests {
             assert!((got - truth).abs() <= 3e-7 * truth, "exp({x}) = {got}, not {truth}");
         }
         assert_eq!(exp(-1000.0), 0.0);
+        for far in [4.0, 30.0, 1e6, f32::INFINITY] {
+            assert_eq!((erf(far), erf(-far)), (1.0, -1.0));
+        }
+        assert_eq!((gelu_of(-100.0), gelu_of(100.0)), (0.0, 100.0));
         for step in -500..=500 {
             let x = step as f32 / 100.0;
             let (got, truth) = (f64::from(erf(x)), erf_series(f64::from(x)));
