@@ -288,6 +288,16 @@ fn unfinished_work_goes_on_only_with_its_own_input_and_options() {
         let arguments = format!("{RESUME} {arguments} -o out.parquet");
         encode(&work, &arguments, b"").exits(3).says(message);
     }
+    // one bit of a weight
+    let part = "out.parquet.parts/part-000000.arrow";
+    let whole = work.read(part);
+    let mut spoilt = whole.clone();
+    spoilt[whole.len() / 2] ^= 1;
+    work.write(part, &spoilt);
+    encode(&work, &format!("{RESUME} corpus.jsonl -o out.parquet"), b"")
+        .exits(1)
+        .says("not as it was written; remove out.parquet.parts");
+    work.write(part, &whole);
     encode(&work, &format!("{RESUME} corpus.jsonl -o out.parquet"), b"")
         .exits(0)
         .says("; 4096 taken over from finished parts");

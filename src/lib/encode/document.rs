@@ -9,7 +9,7 @@ use std::{
 use rayon::prelude::*;
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     formats::{records::Document, vectors::Row},
     io::give_up_stdin,
     model::{Pending, SparseEncoder},
@@ -167,14 +167,14 @@ fn compute(
 ) {
     let finish = |started: Started| {
         let (batch, pending) = started?;
-        let vectors = encoder.finish(pending)?;
+        let vectors = encoder.finish(pending).map_err(|error| blamed(error, &batch, encoder))?;
         let pruned = vectors.into_par_iter().map(|vector| config.prune.apply(&vector));
         Ok(batch.into_par_iter().zip(pruned).collect::<Vec<_>>())
     };
     let begin = |batch: Result<Vec<Read>>| {
         let batch = batch?;
         let ids: Vec<&[u32]> = batch.iter().map(|read| encodable(&read.tokens)).collect();
-        let pending = encoder.start(&ids)?;
+        let pending = encoder.start(&ids).map_err(|error| blamed(error, &batch, encoder))?;
         Ok((batch, pending))
     };
     let mut running: Option<Started> = None;
@@ -201,6 +201,15 @@ fn compute(
             }
         }
         running = later;
+    }
+}
+
+/// The error of a batch with the document that it is of, if it is of one.
+fn blamed(error: Error, batch: &[Read], encoder: &SparseEncoder) -> Error {
+    let fails = |read: &&Read| encoder.encode(&[encodable(&read.tokens)]).is_err();
+    match batch.iter().find(fails) {
+        Some(read) => Error::format(format!("document {}", read.row.id), error.to_string()),
+        None => error,
     }
 }
 

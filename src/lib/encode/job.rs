@@ -165,6 +165,7 @@ impl Job<'_> {
             Ok(())
         })?;
         rejects.check(summary.rows)?;
+        rejects.flush()?;
         writer.finish()?;
         Ok(summary)
     }
@@ -229,6 +230,7 @@ impl Job<'_> {
             Ok(())
         })?;
         rejects.check(summary.rows + finished)?;
+        rejects.flush()?;
         journal.finish(target, form, last.hex())?;
         Ok((summary, finished))
     }

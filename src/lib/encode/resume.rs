@@ -19,7 +19,7 @@ use super::{Source, Text};
 use crate::{
     error::{Error, Result},
     formats::vectors::{self, Form, Row, VectorMeta, Writer},
-    io::{Input, Output, read_text},
+    io::{Input, Output, map, read_text},
 };
 
 /// A part is closed after this many rows or this much time, whatever comes first.
@@ -37,6 +37,9 @@ struct Manifest {
     rows: u64,
     /// SHA-256 over all texts up to the end of this part.
     input_sha256: String,
+    /// SHA-256 of the file of rows.
+    #[serde(default)]
+    rows_sha256: String,
 }
 
 /// The parts of one output.
@@ -61,7 +64,8 @@ impl Journal {
     /// the rows are.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if the parts were made with other settings; [`Error::Io`].
+    /// [`Error::Mismatch`] if the parts were made with other settings; [`Error::Format`] for a part that
+    /// was damaged; [`Error::Io`].
     pub fn open(
         output: &Path,
         settings: String,
@@ -91,8 +95,21 @@ impl Journal {
                         .into(),
                 });
             }
+            journal.check(&manifest)?;
             journal.parts.push(manifest);
         }
+    }
+
+    /// Whether the next part's rows are as they were written: told now, not after the long work.
+    fn check(&self, manifest: &Manifest) -> Result<()> {
+        let file = self.file("arrow", self.parts.len());
+        let found = InputHash::of_bytes(&map(&file)?).hex();
+        if found == manifest.rows_sha256 {
+            return Ok(());
+        }
+        let reason =
+            format!("not as it was written; remove {} to begin anew", self.folder.display());
+        Err(Error::format(&file, reason))
     }
 
     /// Rows in finished parts.
@@ -136,8 +153,9 @@ impl Journal {
     fn close(&mut self, input_sha256: String) -> Result<()> {
         let Some(Open { writer, rows, .. }) = self.open.take() else { return Ok(()) };
         writer.finish()?;
-        let manifest =
-            Manifest { settings: self.settings.clone(), first: self.rows(), rows, input_sha256 };
+        let rows_sha256 = InputHash::of_bytes(&map(&self.file("arrow", self.parts.len()))?).hex();
+        let (settings, first) = (self.settings.clone(), self.rows());
+        let manifest = Manifest { settings, first, rows, input_sha256, rows_sha256 };
         let file = self.file("json", self.parts.len());
         let mut output = Output::create(&file)?;
         serde_json::to_writer(&mut output, &manifest)

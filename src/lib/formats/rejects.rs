@@ -96,6 +96,15 @@ impl Rejects {
         Err(Error::format("input", reason))
     }
 
+    /// Writes what is still in memory: a full disk is told before the output is put in place.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn flush(&mut self) -> Result<()> {
+        let Some(output) = &mut self.output else { return Ok(()) };
+        output.flush().map_err(|source| Error::io(output.name(), source))
+    }
+
     /// Puts the file of refused records in place.
     ///
     /// # Errors
