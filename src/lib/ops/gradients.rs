@@ -9,8 +9,9 @@ pub(super) fn gelu_backward(x: &mut [f32], g: &[f32]) {
     const DENSITY: f32 = 0.398_942_3; // 1/√(2π)
     Arch::new().dispatch(
         #[inline(always)]
-        || {
-            for (x, g) in x.iter_mut().zip(g) {
+        move || {
+            let all = x; // moved: see `slices`
+            for (x, g) in all.iter_mut().zip(g) {
                 let below = 0.5 * (1.0 + erf(*x * std::f32::consts::FRAC_1_SQRT_2));
                 *x = g * (below + *x * DENSITY * exp(-0.5 * *x * *x));
             }
@@ -29,11 +30,12 @@ pub(super) fn layer_norm_backward(
 ) {
     let (dscale, dshift) = sums;
     let h = scale.len() as f32;
-    let mut d = vec![0.0; scale.len()];
+    let d = vec![0.0; scale.len()];
     Arch::new().dispatch(
         #[inline(always)]
-        || {
-            for (x, g) in x.chunks_exact_mut(scale.len()).zip(g.chunks_exact(scale.len())) {
+        move || {
+            let (all, mut d, dscale, dshift) = (x, d, dscale, dshift); // moved: see `slices`
+            for (x, g) in all.chunks_exact_mut(scale.len()).zip(g.chunks_exact(scale.len())) {
                 let mean = sum(x) / h;
                 x.iter_mut().for_each(|value| *value -= mean);
                 let factor = 1.0 / (sum_of_squares(x) / h + epsilon).sqrt();
@@ -58,8 +60,9 @@ pub(super) fn layer_norm_backward(
 pub(super) fn softmax_backward(g: &mut [f32], p: &[f32], columns: usize, scale: f32) {
     Arch::new().dispatch(
         #[inline(always)]
-        || {
-            for (g, p) in g.chunks_exact_mut(columns).zip(p.chunks_exact(columns)) {
+        move || {
+            let all = g; // moved: see `slices`
+            for (g, p) in all.chunks_exact_mut(columns).zip(p.chunks_exact(columns)) {
                 let along = dot(g, p);
                 for (g, p) in g.iter_mut().zip(p) {
                     *g = p * (*g - along) * scale;
