@@ -254,3 +254,20 @@ proptest! {
         prop_assert_eq!(tokenizer.pieces(&text).unwrap(), expected.get_ids());
     }
 }
+
+#[test]
+fn ids_that_the_model_cannot_read_are_refused() {
+    let directory = ModelDirectory::open(Path::new("testdata/toy")).unwrap();
+    let overrides = Overrides { activation: None, max_tokens: Some(8) };
+    let load = |device: Option<&Device>| match device {
+        Some(device) => SparseEncoder::on_device(&directory, overrides, device, DType::F32),
+        None => SparseEncoder::load(&directory, overrides, Compute::Cpu, Precision::F32),
+    };
+    for encoder in [load(None).unwrap(), load(Some(&Device::Cpu)).unwrap()] {
+        for (ids, wanted) in [(vec![2, 430, 3], "below 430"), (vec![5; 9], "at most 8 tokens")] {
+            let error = encoder.encode(&[&[2, 3], &ids]).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{error}");
+        }
+        assert_eq!(encoder.encode(&[&[2, 3], &[]]).unwrap().len(), 2);
+    }
+}

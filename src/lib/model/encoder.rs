@@ -151,7 +151,8 @@ impl SparseEncoder {
     /// if it has one, are left out.
     ///
     /// # Errors
-    /// [`Error::Weight`] if the model yields a weight that is not finite; [`Error::Tensor`].
+    /// [`Error::Weight`] if the model yields a weight that is not finite; [`Error::Usage`] for ids that
+    /// are no tokens of the model and documents that are too long; [`Error::Tensor`].
     pub fn encode(&self, documents: &[&[u32]]) -> Result<Vec<SparseVector>> {
         self.finish(self.start(documents)?)
     }
@@ -162,6 +163,7 @@ impl SparseEncoder {
     /// # Errors
     /// As [`SparseEncoder::encode`].
     pub fn start(&self, documents: &[&[u32]]) -> Result<Pending> {
+        self.check(documents)?;
         let encoder = match &self.engine {
             Engine::Slices(encoder) => {
                 return Ok(Pending(State::Done(encoder.encode(documents, self.activation)?)));
@@ -173,6 +175,19 @@ impl SparseEncoder {
         let texts: Vec<&[u32]> = with_tokens.iter().map(|&at| documents[at]).collect();
         let pooled = (!texts.is_empty()).then(|| encoder.start(Batch::new(&texts, 0)));
         Ok(Pending(State::Sent(with_tokens, documents.len(), pooled.transpose()?)))
+    }
+
+    /// What the encoders take for granted of ids.
+    fn check(&self, documents: &[&[u32]]) -> Result<()> {
+        let SparseEncoder { max_tokens, vocab_size, .. } = *self;
+        if let Some(long) = documents.iter().find(|ids| ids.len() > max_tokens) {
+            let given = long.len();
+            return Err(Error::Usage(format!("want at most {max_tokens} tokens, got {given}")));
+        }
+        match documents.iter().copied().flatten().find(|&&id| id as usize >= vocab_size) {
+            Some(id) => Err(Error::Usage(format!("want token ids below {vocab_size}, got {id}"))),
+            None => Ok(()),
+        }
     }
 
     /// The weights of documents that were started.

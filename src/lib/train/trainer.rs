@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use candle_core::{DType, Device};
 use serde_json::{Value, json};
 
 use super::{
@@ -25,13 +24,14 @@ use super::{
 use crate::{
     error::{Error, Result},
     io::{self, folder},
-    model::{Checkpoint, ModelDirectory, TensorEncoder},
+    model::TensorEncoder,
     ops::{Activation, sum_of_squares},
     text::Tokenizer,
     train::save::Saved,
 };
 
 mod gradients;
+mod setup;
 
 /// The folder of checkpoints, in that of the run.
 const CHECKPOINTS: &str = "checkpoints";
@@ -83,93 +83,6 @@ struct Ahead {
 }
 
 impl Trainer {
-    /// Sets a run up: reads base, tokenizer and query table, opens the data.
-    ///
-    /// # Errors
-    /// As [`Checkpoint::load`] or [`Checkpoint::load_with_new_head`], [`crate::text::QueryTable::read`]
-    /// and [`Mixture::open`]; [`Error::Usage`] for stages whose thresholds are not of one kind.
-    pub fn new(
-        recipe: Recipe,
-        text: &str,
-        folder: PathBuf,
-        device: &Device,
-        dtype: DType,
-    ) -> Result<Trainer> {
-        let base = &recipe.model.base;
-        let (directory, checkpoint) = match recipe.model.head {
-            None => {
-                let directory = ModelDirectory::open(base)?;
-                let checkpoint = Checkpoint::load(&directory.encoder)?;
-                (directory, checkpoint)
-            }
-            Some(HeadKind::New) => {
-                let directory = ModelDirectory::of_encoder(base)?;
-                let checkpoint = Checkpoint::load_with_new_head(&directory.encoder)?;
-                (directory, checkpoint)
-            }
-        };
-        let tokenizer = Tokenizer::load(&directory.encoder)?;
-        let terms = tokenizer.vocabulary().len();
-        if checkpoint.config.vocab_size != terms {
-            return Err(Error::Mismatch {
-                what: format!("vocabulary of {}", directory.path.display()),
-                expected: format!("{} tokens, as the model has", checkpoint.config.vocab_size),
-                got: format!("{terms} in its tokenizer"),
-                remedy: "use the tokenizer that came with the model".into(),
-            });
-        }
-        let longest = checkpoint.config.max_positions;
-        if recipe.model.max_tokens > longest || recipe.model.max_tokens < 3 {
-            return Err(Error::Usage(format!(
-                "model.max_tokens: want 3 to {longest}, got {}",
-                recipe.model.max_tokens
-            )));
-        }
-        let encoder = TensorEncoder::new(checkpoint, device, dtype)?;
-        let table = Table::open(&recipe, &directory, &tokenizer, encoder.words())?;
-        let theta = Theta::open(&recipe, terms, device)?;
-        let mixture = Mixture::open(&recipe.data, recipe.seed)?;
-        let open = |recipe| Evaluator::open(recipe, device, dtype);
-        let evaluator = recipe.evaluate.as_ref().map(open).transpose()?;
-        let corpora = (1u64..).zip(&recipe.stage).map(|(at, stage)| {
-            let seed = recipe.seed.wrapping_add(at << 32);
-            stage.corpus().map(|path| Mixture::of_corpus(path, seed)).transpose()
-        });
-        let corpora = corpora.collect::<Result<_>>()?;
-        let hides = recipe.stage.iter().any(|stage| stage.retrieval().is_none());
-        let pieces = hides.then(|| Pieces::of(&tokenizer)).transpose()?;
-        let mut slots = Vec::new();
-        for (name, var) in encoder.variables() {
-            slots.push(Slot::new(&name, var, None)?);
-        }
-        for (name, var) in table.iter().flat_map(Table::variables) {
-            slots.push(Slot::new(name, var, recipe.query.lr)?);
-        }
-        if let Some(Theta { var, .. }) = &theta {
-            let stages = recipe.stage.iter().filter_map(StageRecipe::retrieval);
-            let rates = stages.filter_map(|stage| stage.threshold.as_ref());
-            slots.push(Slot::new("theta", var, rates.map(|threshold| threshold.lr).next())?);
-        }
-        Ok(Trainer {
-            activation: Activation::new(recipe.model.activation)?,
-            text: text.to_owned(),
-            base: directory.encoder,
-            step: 0,
-            recipe,
-            folder,
-            tokenizer,
-            encoder,
-            table,
-            theta,
-            slots,
-            mixture,
-            ahead: None,
-            evaluator,
-            corpora,
-            pieces,
-        })
-    }
-
     /// Steps done.
     pub fn steps_done(&self) -> u64 {
         self.step
