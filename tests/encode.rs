@@ -220,7 +220,8 @@ fn begin_and_kill(work: &Work, arguments: &str, input: &str, random: &mut ChaCha
 #[track_caller]
 fn killed_ten_times(form: &str, seed: u64) {
     let work = Work::new();
-    let input = titles(28);
+    // about 4,000 documents may be on their way through pipe and threads when the kill comes
+    let input = titles(56);
     work.write("corpus.jsonl", &input);
     let undisturbed = RESUME.replace("--resume", "--quiet");
     encode(&work, &format!("{undisturbed} corpus.jsonl -o want.{form}"), b"").exits(0);
