@@ -7,17 +7,23 @@ use super::{
     Packing,
     graft::{Value, graft, on_slices, with_numbers},
     kernels::{self, Starts},
+    packed::{Best, WIDTH},
+    screen::{Scratch, Screen, States},
     slices::{self, Into, View},
 };
 use crate::error::Result;
 
-/// Terms scored at a time on a processor, and on another device.
-const TILE: usize = 256;
+/// Terms scored at a time on a processor, whole panels of the screen, and on another device.
+const TILE: usize = 24 * WIDTH;
 const DEVICE_TILE: usize = 4096;
+/// The logit of a term that no token makes positive. Below 0, so that no gradient passes.
+const NONE: f32 = -1.0;
 /// Rows of short documents that are scored together: a product arranges the tile of W anew each time.
 const ROWS: usize = 512;
 
 /// max over tokens of h Wᵀ + b: h `[rows, H]` packed, W `[V, H]`, b `[V]` → `[B, V]` pooled logits.
+/// They are right where they are above 0, which is all that an [activation](super::Activation) sees;
+/// the others are some number that is not above 0.
 ///
 /// Forward in tiles of the vocabulary with the winning token kept for each term; backward through
 /// the winners alone: 2·B·V·H products instead of 4·rows·V·H, and terms without a gradient cost
@@ -86,6 +92,9 @@ enum Winners {
     Device(Tensor),
 }
 
+/// `[B, width]` of logits and of winning rows for some of the terms.
+type Tile = (Vec<f32>, Vec<u32>);
+
 struct Tiles<'a> {
     hidden: &'a [f32],
     weight: &'a [f32],
@@ -96,13 +105,22 @@ struct Tiles<'a> {
 impl Tiles<'_> {
     fn forward(&self) -> (Vec<f32>, Vec<u32>) {
         let (terms, documents) = (self.bias.len(), self.packing.lengths().len());
-        let tiles: Vec<(Vec<f32>, Vec<u32>)> = (0..terms.div_ceil(TILE))
-            .into_par_iter()
-            .map_init(Vec::new, |scratch, tile| {
-                let from = tile * TILE;
-                self.tile(from, TILE.min(terms - from), scratch)
-            })
-            .collect();
+        let screen = Screen::new(self.weight, self.bias);
+        let froms: Vec<usize> = (0..terms).step_by(TILE).collect();
+        let width = |from: usize| TILE.min(terms - from);
+        let froms = froms.into_par_iter();
+        let tiles: Vec<Tile> = if screen.is_of_use() {
+            let states = self.states(&screen);
+            froms
+                .map_init(Scratch::default, |scratch, from| {
+                    self.screened(&screen, &states, from, width(from), scratch)
+                })
+                .collect()
+        } else {
+            froms
+                .map_init(Vec::new, |scratch, from| self.tile(from, width(from), scratch))
+                .collect()
+        };
         let (mut best, mut winners) = (vec![0.0; documents * terms], vec![0; documents * terms]);
         let rows = best.par_chunks_exact_mut(terms).zip(winners.par_chunks_exact_mut(terms));
         rows.enumerate().for_each(|(document, (best, winners))| {
@@ -116,10 +134,50 @@ impl Tiles<'_> {
         (best, winners)
     }
 
-    /// `[B, width]` of logits and of winning rows for the terms `from .. from + width`. The bias
-    /// does not depend on the token, so it is added afterwards.
-    fn tile(&self, from: usize, width: usize, scratch: &mut Vec<f32>) -> (Vec<f32>, Vec<u32>) {
-        let h = self.weight.len() / self.bias.len();
+    fn width(&self) -> usize {
+        self.weight.len() / self.bias.len()
+    }
+
+    fn states(&self, screen: &Screen) -> Vec<States> {
+        let documents: Vec<_> = self.packing.documents().map(|(_, rows)| rows).collect();
+        let h = self.width();
+        let states = documents
+            .into_par_iter()
+            .map(|rows| screen.states(self.hidden[rows.start * h..rows.end * h].to_vec()));
+        states.collect()
+    }
+
+    /// The terms `from .. from + width`. The bias does not depend on the token, so it is added
+    /// afterwards.
+    fn screened(
+        &self,
+        screen: &Screen,
+        states: &[States],
+        from: usize,
+        width: usize,
+        scratch: &mut Scratch,
+    ) -> Tile {
+        let h = self.width();
+        let (weight, bias) = (&self.weight[from * h..][..width * h], &self.bias[from..]);
+        let (mut logits, mut winners) =
+            (vec![0.0; states.len() * width], vec![0; states.len() * width]);
+        let parts = logits.chunks_exact_mut(width).zip(winners.chunks_exact_mut(width));
+        let documents = states.iter().zip(self.packing.documents());
+        for ((states, (_, rows)), (logits, winners)) in documents.zip(parts) {
+            let best = Best { values: &mut *logits, tokens: &mut *winners };
+            screen.largest(states, from / WIDTH, weight, best, scratch);
+            for ((logit, winner), bias) in logits.iter_mut().zip(winners).zip(bias) {
+                // −∞ where nothing is above 0; what is no number stays none
+                *logit = if *logit == f32::NEG_INFINITY { NONE } else { *logit + bias };
+                *winner += rows.start as u32;
+            }
+        }
+        (logits, winners)
+    }
+
+    /// The same with every product computed, where the processor has no instructions for the screen.
+    fn tile(&self, from: usize, width: usize, scratch: &mut Vec<f32>) -> Tile {
+        let h = self.width();
         let weight = View::whole(&self.weight[from * h..][..width * h], h);
         let documents = self.packing.lengths().len();
         let (mut best, mut winners) =
@@ -266,10 +324,10 @@ mod tests {
         let packing = Packing::new(vec![4, 1, 6], 0);
         for width in [5, 6] {
             let inputs = [random(&[11, width], 1), random(&[700, width], 2), random(&[700], 3)];
-            check_same(&inputs, |[h, w, b]| max_pool_head(h, w, b, &packing));
+            check_same(&inputs, |[h, w, b]| above_zero(max_pool_head(h, w, b, &packing)?));
             check_same(&inputs, |[h, w, b]| match h.dtype() == DType::F64 {
-                true => max_over_tokens(&linear(h, w, b)?, &packing),
-                false => max_pool_head(h, w, b, &packing),
+                true => above_zero(max_over_tokens(&linear(h, w, b)?, &packing)?),
+                false => above_zero(max_pool_head(h, w, b, &packing)?),
             });
         }
     }
@@ -279,7 +337,35 @@ mod tests {
         let packing = Packing::new(vec![400, 200, 3], 0);
         assert!(packing.groups(ROWS).len() == 2);
         let inputs = [random(&[603, 5], 1), random(&[300, 5], 2), random(&[300], 3)];
-        check_same(&inputs, |[h, w, b]| max_pool_head(h, w, b, &packing));
+        check_same(&inputs, |[h, w, b]| above_zero(max_pool_head(h, w, b, &packing)?));
+    }
+
+    /// The products of the tiles, on processors that have a screen too.
+    #[test]
+    fn the_screen_and_all_products_choose_the_same_winners() {
+        let packing = Packing::new(vec![40, 1, 26], 0);
+        let inputs = [random(&[67, 48], 1), random(&[800, 48], 2), random(&[800], 3)];
+        let inputs = inputs.map(|input| input.to_dtype(DType::F32).unwrap());
+        with_numbers(inputs.each_ref(), |[hidden, weight, bias]| {
+            let tiles = Tiles { hidden, weight, bias, packing: &packing };
+            let screen = Screen::new(weight, bias);
+            let states = tiles.states(&screen);
+            for from in (0..800).step_by(TILE) {
+                let width = TILE.min(800 - from);
+                let screened =
+                    tiles.screened(&screen, &states, from, width, &mut Scratch::default());
+                let all = tiles.tile(from, width, &mut Vec::new());
+                for at in (0..all.0.len()).filter(|&at| all.0[at] > 1e-4) {
+                    assert!((screened.0[at] - all.0[at]).abs() < 1e-4);
+                    assert_eq!(screened.1[at], all.1[at]);
+                }
+            }
+        })
+        .unwrap();
+    }
+
+    fn above_zero(logits: Tensor) -> Result<Tensor> {
+        Ok(logits.relu()?)
     }
 
     #[test]

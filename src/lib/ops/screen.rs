@@ -24,9 +24,12 @@
 //! vanish), are more than all of these together. Where states or weights are not numbers, or so large
 //! that sums could overflow, nothing is screened.
 
+use rayon::prelude::*;
+
 use super::{
     packed::{
-        Candidates, Isa, Kind, Panels, Sink, WIDTH, Words, integers, largest as largest_of_all,
+        Best, Candidates, Isa, Kind, Panels, Sink, WIDTH, Words, integers,
+        largest as largest_of_all,
     },
     slices,
 };
@@ -114,6 +117,11 @@ impl Screen {
         Screen { k, floats, bytes: bytes.and_then(|isa| Bytes::new(isa, weights, bias, k)) }
     }
 
+    /// Whether anything is left out.
+    pub fn is_of_use(&self) -> bool {
+        self.bytes.is_some()
+    }
+
     /// Makes a document's states ready.
     pub fn states(&self, states: Vec<f32>) -> States {
         let mut ready = States { states, ..States::default() };
@@ -136,18 +144,22 @@ impl Screen {
     }
 
     /// Into `best`: for each of the terms from 16·`panel` on the largest dot product of its row of
-    /// `weights` with a state; −∞ where that and the bias would be below 0. NaN if a product is.
+    /// `weights` with a state, and the state's place; −∞ where that and the bias would be below 0.
+    /// NaN if a product is.
     ///
-    /// `weights` `[best.len(), K]` are the rows of these terms alone.
+    /// `weights` `[best.values.len(), K]` are the rows of these terms alone.
     pub fn largest(
         &self,
         states: &States,
         panel: usize,
         weights: &[f32],
-        best: &mut [f32],
+        best: Best,
         scratch: &mut Scratch,
     ) {
-        let mut left = best.chunks_mut(WIDTH).zip(weights.chunks(WIDTH * self.k));
+        let Best { values, tokens } = best;
+        let parts = values.chunks_mut(WIDTH).zip(tokens.chunks_mut(WIDTH));
+        let parts = parts.map(|(values, tokens)| Best { values, tokens });
+        let mut left = parts.zip(weights.chunks(WIDTH * self.k));
         if let Some(bytes) = self.bytes.as_ref().filter(|_| !states.tokens.is_empty()) {
             let count = left.len();
             for group in (0..count).step_by(GROUP) {
@@ -155,16 +167,16 @@ impl Screen {
                 let thresholds = bytes.thresholds(states, panel + group, size, scratch);
                 let mut dense = 0;
                 let upper = scratch.upper.chunks_exact(states.tokens.len());
-                for ((upper, threshold), (best, weights)) in
+                for ((upper, threshold), (mut best, weights)) in
                     upper.zip(&thresholds).zip(left.by_ref().take(size))
                 {
                     scratch.candidates.find(self.floats, upper, threshold);
                     if scratch.candidates.count > DENSE * upper.len() {
                         dense += 1;
-                        largest_of_all(self.floats, &states.states, weights, self.k, best);
+                        largest_of_all(self.floats, &states.states, weights, self.k, &mut best);
                     } else {
                         let (isa, states) = (self.floats, &states.states);
-                        scratch.candidates.largest(isa, states, weights, self.k, best);
+                        scratch.candidates.largest(isa, states, weights, self.k, &mut best);
                     }
                 }
                 if 2 * dense > size {
@@ -172,8 +184,8 @@ impl Screen {
                 }
             }
         }
-        for (best, weights) in left {
-            largest_of_all(self.floats, &states.states, weights, self.k, best);
+        for (mut best, weights) in left {
+            largest_of_all(self.floats, &states.states, weights, self.k, &mut best);
         }
     }
 }
@@ -189,21 +201,15 @@ impl Bytes {
             floor: [f32::INFINITY; WIDTH],
         };
         let mut bounds = vec![none; bias.len().div_ceil(WIDTH)];
-        let rows = weights.chunks_exact(k).zip(bytes.chunks_exact_mut(k)).zip(bias);
-        for (term, ((row, bytes), bias)) in rows.enumerate() {
-            let rounded = Token::new(row, bytes)?;
-            let (of, at) = (&mut bounds[term / WIDTH], term % WIDTH);
-            let whole = |byte: &i8| i32::from(*byte);
-            let squares: i64 = bytes.iter().map(|byte| i64::from(whole(byte).pow(2))).sum();
-            of.sum[at] = 128 * bytes.iter().map(whole).sum::<i32>();
-            of.norm[at] = raised((squares as f32).sqrt());
-            of.error[at] = (rounded.error + rounding(k) * rounded.norm) / rounded.scale;
-            let floor = -bias / rounded.scale;
-            of.floor[at] = floor - floor.abs() * 2f32.powi(-20);
-            if !(of.error[at].is_finite() && of.floor[at].is_finite()) {
-                return None;
+        let rows = weights.par_chunks(WIDTH * k).zip(bytes.par_chunks_mut(WIDTH * k));
+        let panels = rows.zip(bias.par_chunks(WIDTH)).zip(&mut bounds);
+        panels.try_for_each(|(((rows, bytes), bias), of)| {
+            let rows = rows.chunks_exact(k).zip(bytes.chunks_exact_mut(k)).zip(bias);
+            for (at, ((row, bytes), bias)) in rows.enumerate() {
+                of.take(at, Token::new(row, bytes)?, bytes, *bias)?;
             }
-        }
+            Some(())
+        })?;
         Some(Bytes { isa, panels: Panels::of_bytes(&bytes, k), bounds })
     }
 
@@ -230,6 +236,20 @@ impl Bytes {
             threshold.iter_mut().zip(terms.floor).for_each(|(one, floor)| *one = one.max(floor));
         }
         thresholds
+    }
+}
+
+impl Terms {
+    /// The bounds of the term `at`, of its row as rounded and in bytes. None if they are no numbers.
+    fn take(&mut self, at: usize, rounded: Token, bytes: &[i8], bias: f32) -> Option<()> {
+        let whole = |byte: &i8| i32::from(*byte);
+        let squares: i64 = bytes.iter().map(|byte| i64::from(whole(byte).pow(2))).sum();
+        self.sum[at] = 128 * bytes.iter().map(whole).sum::<i32>();
+        self.norm[at] = raised((squares as f32).sqrt());
+        self.error[at] = (rounded.error + rounding(bytes.len()) * rounded.norm) / rounded.scale;
+        let floor = -bias / rounded.scale;
+        self.floor[at] = floor - floor.abs() * 2f32.powi(-20);
+        (self.error[at].is_finite() && self.floor[at].is_finite()).then_some(())
     }
 }
 

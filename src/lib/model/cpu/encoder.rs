@@ -7,7 +7,7 @@ use crate::{
     error::Result,
     model::{Activation, Config, Layer, Linear, Norm, Weights},
     ops::{
-        packed::{Finish, Kind, PackedLinear, WIDTH},
+        packed::{Best, Finish, Kind, PackedLinear, WIDTH},
         screen::{Scratch, Screen, States},
         slices::layer_norm,
     },
@@ -126,9 +126,10 @@ impl CpuEncoder {
         let h = self.config.hidden;
         let rows = &self.weights.decoder().data[from * h..][..width * h];
         let bias = &self.weights.decoder_bias[from..][..width];
-        let mut best = vec![0.0; documents.len() * width];
+        let (mut best, mut tokens) = (vec![0.0; documents.len() * width], vec![0; width]);
         for (states, best) in documents.iter().zip(best.chunks_exact_mut(width)) {
-            screen.largest(states, from / WIDTH, rows, best, scratch);
+            let taken = Best { values: &mut *best, tokens: &mut tokens };
+            screen.largest(states, from / WIDTH, rows, taken, scratch);
             best.iter_mut().zip(bias).for_each(|(best, bias)| *best += bias);
         }
         best

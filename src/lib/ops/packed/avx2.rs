@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{
-    dot::{self, Pair, Vectors},
+    dot::{self, Best, Pair, Vectors},
     tile::{Job, Lanes, Sink, Step, WIDTH, product},
 };
 
@@ -30,14 +30,14 @@ pub(super) fn int8(job: &Job, sink: &mut impl Sink<i32>) {
 
 /// As [`dot::largest`].
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn largest(pair: &Pair, best: &mut [f32]) {
+pub(super) fn largest(pair: &Pair, best: &mut Best) {
     // SAFETY: this function has the instructions; the caller checked the sizes.
     unsafe { dot::largest_in_blocks::<F32, 3, 2>(pair, best) }
 }
 
 /// As [`dot::largest_found`].
 #[target_feature(enable = "avx2,fma")]
-pub(super) fn largest_found(pair: &Pair, found: &[(u32, u16)], best: &mut [f32]) {
+pub(super) fn largest_found(pair: &Pair, found: &[(u32, u16)], best: &mut Best) {
     // SAFETY: this function has the instructions; the caller checked the sizes.
     unsafe { dot::largest_found::<F32>(pair, found, best) }
 }

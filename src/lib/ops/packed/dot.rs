@@ -29,12 +29,34 @@ pub(super) struct Pair<'a> {
     pub k: usize,
 }
 
+/// The largest dot products so far of some terms, and the tokens that gave them.
+pub(crate) struct Best<'a> {
+    pub values: &'a mut [f32],
+    /// Of equal products the first token.
+    pub tokens: &'a mut [u32],
+}
+
+impl Best<'_> {
+    fn start(&mut self) {
+        self.values.fill(f32::NEG_INFINITY);
+        self.tokens.fill(0);
+    }
+
+    /// The larger of two is kept; NaN if either is.
+    #[inline(always)]
+    fn take(&mut self, term: usize, token: u32, value: f32) {
+        let best = self.values[term];
+        if !(best >= value || best.is_nan()) {
+            (self.values[term], self.tokens[term]) = (value, token);
+        }
+    }
+}
+
 /// The largest dot product of each of up to 16 `weights` with any of the `states`; NaN if one is.
-pub(crate) fn largest(isa: Isa, states: &[f32], weights: &[f32], k: usize, best: &mut [f32]) {
+pub(crate) fn largest(isa: Isa, states: &[f32], weights: &[f32], k: usize, best: &mut Best) {
     let pair = Pair { states, weights, k };
-    assert!(
-        best.len() <= WIDTH && weights.len() == best.len() * k && states.len().is_multiple_of(k)
-    );
+    check(&pair, best);
+    assert!(states.len().is_multiple_of(k), "whole rows");
     match isa {
         // SAFETY, for both: the instructions were found.
         #[cfg(target_arch = "x86_64")]
@@ -43,6 +65,11 @@ pub(crate) fn largest(isa: Isa, states: &[f32], weights: &[f32], k: usize, best:
         Isa::Avx2 => unsafe { avx2::largest(&pair, best) },
         _ => portable::largest(&pair, best),
     }
+}
+
+fn check(pair: &Pair, best: &Best) {
+    let terms = best.values.len();
+    assert!(terms <= WIDTH && best.tokens.len() == terms && pair.weights.len() == terms * pair.k);
 }
 
 /// Tokens that may give the largest dot product of some of 16 terms.
@@ -70,12 +97,12 @@ impl Candidates {
     }
 
     /// As [`largest`], among the candidates alone; −∞ for a term without one.
-    pub fn largest(&self, isa: Isa, states: &[f32], weights: &[f32], k: usize, best: &mut [f32]) {
+    pub fn largest(&self, isa: Isa, states: &[f32], weights: &[f32], k: usize, best: &mut Best) {
         let pair = Pair { states, weights, k };
-        assert!(best.len() <= WIDTH && weights.len() == best.len() * k);
+        check(&pair, best);
         let last = self.found.last().map_or(0, |&(token, _)| token as usize);
         assert!(self.found.is_empty() || last < states.len() / k, "tokens that are there");
-        best.fill(f32::NEG_INFINITY);
+        best.start();
         match isa {
             // SAFETY, for both: the instructions were found.
             #[cfg(target_arch = "x86_64")]
@@ -115,13 +142,9 @@ pub(super) unsafe fn find<L: Vectors>(
 /// # Safety
 /// The processor has the instructions of `L`; the tokens are there.
 #[inline(always)]
-pub(super) unsafe fn largest_found<L: Vectors>(
-    pair: &Pair,
-    found: &[(u32, u16)],
-    best: &mut [f32],
-) {
+pub(super) unsafe fn largest_found<L: Vectors>(pair: &Pair, found: &[(u32, u16)], best: &mut Best) {
     let Pair { states, weights, k } = *pair;
-    let here = (1u32 << best.len()).wrapping_sub(1) as u16;
+    let here = (1u32 << best.values.len()).wrapping_sub(1) as u16;
     let next = |terms: &mut u16| {
         let term = terms.trailing_zeros() as usize;
         *terms &= terms.wrapping_sub(1);
@@ -135,12 +158,12 @@ pub(super) unsafe fn largest_found<L: Vectors>(
             while terms.count_ones() >= 4 {
                 let four = [(); 4].map(|()| next(&mut terms));
                 let [dots] = dots::<L, 1, 4>(a, four.map(|term| weights.as_ptr().add(term * k)), k);
-                four.iter().zip(dots).for_each(|(&term, dot)| best[term] = larger(best[term], dot));
+                four.iter().zip(dots).for_each(|(&term, dot)| best.take(term, token, dot));
             }
             while terms != 0 {
                 let term = next(&mut terms);
                 let [[dot]] = dots::<L, 1, 1>(a, [weights.as_ptr().add(term * k)], k);
-                best[term] = larger(best[term], dot);
+                best.take(term, token, dot);
             }
         }
     }
@@ -153,46 +176,44 @@ pub(super) unsafe fn largest_found<L: Vectors>(
 #[inline(always)]
 pub(super) unsafe fn largest_in_blocks<L: Vectors, const A: usize, const B: usize>(
     pair: &Pair,
-    best: &mut [f32],
+    best: &mut Best,
 ) {
-    let Pair { states, weights, k } = *pair;
-    best.fill(f32::NEG_INFINITY);
-    let (whole, rest) = best.as_chunks_mut::<B>();
+    best.start();
+    let terms = best.values.len();
+    let whole = terms - terms % B;
     // SAFETY: as the caller's; rows of k numbers are there.
     unsafe {
-        for (at, best) in whole.iter_mut().enumerate() {
-            terms::<L, A, B>(states, weights.as_ptr().add(at * B * k), k, best);
+        for first in (0..whole).step_by(B) {
+            of_terms::<L, A, B>(pair, first, best);
         }
-        for (at, best) in rest.iter_mut().enumerate() {
-            let weights = weights.as_ptr().add((whole.len() * B + at) * k);
-            terms::<L, A, 1>(states, weights, k, std::array::from_mut(best));
+        for first in whole..terms {
+            of_terms::<L, A, 1>(pair, first, best);
         }
     }
 }
 
+/// For the `B` terms from `first` on.
 #[inline(always)]
-unsafe fn terms<L: Vectors, const A: usize, const B: usize>(
-    states: &[f32],
-    weights: *const f32,
-    k: usize,
-    best: &mut [f32; B],
+unsafe fn of_terms<L: Vectors, const A: usize, const B: usize>(
+    pair: &Pair,
+    first: usize,
+    best: &mut Best,
 ) {
+    let Pair { states, weights, k } = *pair;
     let tokens = states.len() / k;
     let mut token = 0;
     // SAFETY: as the caller's.
     unsafe {
-        let mut b = [weights; B];
-        b.iter_mut().enumerate().for_each(|(at, row)| *row = weights.add(at * k));
+        let mut b = [weights.as_ptr(); B];
+        b.iter_mut().enumerate().for_each(|(at, row)| *row = row.add((first + at) * k));
         while token < tokens {
             // at the end the last rows again: a maximum does not mind
-            let first = if token + A <= tokens { token } else { tokens.saturating_sub(A) };
-            let mut a = [states.as_ptr(); A];
-            for (at, row) in a.iter_mut().enumerate() {
-                *row = states.as_ptr().add((first + at).min(tokens - 1) * k);
-            }
-            for dots in dots::<L, A, B>(a, b, k) {
-                for (best, dot) in best.iter_mut().zip(dots) {
-                    *best = larger(*best, dot);
+            let from = if token + A <= tokens { token } else { tokens.saturating_sub(A) };
+            let rows: [usize; A] = std::array::from_fn(|at| (from + at).min(tokens - 1));
+            let a = rows.map(|row| states.as_ptr().add(row * k));
+            for (row, dots) in rows.into_iter().zip(dots::<L, A, B>(a, b, k)) {
+                for (term, dot) in (first..).zip(dots) {
+                    best.take(term, row as u32, dot);
                 }
             }
             token += A;
@@ -264,10 +285,4 @@ fn sum(lanes: [f32; WIDTH]) -> f32 {
     let eight: [f32; 8] = std::array::from_fn(|at| lanes[at] + lanes[at + 8]);
     let four: [f32; 4] = std::array::from_fn(|at| eight[at] + eight[at + 4]);
     (four[0] + four[2]) + (four[1] + four[3])
-}
-
-/// The larger of two; NaN if either is.
-#[inline(always)]
-pub(super) fn larger(best: f32, value: f32) -> f32 {
-    if best >= value || best.is_nan() { best } else { value }
 }

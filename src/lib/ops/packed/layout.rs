@@ -1,6 +1,7 @@
 //! The two sides of a product as kernels read them.
 
 use pulp::Arch;
+use rayon::prelude::*;
 
 use super::{
     Kind, bf16,
@@ -42,17 +43,23 @@ impl Panels {
     }
 
     /// `number` gives the bits of a column's number.
-    fn pack(kind: Kind, columns: usize, k: usize, number: impl Fn(usize, usize) -> u32) -> Panels {
+    fn pack(
+        kind: Kind,
+        columns: usize,
+        k: usize,
+        number: impl Fn(usize, usize) -> u32 + Sync,
+    ) -> Panels {
         let each = kind.numbers();
         let steps = kind.steps(k);
         let mut data = vec![Step::default(); columns.div_ceil(WIDTH) * steps];
-        for column in 0..columns {
-            let panel = &mut data[column / WIDTH * steps..][..steps];
-            for at in 0..k {
-                let shift = at % each * (32 / each);
-                panel[at / each].0[column % WIDTH] |= number(column, at) << shift;
+        data.par_chunks_mut(steps).enumerate().for_each(|(panel, data)| {
+            for column in panel * WIDTH..columns.min((panel + 1) * WIDTH) {
+                for at in 0..k {
+                    let shift = at % each * (32 / each);
+                    data[at / each].0[column % WIDTH] |= number(column, at) << shift;
+                }
             }
-        }
+        });
         Panels { kind, columns, steps, data }
     }
 

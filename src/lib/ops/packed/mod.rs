@@ -26,7 +26,7 @@ mod portable;
 mod tests;
 mod tile;
 
-pub(crate) use dot::{Candidates, largest};
+pub(crate) use dot::{Best, Candidates, largest};
 pub(crate) use isa::{Isa, Kind, floats, integers};
 pub(crate) use layout::{Panels, Rows, Words};
 pub(crate) use linear::{Finish, PackedLinear};

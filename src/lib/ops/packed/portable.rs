@@ -2,7 +2,7 @@
 
 use super::{
     bf16,
-    dot::{self, Pair, Vectors},
+    dot::{self, Best, Pair, Vectors},
     tile::{Job, Lanes, Sink, Step, WIDTH, product},
 };
 
@@ -25,13 +25,13 @@ pub(super) fn int8(job: &Job, sink: &mut impl Sink<i32>) {
 }
 
 /// As [`dot::largest`].
-pub(super) fn largest(pair: &Pair, best: &mut [f32]) {
+pub(super) fn largest(pair: &Pair, best: &mut Best) {
     // SAFETY: there are no instructions to have; the caller checked the sizes.
     unsafe { dot::largest_in_blocks::<F32, 2, 2>(pair, best) }
 }
 
 /// As [`dot::largest_found`].
-pub(super) fn largest_found(pair: &Pair, found: &[(u32, u16)], best: &mut [f32]) {
+pub(super) fn largest_found(pair: &Pair, found: &[(u32, u16)], best: &mut Best) {
     // SAFETY: there are no instructions to have; the caller checked the sizes.
     unsafe { dot::largest_found::<F32>(pair, found, best) }
 }

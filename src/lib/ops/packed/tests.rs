@@ -180,9 +180,9 @@ fn processors_that_add_products_unrounded_agree_bit_for_bit() {
         .map(|isa| {
             let mut got = Stored::new([t, n, k]);
             floats(isa, Rows::of_floats(&x, k, t), &panels, 0..panels.count(), &mut got);
-            let mut best = vec![0.0; WIDTH];
-            largest(isa, &x, &w[..WIDTH * k], k, &mut best);
-            (got.all(), best)
+            let mut best = Found::new(WIDTH);
+            largest(isa, &x, &w[..WIDTH * k], k, &mut best.lent());
+            (got.all(), best.values)
         })
         .collect();
     for pair in products.windows(2) {
@@ -219,25 +219,51 @@ fn a_layer_adds_its_bias_and_finishes() {
     }
 }
 
+/// Room for the largest products of some terms.
+#[derive(Debug, PartialEq)]
+struct Found {
+    values: Vec<f32>,
+    tokens: Vec<u32>,
+}
+
+impl Found {
+    fn new(terms: usize) -> Found {
+        Found { values: vec![0.0; terms], tokens: vec![9; terms] }
+    }
+
+    fn lent(&mut self) -> Best<'_> {
+        Best { values: &mut self.values, tokens: &mut self.tokens }
+    }
+}
+
 #[test]
 fn the_largest_dot_product_is_the_same_bits_however_it_is_found() {
     for (t, n, k) in [(1, 1, 16), (5, 16, 40), (13, 7, 100), (2, 3, 5)] {
         let (h, w) = (random(t * k, 1), random(n * k, 2));
         let sums = plain(&h, &w, k);
         for isa in kernels(Kind::F32) {
-            let mut best = vec![0.0; n];
-            largest(isa, &h, &w, k, &mut best);
+            let mut best = Found::new(n);
+            largest(isa, &h, &w, k, &mut best.lent());
             let mut candidates = Candidates::default();
             let everything = vec![[1.0; WIDTH]; t];
             candidates.find(isa, &everything, &[1.0; WIDTH]);
             assert_eq!(candidates.count, t * WIDTH);
-            let mut same = vec![0.0; n];
-            candidates.largest(isa, &h, &w, k, &mut same);
+            let mut same = Found::new(n);
+            candidates.largest(isa, &h, &w, k, &mut same.lent());
             assert_eq!(best, same, "{isa:?}");
+            for (term, &token) in best.tokens.iter().enumerate() {
+                let sum = sums[token as usize * n + term];
+                assert!((0..t).all(|other| sums[other * n + term] <= sum + 1e-4), "{isa:?}");
+            }
             let expected = (0..n).map(|term| {
                 (0..t).map(|token| sums[token * n + term]).fold(f64::NEG_INFINITY, f64::max)
             });
-            check_near(&best, &expected.collect::<Vec<_>>(), tolerance(k), &format!("{isa:?}"));
+            check_near(
+                &best.values,
+                &expected.collect::<Vec<_>>(),
+                tolerance(k),
+                &format!("{isa:?}"),
+            );
         }
     }
 }
@@ -248,9 +274,9 @@ fn a_product_that_is_no_number_is_the_largest() {
         for at in 0..5 {
             let mut h = [1.0; 5]; // K = 1
             h[at] = f32::NAN;
-            let mut best = [0.0; 2];
-            largest(isa, &h, &[1.0, 2.0], 1, &mut best);
-            assert!(best.iter().all(|best| best.is_nan()), "{isa:?} {best:?}");
+            let mut best = Found::new(2);
+            largest(isa, &h, &[1.0, 2.0], 1, &mut best.lent());
+            assert!(best.values.iter().all(|best| best.is_nan()), "{isa:?} {best:?}");
         }
     }
 }
@@ -264,8 +290,9 @@ fn candidates_are_the_tokens_that_reach_a_threshold() {
         let mut candidates = Candidates::default();
         candidates.find(isa, &upper, &[1.0; WIDTH]);
         assert_eq!(candidates.count, 3);
-        let mut best = [0.0; 3];
-        candidates.largest(isa, &h, &w, 1, &mut best);
-        assert_eq!(best, [f32::NEG_INFINITY, f32::NEG_INFINITY, 5.0]);
+        let mut best = Found::new(3);
+        candidates.largest(isa, &h, &w, 1, &mut best.lent());
+        assert_eq!(best.values, [f32::NEG_INFINITY, f32::NEG_INFINITY, 5.0]);
+        assert_eq!(best.tokens[2], 1);
     }
 }

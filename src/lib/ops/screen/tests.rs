@@ -29,23 +29,31 @@ fn case(tokens: usize, terms: usize, k: usize, peak: i32, bias: f32, seed: u64) 
     }
 }
 
-fn logits(screen: &Screen, case: &Case) -> Vec<f32> {
+fn logits(screen: &Screen, case: &Case) -> (Vec<f32>, Vec<u32>) {
     let states = screen.states(case.states.clone());
-    let mut best = vec![0.0; case.bias.len()];
-    screen.largest(&states, 0, &case.weights, &mut best, &mut Scratch::default());
-    best.iter().zip(&case.bias).map(|(best, bias)| best + bias).collect()
+    let (mut values, mut tokens) = (vec![0.0; case.bias.len()], vec![9; case.bias.len()]);
+    let best = Best { values: &mut values, tokens: &mut tokens };
+    screen.largest(&states, 0, &case.weights, best, &mut Scratch::default());
+    let logits = values.iter().zip(&case.bias).map(|(best, bias)| best + bias);
+    (logits.collect(), tokens)
 }
 
-/// Bit for bit the logits of the unscreened head where they are above 0, and none elsewhere.
+/// Bit for bit the logits of the unscreened head, and their tokens, where they are above 0, and none
+/// elsewhere.
 #[track_caller]
 fn check(case: &Case, what: &str) {
     for floats in Isa::all(Kind::F32) {
         let all = Screen::with(&case.weights, &case.bias, floats, None);
-        let expected = logits(&all, case);
+        let (expected, tokens) = logits(&all, case);
         for bytes in Isa::all(Kind::Int8) {
             let screen = Screen::with(&case.weights, &case.bias, floats, Some(bytes));
-            for (term, (got, expected)) in logits(&screen, case).iter().zip(&expected).enumerate() {
-                let same = if *expected > 0.0 { got == expected } else { *got <= 0.0 };
+            let (got, chosen) = logits(&screen, case);
+            for (term, (got, expected)) in got.iter().zip(&expected).enumerate() {
+                let same = if *expected > 0.0 {
+                    got == expected && chosen[term] == tokens[term]
+                } else {
+                    *got <= 0.0
+                };
                 let same = same || (got.is_nan() && expected.is_nan());
                 assert!(same, "{what}, {floats:?} {bytes:?}, {term}: {got} not {expected}");
             }
@@ -103,7 +111,7 @@ fn what_is_no_number_is_not_swallowed() {
         let mut broken = case(5, 40, 32, 1, 0.0, 1);
         broken.states[40] = bad;
         check(&broken, "states");
-        let logits = logits(&Screen::new(&broken.weights, &broken.bias), &broken);
+        let (logits, _) = logits(&Screen::new(&broken.weights, &broken.bias), &broken);
         assert!(logits.iter().any(|logit| logit.is_nan() || *logit > 1e25), "{bad}");
         let mut broken = case(5, 40, 32, 1, 0.0, 1);
         broken.weights[40] = bad;
