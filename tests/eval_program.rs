@@ -150,10 +150,18 @@ fn results_of_several_seeds_become_a_table_and_a_drawing() {
     let svg = folder.path().join("front.svg");
     let results = "{\"name\":\"a\",\"method\":\"l0\",\"ndcg\":0.3,\"flops\":1,\"seed\":0}\n\
                    {\"name\":\"a\",\"method\":\"l0\",\"ndcg\":0.4,\"flops\":2,\"seed\":1}\n";
-    let table = "method\tname\tseeds\tflops\tnDCG@10\tfront\nl0\ta\t2\t1.5000\t0.3500\tyes\n";
+    let table =
+        "method\tname\tseeds\tflops\tnDCG@10\t±\tfront\nl0\ta\t2\t1.5000\t0.3500\t0.0500\tyes\n";
     check(&["tradeoff", "-", "--svg", svg.to_str().unwrap()], results, table);
     let drawn = fs::read_to_string(&svg).unwrap();
     assert!(drawn.starts_with("<svg ") && drawn.contains(">Pareto front<"));
     check(&["tradeoff", "-", "--svg", "-"], results, &drawn);
     check_refused(&["tradeoff"], "{\"name\":1}\n", 1, "<stdin>:1: want {\"name\"");
+    check_refused(&["tradeoff", "--where", "seed=7"], results, 2, "no result meets it");
+    let zero = "{\"name\":\"a\",\"ndcg\":0.3,\"flops\":0}\n";
+    check_refused(&["tradeoff", "--log", "--svg", "-"], zero, 2, "want flops above 0");
+    let one = "method\tname\tseeds\tndcg\tflops\t±\tseed\tfront\nl0\ta\t1\t0.4000\t2.0000\t-\t1.0000\tyes\n";
+    let asked =
+        ["tradeoff", "--where", "seed=1", "--x", "ndcg", "--y", "flops", "--columns", "seed"];
+    check(&asked, results, one);
 }

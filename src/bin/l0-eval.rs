@@ -8,10 +8,13 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand, value_parser};
+use clap::{Args as Arguments, Parser, Subcommand, value_parser};
 use l0::{
     Error, Result, cli,
-    eval::{self, Detail, Floor, Format, IdenticalIds, Measure, Outcome, Scores, Tally},
+    eval::{
+        self, Condition, Detail, Floor, Format, IdenticalIds, Measure, Outcome, Picture, Scores,
+        Tally, View,
+    },
     formats::{
         rejects::Rejects,
         trec::{Qrels, Run},
@@ -106,7 +109,7 @@ enum Task {
         #[arg(long, value_name = "FORM", default_value = "text")]
         format: Format,
     },
-    /// Tell and draw effectiveness against FLOPS, the Pareto front marked
+    /// Tell and draw effectiveness against FLOPS, or one field of results against another
     #[command(after_long_help = "Examples:
   Two runs of one method and one of another, as a table:
     echo '{\"name\":\"a\",\"method\":\"mask\",\"ndcg\":0.41,\"flops\":2.1}' >runs.jsonl
@@ -115,15 +118,50 @@ enum Task {
     l0-eval tradeoff runs.jsonl
 
   And drawn:
-    l0-eval tradeoff runs.jsonl --svg runs.svg")]
-    Tradeoff {
-        /// JSON lines, or an array, of {"name", "method", "ndcg", "flops"}, one a seed
-        #[arg(value_name = "RESULTS")]
-        results: Vec<PathBuf>,
-        /// Where the drawing goes
-        #[arg(long, value_name = "OUT")]
-        svg: Option<PathBuf>,
-    },
+    l0-eval tradeoff runs.jsonl --svg runs.svg
+
+  The cost alone of one method, as a curve; any number in the results can be an axis or a column:
+    l0-eval tradeoff runs.jsonl --where method=mask --x ndcg --y flops --lines --svg cost.svg
+
+The front is what no other point beats: at most its x, at least its y, and better on one side.")]
+    Tradeoff(TradeoffArgs),
+}
+
+#[derive(Arguments)]
+struct TradeoffArgs {
+    /// JSON lines, or an array, of {"name", "method", "nDCG@10", "flops", ...}, one a seed
+    #[arg(value_name = "RESULTS")]
+    results: Vec<PathBuf>,
+    /// Where the drawing goes
+    #[arg(long, value_name = "OUT")]
+    svg: Option<PathBuf>,
+    /// The field to the right
+    #[arg(long, value_name = "FIELD", default_value = eval::FLOPS)]
+    x: String,
+    /// The field upwards
+    #[arg(long, value_name = "FIELD", default_value = eval::NDCG)]
+    y: String,
+    /// Further fields for the table, between commas
+    #[arg(long, value_name = "FIELDS", value_delimiter = ',')]
+    columns: Vec<String>,
+    /// Only results whose field is this; may be given again
+    #[arg(long = "where", value_name = "FIELD=VALUE")]
+    conditions: Vec<Condition>,
+    /// text, jsonl or markdown
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    format: Format,
+    /// Let x grow by factors
+    #[arg(long, requires = "svg", help_heading = "Drawing")]
+    log: bool,
+    /// Join the points of a method, and leave their names out
+    #[arg(long, requires = "svg", help_heading = "Drawing")]
+    lines: bool,
+    /// What stands below the drawing [default: the field]
+    #[arg(long, requires = "svg", value_name = "TEXT", help_heading = "Drawing")]
+    x_label: Option<String>,
+    /// What stands beside it [default: the field]
+    #[arg(long, requires = "svg", value_name = "TEXT", help_heading = "Drawing")]
+    y_label: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -133,7 +171,7 @@ fn main() -> ExitCode {
         Some(Task::Sparsity { vectors, queries, format }) => {
             sparsity(vectors, queries.as_deref(), *format)
         }
-        Some(Task::Tradeoff { results, svg }) => tradeoff(results, svg.as_deref()),
+        Some(Task::Tradeoff(args)) => tradeoff(args),
     };
     cli::exit(PROGRAM, done)
 }
@@ -156,18 +194,40 @@ fn sparsity(documents: &Path, queries: Option<&Path>, format: Format) -> Result<
     output.commit()
 }
 
-fn tradeoff(results: &[PathBuf], svg: Option<&Path>) -> Result<()> {
+fn tradeoff(args: &TradeoffArgs) -> Result<()> {
     let stdout = Path::new("-");
     let mut table = Output::create(stdout)?;
-    let drawing = svg.map(Output::create).transpose()?;
-    let outcomes = cli::inputs(results)?.into_iter().map(Outcome::read);
-    let points = eval::points(&outcomes.collect::<Result<Vec<_>>>()?.concat());
-    if svg != Some(stdout) {
-        eval::render_points(&mut table, &points).map_err(|e| Error::io(table.name(), e))?;
+    let drawing = args.svg.as_deref().map(Output::create).transpose()?;
+    let wanted = [args.y.as_str(), args.x.as_str()];
+    let inputs = cli::inputs(&args.results)?.into_iter();
+    let outcomes = inputs.map(|input| Outcome::read(input, &args.conditions, &wanted));
+    let outcomes = outcomes.collect::<Result<Vec<_>>>()?.concat();
+    if outcomes.is_empty() {
+        return Err(Error::Usage("--where: no result meets it".into()));
+    }
+    if args.log && outcomes.iter().filter_map(|one| one.number(&args.x)).any(|x| x <= 0.0) {
+        return Err(Error::Usage(format!("--log: want {} above 0 in all results", args.x)));
+    }
+    let view = View { x: &args.x, y: &args.y, columns: &args.columns };
+    let points = eval::points(&outcomes, &view);
+    if args.svg.as_deref() != Some(stdout) {
+        eval::render_points(&mut table, &points, &view, args.format)
+            .map_err(|source| Error::io(table.name(), source))?;
         table.commit()?;
     }
     let Some(mut drawing) = drawing else { return Ok(()) };
-    eval::plot(&mut drawing, &points).map_err(|source| Error::io(drawing.name(), source))?;
+    let is_usual = (args.x.as_str(), args.y.as_str()) == (eval::FLOPS, eval::NDCG);
+    let usual = "FLOPS: expected terms a query and a document share";
+    let named = if args.x == eval::FLOPS { usual } else { &args.x };
+    let picture = Picture {
+        x: args.x_label.as_deref().unwrap_or(named),
+        y: args.y_label.as_deref().unwrap_or(&args.y),
+        log: args.log,
+        lines: args.lines,
+        front: is_usual,
+    };
+    eval::plot(&mut drawing, &points, &picture)
+        .map_err(|source| Error::io(drawing.name(), source))?;
     drawing.commit()
 }
 

@@ -11,7 +11,7 @@ use l0::{
     Error, Result,
     cli::{
         self,
-        train::{CheckArgs, MineArgs, ScoreArgs},
+        train::{CheckArgs, MineArgs, PackArgs, ScoreArgs},
     },
     device::{self, Choice, Precision},
     formats::{examples::ExampleWriter, records::Records, rejects::Rejects, trec::Qrels},
@@ -22,6 +22,7 @@ use l0::{
     train::{
         check::check,
         mine::MineRule,
+        pack::pack,
         recipe::{Recipe, SourceRecipe},
         score::{Raw, Work},
         teacher::{self, TeacherName},
@@ -65,6 +66,8 @@ enum Command {
     Mine(MineArgs),
     /// Ask teachers for scores of examples
     Score(ScoreArgs),
+    /// Make a trained model small: f16, one query table; of several, their mean
+    Pack(PackArgs),
 }
 
 #[derive(Args)]
@@ -103,6 +106,7 @@ fn main() -> ExitCode {
             Some(Command::Check(args)) => run_check(args),
             Some(Command::Mine(args)) => run_mine(args),
             Some(Command::Score(args)) => run_score(args),
+            Some(Command::Pack(args)) => run_pack(args),
             None => run(arguments.train),
         },
     )
@@ -210,6 +214,14 @@ fn run_mine(args: MineArgs) -> Result<()> {
         mined.written, mined.negatives, mined.without_good, mined.without_negative
     );
     args.run.say(PROGRAM, &told);
+    Ok(())
+}
+
+fn run_pack(args: PackArgs) -> Result<()> {
+    args.run.start_threads();
+    let card = args.card.as_deref().map(io::read_text).transpose()?;
+    pack(&args.models, card.as_deref(), &args.output)?;
+    args.run.say(PROGRAM, &format!("wrote {}", args.output.display()));
     Ok(())
 }
 

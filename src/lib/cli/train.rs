@@ -43,6 +43,29 @@ pub struct CheckArgs {
     pub run: RunArgs,
 }
 
+/// `l0-train pack`
+#[derive(Args)]
+#[command(after_long_help = "Examples:
+  A trained model at half its size, to be copied elsewhere:
+    l0-train pack testdata/toy-st -o small
+
+  The mean of three seeds of one recipe, with a card of its own:
+    l0-train pack testdata/toy-st testdata/toy-st -o mean --card testdata/demo/README.md")]
+pub struct PackArgs {
+    /// Model directories; of several, the mean of their weights
+    #[arg(required = true, value_name = "DIR")]
+    pub models: Vec<PathBuf>,
+    /// Where the small model goes
+    #[arg(long, short, value_name = "DIR")]
+    pub output: PathBuf,
+    /// A text to take as the model card, in place of the one that is made
+    #[arg(long, value_name = "FILE")]
+    pub card: Option<PathBuf>,
+    /// Threads and talk
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
 /// `l0-train mine`
 #[derive(Args)]
 #[command(after_long_help = "Examples:

@@ -14,8 +14,8 @@ mod tradeoff;
 
 pub use compare::{Chance, Comparison, PERMUTATIONS, compare};
 pub use measures::{Gain, JudgedRanking, Measure};
-pub use plot::plot;
+pub use plot::{Picture, plot};
 pub use render::{Detail, Format, render, render_comparisons};
 pub use report::{Floor, IdenticalIds, Scores, evaluate, measures_to_take};
 pub use sparsity::{Tally, flops, render_sparsity};
-pub use tradeoff::{Outcome, Point, Spread, points, render_points};
+pub use tradeoff::{Condition, FLOPS, NDCG, Outcome, Point, Spread, View, points, render_points};

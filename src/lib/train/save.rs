@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Var;
 use serde_json::{Map, Value, json};
 
-use super::tensors::{self, Named, Numbers};
+use super::tensors::{self, Named, Numbers, Width};
 use crate::{
     error::{Error, Result},
     io::{self, Output, folder},
@@ -43,6 +43,17 @@ pub struct Saved<'a> {
     pub record: Map<String, Value>,
     /// The recipe, as TOML.
     pub recipe: &'a str,
+    /// How much room it may take.
+    pub size: Size,
+}
+
+/// How much room a directory may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// Tensors in f32, and the query table in every spelling that some loader knows.
+    Whole,
+    /// Tensors in f16, the table as Sentence Transformers spells it, JSON without spaces.
+    Small,
 }
 
 const QUERY: &str = "query_0_SparseStaticEmbedding";
@@ -69,11 +80,17 @@ impl Saved<'_> {
         let fingerprint = self.tokenizer.vocabulary().fingerprint();
         record.insert("vocabulary".into(), fingerprint.into());
         write_json(&folder.join("l0.json"), &Value::Object(record))?;
-        folder::write(&folder.join("train_config.toml"), self.recipe.as_bytes())?;
+        if !self.recipe.is_empty() {
+            folder::write(&folder.join("train_config.toml"), self.recipe.as_bytes())?;
+        }
         folder::write(&folder.join("README.md"), self.card().as_bytes())?;
         // last: a folder without it is no model, so an interrupt leaves none that lacks its conventions
         let all = self.variables.iter().map(|(name, var)| Named::variable(name.clone(), var));
-        write_tensors(&folder.join("model.safetensors"), all.collect())
+        write_tensors(&folder.join("model.safetensors"), all.collect(), self.width())
+    }
+
+    fn width(&self) -> Width {
+        if self.size == Size::Small { Width::Half } else { Width::Full }
     }
 
     fn config(&self, folder: &Path) -> Result<()> {
@@ -88,7 +105,8 @@ impl Saved<'_> {
         for key in ["_name_or_path", "dtype", "torch_dtype"] {
             config.remove(key);
         }
-        config.insert("torch_dtype".into(), "float32".into());
+        let dtype = if self.size == Size::Small { "float16" } else { "float32" };
+        config.insert("torch_dtype".into(), dtype.into());
         write_json(&folder.join("config.json"), &Value::Object(config))
     }
 
@@ -99,7 +117,12 @@ impl Saved<'_> {
         // both are the caller's: a stored cut would cut silently
         tokenizer.insert("truncation".into(), Value::Null);
         tokenizer.insert("padding".into(), Value::Null);
-        write_json(&name, &Value::Object(tokenizer))?;
+        match self.size {
+            Size::Whole => write_json(&name, &Value::Object(tokenizer))?,
+            Size::Small => {
+                folder::write(&name, Value::Object(tokenizer).to_string().as_bytes())?;
+            }
+        }
         let base = self.base.join("tokenizer_config.json");
         let mut config = if base.exists() { read_json(&base)? } else { Map::new() };
         config.insert("tokenizer_class".into(), "BertTokenizer".into());
@@ -108,6 +131,9 @@ impl Saved<'_> {
         let special = json!({"cls_token": "[CLS]", "mask_token": "[MASK]", "pad_token": "[PAD]",
             "sep_token": "[SEP]", "unk_token": "[UNK]"});
         write_json(&folder.join("special_tokens_map.json"), &special)?;
+        if self.size == Size::Small {
+            return Ok(());
+        }
         let tokens = self.tokenizer.vocabulary().tokens();
         let lines: String = tokens.iter().map(|token| format!("{token}\n")).collect();
         folder::write(&folder.join("vocab.txt"), lines.as_bytes())
@@ -159,29 +185,32 @@ impl Saved<'_> {
             .zip(table)
             .map(|(id, weight)| if special(id) { 0.0 } else { weight.max(0.0) })
             .collect();
-        let tokens = self.tokenizer.vocabulary().tokens();
-        let named: Map<String, Value> = tokens
-            .iter()
-            .zip(&weights)
-            .map(|(token, weight)| (token.clone(), json!(weight)))
-            .collect();
-        write_json(&folder.join("idf.json"), &Value::Object(named))?;
-        let lines =
-            tokens.iter().zip(&weights).map(|(token, weight)| format!("{token}\t{weight}\n"));
-        let lines: String = lines.collect();
-        folder::write(&folder.join("query_token_weights.txt"), lines.as_bytes())?;
+        let mut files = vec!["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
+        if self.size == Size::Whole {
+            self.table_by_names(folder, &weights)?;
+            files.push("vocab.txt");
+        }
         let query = folder.join(QUERY);
         folder::make(&query)?;
         let shape = vec![weights.len()];
         let table = Named { name: "weight".into(), shape, numbers: Numbers::Host(weights.into()) };
-        write_tensors(&query.join("model.safetensors"), vec![table])?;
+        write_tensors(&query.join("model.safetensors"), vec![table], Width::Full)?;
         write_json(&query.join("config.json"), &json!({"frozen": self.frozen}))?;
-        for name in
-            ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"]
-        {
+        for name in files {
             folder::write(&query.join(name), &io::read_bytes(&folder.join(name))?)?;
         }
         Ok(())
+    }
+
+    /// The table in the spellings that name each token.
+    fn table_by_names(&self, folder: &Path, weights: &[f32]) -> Result<()> {
+        let tokens = self.tokenizer.vocabulary().tokens();
+        let pairs = || tokens.iter().zip(weights);
+        let named: Map<String, Value> =
+            pairs().map(|(token, weight)| (token.clone(), json!(weight))).collect();
+        write_json(&folder.join("idf.json"), &Value::Object(named))?;
+        let lines: String = pairs().map(|(token, weight)| format!("{token}\t{weight}\n")).collect();
+        folder::write(&folder.join("query_token_weights.txt"), lines.as_bytes())
     }
 
     fn card(&self) -> String {
@@ -190,7 +219,7 @@ impl Saved<'_> {
                 "a base to train on from: it has guessed hidden word pieces, and ranked nothing"
             }
             (Some(_), true) => {
-                "inference-free: a query is the set of its word pieces, weighted by `idf.json`"
+                "inference-free: a query is the set of its word pieces, weighted by its table"
             }
             (None, true) => "Siamese: queries go through the encoder too",
         };
@@ -225,9 +254,9 @@ fn read_json(file: &Path) -> Result<Map<String, Value>> {
         .map_err(|error| Error::format(file, error.to_string()))
 }
 
-fn write_tensors(file: &Path, all: Vec<Named>) -> Result<()> {
+fn write_tensors(file: &Path, all: Vec<Named>, width: Width) -> Result<()> {
     let mut output = Output::create(file)?;
-    tensors::write(all, file, &mut output)?;
+    tensors::write(all, width, file, &mut output)?;
     output.commit()
 }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     adamw::Slot,
-    tensors::{self, Named, Numbers},
+    tensors::{self, Named, Numbers, Width},
 };
 use crate::{
     error::{Error, Result},
@@ -80,7 +80,8 @@ impl State {
             }
         }
         let staged = folder::Staged::create(&target)?;
-        staged.fill("state.safetensors", |out, path| tensors::write(all, path, out))?;
+        staged
+            .fill("state.safetensors", |out, path| tensors::write(all, Width::Full, path, out))?;
         let json = serde_json::to_string_pretty(self)
             .map_err(|error| Error::format(&target, error.to_string()))?;
         staged.write("state.json", json.as_bytes())?;

@@ -1,9 +1,10 @@
-//! Named f32 tensors as a safetensors file, written one after the other: a model is saved without a
+//! Named tensors as a safetensors file, written one after the other: a model is saved without a
 //! second copy of it in memory.
 
 use std::{borrow::Cow, io::Write, path::Path};
 
 use candle_core::Var;
+use half::f16;
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
@@ -26,8 +27,26 @@ impl<'a> Named<'a> {
         Named { name, shape: var.dims().to_vec(), numbers: Numbers::Variable(var) }
     }
 
-    fn bytes(&self) -> usize {
-        self.shape.iter().product::<usize>() * size_of::<f32>()
+    fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// How numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Width {
+    Full,
+    /// f16, rounded to the nearest.
+    Half,
+}
+
+impl Width {
+    fn bytes(self) -> usize {
+        if self == Width::Full { size_of::<f32>() } else { size_of::<f16>() }
+    }
+
+    fn name(self) -> &'static str {
+        if self == Width::Full { "F32" } else { "F16" }
     }
 }
 
@@ -37,15 +56,22 @@ const CELLS: usize = 1 << 14;
 /// Writes tensors by name, with the metadata that older loaders want.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Tensor`] if a device does not give its numbers.
-pub(super) fn write(mut tensors: Vec<Named>, path: &Path, out: &mut impl Write) -> Result<()> {
+/// [`Error::Io`]; [`Error::Tensor`] if a device does not give its numbers; [`Error::Format`] for a
+/// number that is too large for its width.
+pub(super) fn write(
+    mut tensors: Vec<Named>,
+    width: Width,
+    path: &Path,
+    out: &mut impl Write,
+) -> Result<()> {
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     let mut header = Map::new();
     header.insert("__metadata__".into(), json!({"format": "pt"}));
     let mut from = 0;
     for tensor in &tensors {
-        let to = from + tensor.bytes();
-        let entry = json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": [from, to]});
+        let to = from + tensor.count() * width.bytes();
+        let entry =
+            json!({"dtype": width.name(), "shape": tensor.shape, "data_offsets": [from, to]});
         header.insert(tensor.name.clone(), entry);
         from = to;
     }
@@ -63,7 +89,18 @@ pub(super) fn write(mut tensors: Vec<Named>, path: &Path, out: &mut impl Write) 
         };
         for part in numbers.chunks(CELLS) {
             bytes.clear();
-            bytes.extend(part.iter().flat_map(|number| number.to_le_bytes()));
+            match width {
+                Width::Full => bytes.extend(part.iter().flat_map(|number| number.to_le_bytes())),
+                Width::Half => {
+                    let halves = part.iter().map(|&number| f16::from_f32(number));
+                    bytes.extend(halves.flat_map(f16::to_le_bytes));
+                    if let Some(large) = part.iter().find(|x| !f16::from_f32(**x).is_finite()) {
+                        let reason =
+                            format!("want numbers f16 can hold, got {large} in {}", tensor.name);
+                        return Err(Error::format(path, reason));
+                    }
+                }
+            }
             out.write_all(&bytes).map_err(fail)?;
         }
     }
@@ -87,7 +124,7 @@ mod tests {
         };
         let mut bytes = Vec::new();
         let tensors = vec![Named::variable("b.weight".into(), &var), host];
-        write(tensors, Path::new("x"), &mut bytes).unwrap();
+        write(tensors, Width::Full, Path::new("x"), &mut bytes).unwrap();
         let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
         assert_eq!(metadata.metadata().as_ref().unwrap()["format"], "pt");
         let read = SafeTensors::deserialize(&bytes).unwrap();

@@ -27,7 +27,7 @@ use crate::{
     model::TensorEncoder,
     ops::{Activation, sum_of_squares},
     text::Tokenizer,
-    train::save::Saved,
+    train::save::{Saved, Size},
 };
 
 mod gradients;
@@ -403,6 +403,7 @@ impl Trainer {
             cutoff,
             record,
             recipe: &self.text,
+            size: Size::Whole,
         })
     }
 

@@ -1,0 +1,130 @@
+//! Trained models to one that is small: the mean of their weights, in half precision.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device};
+use serde_json::{Map, json};
+
+use super::save::{Saved, Size};
+use crate::{
+    error::{Error, Result},
+    io,
+    model::{Activation, Checkpoint, Config, ModelDirectory, TensorEncoder},
+    text::{QueryTable, Tokenizer},
+};
+
+/// One model directory, read.
+struct Part {
+    directory: ModelDirectory,
+    config: Config,
+    encoder: TensorEncoder,
+    tokenizer: Tokenizer,
+    table: Option<Vec<f32>>,
+    sha256: String,
+}
+
+/// Writes the mean of models that differ in their numbers alone as one directory: tensors in f16, one
+/// spelling of the query table, no file twice that loaders do not want twice.
+///
+/// Runs of several seeds from one start lie in one basin, so that the mean of their weights is a model,
+/// often a better one (Wortsman et al. 2022, arXiv 2203.05482). `card` takes the place of the model card.
+///
+/// # Errors
+/// [`Error::Usage`] without a model; [`Error::Mismatch`] for models that differ in sizes, vocabulary,
+/// activation, longest text, threshold, or in having a query table; [`Error::Format`] for a weight that
+/// f16 cannot hold; those of reading and writing.
+pub fn pack(models: &[PathBuf], card: Option<&str>, folder: &Path) -> Result<()> {
+    let mut parts = models.iter().map(|path| Part::read(path)).collect::<Result<Vec<_>>>()?;
+    if parts.is_empty() {
+        return Err(Error::Usage("want at least one model directory".into()));
+    }
+    let mut first = parts.remove(0);
+    for part in &parts {
+        first.check_like(part)?;
+    }
+    let hashes: Vec<&str> = [&first].into_iter().chain(&parts).map(|p| p.sha256.as_str()).collect();
+    let mut record = Map::new();
+    record.insert("packed".into(), json!(hashes));
+    first.take_mean(&parts)?;
+    let recipe = first.directory.path.join("train_config.toml");
+    let recipe = if recipe.exists() { io::read_text(&recipe)? } else { String::new() };
+    let Part { directory, config, encoder, tokenizer, table, .. } = first;
+    let saved = Saved {
+        base: &directory.encoder,
+        variables: encoder.variables(),
+        tokenizer: &tokenizer,
+        table,
+        ranks: true,
+        frozen: true,
+        activation: directory.activation.unwrap_or(Activation::SPLADE),
+        max_tokens: directory.max_tokens.unwrap_or(config.max_positions),
+        cutoff: directory.cutoff,
+        record,
+        recipe: &recipe,
+        size: Size::Small,
+    };
+    saved.write(folder)?;
+    match card {
+        Some(card) => io::folder::write(&folder.join("README.md"), card.as_bytes()),
+        None => Ok(()),
+    }
+}
+
+impl Part {
+    fn read(path: &Path) -> Result<Part> {
+        let directory = ModelDirectory::open(path)?;
+        let checkpoint = Checkpoint::load(&directory.encoder)?;
+        let tokenizer = Tokenizer::load(&directory.encoder)?;
+        let read = |file: &PathBuf| QueryTable::read(file, tokenizer.vocabulary());
+        let table = directory.query_table.as_ref().map(read).transpose()?;
+        let (config, sha256) = (checkpoint.config.clone(), checkpoint.sha256.clone());
+        let encoder = TensorEncoder::new(checkpoint, &Device::Cpu, DType::F32)?;
+        let table = table.map(|table| table.weights().to_vec());
+        Ok(Part { directory, config, encoder, tokenizer, table, sha256 })
+    }
+
+    fn check_like(&self, other: &Part) -> Result<()> {
+        let said = |part: &Part| {
+            let ModelDirectory { activation, max_tokens, cutoff, .. } = &part.directory;
+            let cutoff = cutoff.as_ref().map(|cutoff| cutoff.in_short());
+            let vocabulary = part.tokenizer.vocabulary().fingerprint();
+            let table = part.table.is_some();
+            [
+                ("sizes", format!("{:?}", part.config)),
+                ("vocabulary", vocabulary.to_string()),
+                ("activation", format!("{activation:?}")),
+                ("longest text", format!("{max_tokens:?}")),
+                ("threshold", format!("{cutoff:?}")),
+                ("having a query table", table.to_string()),
+            ]
+        };
+        let differs = said(self).into_iter().zip(said(other)).find(|(a, b)| a != b);
+        differs.map_or(Ok(()), |((what, expected), (_, got))| {
+            Err(Error::Mismatch {
+                what: format!("{what} of {}", other.directory.path.display()),
+                expected: format!("{expected}, as {} has", self.directory.path.display()),
+                got,
+                remedy: "pack models of one recipe, that differ by seed or step".into(),
+            })
+        })
+    }
+
+    fn take_mean(&mut self, others: &[Part]) -> Result<()> {
+        let share = 1.0 / (others.len() + 1) as f64;
+        for (at, (_, var)) in self.encoder.variables().into_iter().enumerate() {
+            let mut sum = var.as_tensor().clone();
+            for other in others {
+                sum = (sum + other.encoder.variables()[at].1.as_tensor())?;
+            }
+            var.set(&(sum * share)?.detach())?;
+        }
+        let tables = others.iter().filter_map(|other| other.table.as_ref());
+        if let Some(own) = &mut self.table {
+            for (number, weight) in tables.flat_map(|table| table.iter().enumerate()) {
+                own[number] += weight;
+            }
+            own.iter_mut().for_each(|weight| *weight *= share as f32);
+        }
+        Ok(())
+    }
+}
