@@ -3,8 +3,9 @@
 #
 #   pipelines/demo.sh [FOLDER]      FOLDER keeps what is made (default: target/demo)
 #
-# BM25 needs no model. If L0_MODELS names a folder that has splade-tiny in it, its documents are
-# encoded by the network too, and its queries by table look-up alone.
+# BM25 over word pieces, and the model that ships with the programs: its documents are encoded by the
+# network, its queries by table look-up alone. Then the same on the queries that share no word with
+# an answer, and how many of these have an answer (grade 2) among the first five.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 work=${1:-$here/target/demo}; mkdir -p "$work"
@@ -12,20 +13,25 @@ demo=$here/testdata/demo
 queries=$demo/queries.jsonl qrels=$demo/qrels/test.tsv
 
 header "333 passages, 60 queries"
-l0-encode --model bm25 --tokenizer "$demo" "$demo/corpus.jsonl" --keep-text --quiet |
-    search bm25 "$queries" "$qrels" --tokenizer "$demo"
+l0-encode --model bm25 --tokenizer "$here/testdata/model" "$demo/corpus.jsonl" --keep-text --quiet |
+    search bm25 "$queries" "$qrels" --tokenizer "$here/testdata/model"
+l0-encode "$demo/corpus.jsonl" --keep-text --quiet -o "$work/l0-tiny.parquet"
+search l0-tiny "$queries" "$qrels" <"$work/l0-tiny.parquet"
 
-model=${L0_MODELS:-}/splade-tiny index=bm25.l0x
-if [ -d "$model" ]; then
-    l0-encode --model "$model" "$demo/corpus.jsonl" --keep-text --quiet -o "$work/splade-tiny.parquet"
-    l0-encode idf --tokenizer "$model" "$demo/corpus.jsonl" --quiet -o "$work/idf.json"
-    search splade-tiny-unit "$queries" "$qrels" --tokenizer "$model" <"$work/splade-tiny.parquet"
-    search splade-tiny-idf "$queries" "$qrels" --tokenizer "$model" --query-weights "$work/idf.json" \
-        <"$work/splade-tiny.parquet"
-    index=splade-tiny-idf.l0x
-else
-    echo "(no network: L0_MODELS names no folder with splade-tiny in it)"
-fi
+echo
+ids=$(sed -n 's/.*"mismatch": \[\(.*\)\].*/\1/p' "$demo/META.json" | tr -d '" ')
+awk -v ids="$ids" 'BEGIN { FS = "\t"; split(ids, list, ","); for (at in list) wanted[list[at]] = 1 }
+    NR == 1 || $1 in wanted' "$qrels" >"$work/mismatch.tsv"
+count=$(tr , '\n' <<<"$ids" | wc -l)
+header "$count that share no word"
+for name in bm25 l0-tiny; do measure "$name" "$work/mismatch.tsv"; done
+echo
+for name in bm25 l0-tiny; do
+    found=$(l0-eval "$work/mismatch.tsv" "$work/$name.run" -m 'Success(rel=2)@5' --format jsonl --quiet |
+        sed -n 's/.*"value":\([0-9.]*\).*/\1/p')
+    awk -v name="$name" -v share="$found" -v count="$count" \
+        'BEGIN { printf "%s answers %.0f of %d of them in the first five\n", name, share * count, count }'
+done
 programs=${PATH%%:*}
 echo
-echo "Ask it yourself:  ${programs#"$PWD"/}/l0-query ${work#"$PWD"/}/$index"
+echo "Ask it yourself:  ${programs#"$PWD"/}/l0-query ${work#"$PWD"/}/l0-tiny.l0x"

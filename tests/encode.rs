@@ -69,11 +69,11 @@ fn the_examples_of_the_help_run_as_printed() {
     let help = encode(&work, "--help", b"").exits(0).stdout_text();
     let (_, examples) = help.split_once("Examples:\n").expect("examples in the help");
     let lines: Vec<&str> = examples.lines().filter_map(|line| line.strip_prefix("    ")).collect();
-    assert_eq!(lines.len(), 2, "{help}");
+    assert_eq!(lines.len(), 3, "{help}");
     for line in lines {
         run(work.shell(&format!("set -o pipefail; {line}")), b"").exits(0).says("rows in");
     }
-    assert_eq!(work.names(), ["bm25.parquet"]);
+    assert_eq!(work.names(), ["bm25.parquet", "toy.parquet"]);
 }
 
 #[test]

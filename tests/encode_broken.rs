@@ -352,7 +352,7 @@ fn wrong_usage_is_told_before_any_work() {
     work.write("corpus.jsonl", GOOD);
     for (arguments, message) in [
         ("--model testdata/toy --no-such-flag", "unexpected argument '--no-such-flag'"),
-        ("", "--model <DIR|bm25>"),
+        ("--tokenizer testdata/toy", "--tokenizer goes with --model bm25 only"),
         ("--model bm25", "--tokenizer <DIR>"),
         (
             "--model testdata/toy --tokenizer testdata/toy",

@@ -160,7 +160,7 @@ fn results_of_several_seeds_become_a_table_and_a_drawing() {
     check_refused(&["tradeoff", "--where", "seed=7"], results, 2, "no result meets it");
     let zero = "{\"name\":\"a\",\"ndcg\":0.3,\"flops\":0}\n";
     check_refused(&["tradeoff", "--log", "--svg", "-"], zero, 2, "want flops above 0");
-    let one = "method\tname\tseeds\tndcg\tflops\t±\tseed\tfront\nl0\ta\t1\t0.4000\t2.0000\t-\t1.0000\tyes\n";
+    let one = "method\tname\tseeds\tnDCG@10\tflops\t±\tseed\tfront\nl0\ta\t1\t0.4000\t2.0000\t-\t1.0000\tyes\n";
     let asked =
         ["tradeoff", "--where", "seed=1", "--x", "ndcg", "--y", "flops", "--columns", "seed"];
     check(&asked, results, one);

@@ -91,7 +91,7 @@ fn check_encoder(folder: &str, depth: Option<u8>, max_tokens: Option<usize>, nam
     let directory = ModelDirectory::open(folder).unwrap();
     let activation = depth.map(|depth| Activation::new(depth).unwrap());
     let encoder = {
-        let overrides = Overrides { activation, max_tokens };
+        let overrides = Overrides { activation, max_tokens, lexical: None };
         SparseEncoder::load(&directory, overrides, Compute::Cpu, Precision::F32).unwrap()
     };
     let tokenizer = Tokenizer::load(folder).unwrap();
@@ -105,7 +105,7 @@ fn check_encoder(folder: &str, depth: Option<u8>, max_tokens: Option<usize>, nam
     let together = encoder.encode(&documents).unwrap();
     // the arithmetic of a device, on the processor and on what CUDA device there is
     let on_devices = devices().into_iter().map(|(device, dtype)| {
-        let overrides = Overrides { activation, max_tokens };
+        let overrides = Overrides { activation, max_tokens, lexical: None };
         let encoder = SparseEncoder::on_device(&directory, overrides, &device, dtype).unwrap();
         (encoder.encode(&documents).unwrap(), dtype)
     });
@@ -258,7 +258,7 @@ proptest! {
 #[test]
 fn ids_that_the_model_cannot_read_are_refused() {
     let directory = ModelDirectory::open(Path::new("testdata/toy")).unwrap();
-    let overrides = Overrides { activation: None, max_tokens: Some(8) };
+    let overrides = Overrides { max_tokens: Some(8), ..Overrides::default() };
     let load = |device: Option<&Device>| match device {
         Some(device) => SparseEncoder::on_device(&directory, overrides, device, DType::F32),
         None => SparseEncoder::load(&directory, overrides, Compute::Cpu, Precision::F32),

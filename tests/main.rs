@@ -17,6 +17,7 @@ mod readme;
 mod recipes;
 mod run;
 mod search_equal;
+mod shipped;
 mod train_broken;
 mod train_data;
 mod train_masked;

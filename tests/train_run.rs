@@ -219,3 +219,56 @@ fn a_siamese_encoder_trains_and_saves_no_table() {
     trainer(&folder, &changes).run(|_| ()).unwrap();
     assert_eq!(ModelDirectory::open(&folder).unwrap().query_table, None);
 }
+
+#[test]
+fn what_is_trained_with_a_lexical_part_is_what_is_encoded() {
+    let (above, folder) = scratch();
+    let texts =
+        ["the storm came from the sea, the sea was high", "bees find flowers by their colour"];
+    let example = serde_json::json!({"query": "storm at sea", "pos": texts[0], "negs": [texts[1]]});
+    let data = above.path().join("one.jsonl");
+    std::fs::write(&data, format!("{example}\n")).unwrap();
+    let changes = [
+        format!("data.0={{ path = {:?} }}", data.to_str().unwrap()),
+        "model.dropout=0.0".into(),
+        "model.lexical={ weight = 0.5, length = 20 }".into(),
+        "query={ kind = \"idf\", drop_below = 1.5 }".into(),
+        "stage=[{ steps = 1, batch = 1, documents = 2, lr = 0.0, loss = [{ kind = \"info_nce\" }] }]".into(),
+    ];
+    let changes: Vec<&str> = changes.iter().map(String::as_str).collect();
+    let mut trainer = trainer(&folder, &changes);
+    let seen = trainer.step().unwrap().sparsity.unwrap();
+    trainer.saved().unwrap().write(&folder).unwrap();
+
+    let directory = ModelDirectory::open(&folder).unwrap();
+    let tokenizer = Tokenizer::load(&folder).unwrap();
+    let base =
+        QueryTable::read(Path::new("testdata/toy-st/idf.json"), tokenizer.vocabulary()).unwrap();
+    let table =
+        QueryTable::read(directory.query_table.as_ref().unwrap(), tokenizer.vocabulary()).unwrap();
+    let pairs = || base.weights().iter().zip(table.weights());
+    assert!(pairs().all(|(&before, &after)| after == 0.0 || (after == before && after >= 1.5)));
+    assert!(pairs().any(|(&before, &after)| before > 0.0 && after == 0.0));
+
+    let ids = texts.map(|text| tokenizer.tokens(text, 24).unwrap().ids);
+    let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
+    let load = |lexical| {
+        let overrides = Overrides { lexical, ..Overrides::default() };
+        SparseEncoder::load(&directory, overrides, Compute::Cpu, Precision::F32).unwrap()
+    };
+    let vectors = load(None).encode(&ids).unwrap();
+    let terms = vectors.iter().map(|vector| vector.nnz()).sum::<usize>() as f64 / 2.0;
+    let max = vectors.iter().map(|vector| vector.max_weight()).fold(0.0, f32::max);
+    assert!((seen.terms - terms).abs() < 1e-9, "{seen:?} {terms}");
+    assert!((seen.max - f64::from(max)).abs() < 1e-5, "{seen:?} {max}");
+    let alone = load(Some(0.0)).encode(&ids).unwrap();
+    assert!(vectors[0].nnz() > 0 && vectors[0] != alone[0], "the part is there");
+    // the same on tensors
+    let overrides = Overrides::default();
+    let tensors =
+        SparseEncoder::on_device(&directory, overrides, &Device::Cpu, DType::F32).unwrap();
+    for (a, b) in tensors.encode(&ids).unwrap().iter().zip(&vectors) {
+        assert_eq!(a.terms(), b.terms());
+        assert!(a.weights().iter().zip(b.weights()).all(|(a, b)| (a - b).abs() < 1e-5));
+    }
+}

@@ -9,7 +9,7 @@ use l0::{
     encode::{EncodeConfig, Job, Model, Role, Shard, bm25::Bm25, idf, texts},
     formats::vectors::Form,
     io::{Input, Output},
-    model::{Activation, Overrides},
+    model::{Activation, Overrides, shipped},
     sparse::Prune,
     text::Tokenizer,
 };
@@ -31,8 +31,11 @@ const PROGRAM: &str = "l0-encode";
   BM25 impacts of the demo collection, without a network:
     l0-encode --model bm25 --tokenizer testdata/toy testdata/demo/corpus.jsonl -o bm25.parquet
 
-  The vectors of a model, as JSON lines on the terminal:
-    head -1 testdata/demo/corpus.jsonl | l0-encode --model testdata/toy --format jsonl")]
+  The vectors of the model that ships with the program, as JSON lines on the terminal:
+    head -1 testdata/demo/corpus.jsonl | l0-encode --format jsonl
+
+  Those of another:
+    l0-encode --model testdata/toy testdata/demo/corpus.jsonl -o toy.parquet")]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -56,8 +59,8 @@ struct EncodeArgs {
     /// parquet, arrow or jsonl [default: by the output's name; arrow into a pipe, jsonl on a terminal]
     #[arg(long, value_name = "FORM")]
     format: Option<Form>,
-    /// A model directory, or bm25
-    #[arg(long, required = true, value_name = "DIR|bm25")]
+    /// A model directory, or bm25 [default: the model that ships with the program]
+    #[arg(long, value_name = "DIR|bm25")]
     model: Option<PathBuf>,
     /// With --model bm25: whose word pieces, a model directory or a tokenizer.json
     #[arg(long, value_name = "DIR", required_if_eq("model", "bm25"))]
@@ -74,6 +77,10 @@ struct EncodeArgs {
     /// log1p:1 (SPLADE) to log1p:4, in place of what the model's files say (log1p:1 if nothing)
     #[arg(long, value_name = "NAME")]
     activation: Option<Activation>,
+    /// What is added for how often a document has a term: WEIGHT times BM25's term frequency (k1 1.2,
+    /// b 0.75, 150 tokens the usual length), 0 for nothing [default: the model's, for most nothing]
+    #[arg(long, value_name = "WEIGHT")]
+    lexical: Option<f32>,
     /// k1 of BM25
     #[arg(long, default_value_t = 1.2, value_name = "X")]
     k1: f32,
@@ -182,18 +189,25 @@ fn run(args: EncodeArgs) -> Result<()> {
 
 fn load(args: &EncodeArgs, role: Role) -> Result<Model> {
     let max_tokens = args.max_tokens.map(|count| count as usize);
+    let is_bm25 = args.model.as_deref().is_some_and(|model| model.as_os_str() == "bm25");
+    if args.lexical.is_some() && (is_bm25 || role == Role::Query) {
+        let reason = "--lexical is for documents that a network encodes";
+        return Err(Error::Usage(reason.into()));
+    }
     match (&args.model, &args.tokenizer) {
         (Some(model), Some(tokenizer)) if model.as_os_str() == "bm25" => {
             let (tokenizer, bm25) = (Tokenizer::load(tokenizer)?, Bm25::new(args.k1, args.b)?);
             Ok(Model::Bm25 { tokenizer, bm25, max_tokens })
         }
-        (Some(model), None) => {
+        (model, None) => {
+            let model = model.clone().unwrap_or_else(shipped);
             let (compute, _) = args.device.open()?;
             if args.device == Choice::Auto {
                 args.run.say(PROGRAM, &format!("--device auto: {compute}"));
             }
-            let overrides = Overrides { activation: args.activation, max_tokens };
-            Model::load(model, role, overrides, compute, args.dtype)
+            let overrides =
+                Overrides { activation: args.activation, max_tokens, lexical: args.lexical };
+            Model::load(&model, role, overrides, compute, args.dtype)
         }
         _ => Err(Error::Usage("--tokenizer goes with --model bm25 only".into())),
     }

@@ -195,20 +195,32 @@ fn sparsity(documents: &Path, queries: Option<&Path>, format: Format) -> Result<
 }
 
 fn tradeoff(args: &TradeoffArgs) -> Result<()> {
+    let spelled = |field: &String| if field == "ndcg" { eval::NDCG.into() } else { field.clone() };
+    let (x, y) = (&spelled(&args.x), &spelled(&args.y));
     let stdout = Path::new("-");
     let mut table = Output::create(stdout)?;
     let drawing = args.svg.as_deref().map(Output::create).transpose()?;
-    let wanted = [args.y.as_str(), args.x.as_str()];
+    let wanted = [y.as_str(), x.as_str()];
     let inputs = cli::inputs(&args.results)?.into_iter();
     let outcomes = inputs.map(|input| Outcome::read(input, &args.conditions, &wanted));
     let outcomes = outcomes.collect::<Result<Vec<_>>>()?.concat();
     if outcomes.is_empty() {
         return Err(Error::Usage("--where: no result meets it".into()));
     }
-    if args.log && outcomes.iter().filter_map(|one| one.number(&args.x)).any(|x| x <= 0.0) {
-        return Err(Error::Usage(format!("--log: want {} above 0 in all results", args.x)));
+    let reserved = ["name", "method", "seeds", "front"];
+    let fields = || [x, y].into_iter().chain(&args.columns);
+    if let Some(field) = fields().find(|field| reserved.contains(&field.as_str())) {
+        return Err(Error::Usage(format!("`{field}` is in every table; want a field of numbers")));
     }
-    let view = View { x: &args.x, y: &args.y, columns: &args.columns };
+    if let Some(field) =
+        fields().find(|field| outcomes.iter().all(|one| one.number(field).is_none()))
+    {
+        return Err(Error::Usage(format!("--columns: no result has a number `{field}`")));
+    }
+    if args.log && outcomes.iter().filter_map(|one| one.number(x)).any(|x| x <= 0.0) {
+        return Err(Error::Usage(format!("--log: want {x} above 0 in all results")));
+    }
+    let view = View { x, y, columns: &args.columns };
     let points = eval::points(&outcomes, &view);
     if args.svg.as_deref() != Some(stdout) {
         eval::render_points(&mut table, &points, &view, args.format)
@@ -216,12 +228,12 @@ fn tradeoff(args: &TradeoffArgs) -> Result<()> {
         table.commit()?;
     }
     let Some(mut drawing) = drawing else { return Ok(()) };
-    let is_usual = (args.x.as_str(), args.y.as_str()) == (eval::FLOPS, eval::NDCG);
+    let is_usual = (x.as_str(), y.as_str()) == (eval::FLOPS, eval::NDCG);
     let usual = "FLOPS: expected terms a query and a document share";
-    let named = if args.x == eval::FLOPS { usual } else { &args.x };
+    let named = if x == eval::FLOPS { usual } else { x };
     let picture = Picture {
         x: args.x_label.as_deref().unwrap_or(named),
-        y: args.y_label.as_deref().unwrap_or(&args.y),
+        y: args.y_label.as_deref().unwrap_or(y),
         log: args.log,
         lines: args.lines,
         front: is_usual,

@@ -1,6 +1,6 @@
 //! l0-index: sparse vectors in, one index file out.
 //!
-//!     l0-encode --model DIR corpus.jsonl | l0-index --model DIR -o corpus.l0x
+//!     l0-encode corpus.jsonl | l0-index -o corpus.l0x
 //!     l0-index stats corpus.l0x
 
 use std::{
@@ -18,7 +18,7 @@ use l0::{
     formats::rejects::Rejects,
     index::{self, Draft, Index, Language, Metadata, Order, Plan, Step, TableSource, Weights},
     io::{Content, Input, Output},
-    model::{Checkpoint, ModelDirectory},
+    model::{Checkpoint, ModelDirectory, shipped},
     search,
 };
 
@@ -51,6 +51,7 @@ struct BuildArgs {
     #[arg(short, long, value_name = "INDEX")]
     output: Option<PathBuf>,
     /// Directory of the model: its tokenizer, and its query table if it has one
+    /// [default without --tokenizer: the model that ships with the program]
     #[arg(long, value_name = "DIR", conflicts_with = "tokenizer")]
     model: Option<PathBuf>,
     /// Directory of the tokenizer, or its tokenizer.json
@@ -205,7 +206,10 @@ fn build(args: BuildArgs) -> Result<()> {
     if output.is_terminal() {
         return Err(Error::Usage("will not write an index to a terminal; say -o FILE".into()));
     }
-    let model = args.model.as_deref().map(ModelDirectory::open).transpose()?;
+    let model = match (&args.model, &args.tokenizer) {
+        (None, None) => Some(ModelDirectory::open(&shipped())?),
+        (model, _) => model.as_deref().map(ModelDirectory::open).transpose()?,
+    };
     let language = language(&args, model.as_ref())?;
     let model_sha256 = match &model {
         Some(model) => Checkpoint::fingerprint(&model.encoder)?,
@@ -214,6 +218,7 @@ fn build(args: BuildArgs) -> Result<()> {
     let plan = Plan {
         language: &language,
         model_sha256: model_sha256.as_deref(),
+        trusting: args.model.is_some() || args.tokenizer.is_some(),
         weights: if args.compact { Weights::U6 } else { args.weights },
         order: if args.compact { Order::Bp } else { args.order },
         memory: args.work.memory,
@@ -300,7 +305,7 @@ fn language(args: &BuildArgs, model: Option<&ModelDirectory>) -> Result<Language
     let (folder, own) = match (model, &args.tokenizer) {
         (Some(model), _) => (&model.encoder, model.query_table.as_deref()),
         (None, Some(tokenizer)) => (tokenizer, None),
-        _ => return Err(Error::Usage("want --model DIR or --tokenizer DIR".into())),
+        (None, None) => unreachable!("the shipped model stands in for none"),
     };
     let table = match args.query_weights.as_deref() {
         None => own.map_or(TableSource::Unit, TableSource::File),

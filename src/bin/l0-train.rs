@@ -22,7 +22,7 @@ use l0::{
     train::{
         check::check,
         mine::MineRule,
-        pack::pack,
+        pack::{Changes, pack},
         recipe::{Recipe, SourceRecipe},
         score::{Raw, Work},
         teacher::{self, TeacherName},
@@ -220,7 +220,9 @@ fn run_mine(args: MineArgs) -> Result<()> {
 fn run_pack(args: PackArgs) -> Result<()> {
     args.run.start_threads();
     let card = args.card.as_deref().map(io::read_text).transpose()?;
-    pack(&args.models, card.as_deref(), &args.output)?;
+    let PackArgs { lexical, threshold, max_tokens, .. } = args;
+    let changes = Changes { lexical, threshold, max_tokens, card };
+    pack(&args.models, &changes, &args.output)?;
     args.run.say(PROGRAM, &format!("wrote {}", args.output.display()));
     Ok(())
 }

@@ -49,7 +49,7 @@ pub struct CheckArgs {
   A trained model at half its size, to be copied elsewhere:
     l0-train pack testdata/toy-st -o small
 
-  The mean of three seeds of one recipe, with a card of its own:
+  The mean of several, here of one and itself, with a card of its own:
     l0-train pack testdata/toy-st testdata/toy-st -o mean --card testdata/demo/README.md")]
 pub struct PackArgs {
     /// Model directories; of several, the mean of their weights
@@ -61,6 +61,16 @@ pub struct PackArgs {
     /// A text to take as the model card, in place of the one that is made
     #[arg(long, value_name = "FILE")]
     pub card: Option<PathBuf>,
+    /// What l0-encode shall add for how often a document has a term (l0-encode --help), 0 for nothing
+    /// [default: as the models have it]
+    #[arg(long, value_name = "WEIGHT")]
+    pub lexical: Option<f32>,
+    /// Tokens of a document that l0-encode shall read [default: as the models have it]
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<usize>,
+    /// What a document's weights must pass [default: the models' threshold, if they have one]
+    #[arg(long, value_name = "WEIGHT")]
+    pub threshold: Option<f32>,
     /// Threads and talk
     #[command(flatten)]
     pub run: RunArgs,

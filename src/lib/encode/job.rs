@@ -79,6 +79,10 @@ impl Model {
             let table = QueryTable::read(file, tokenizer.vocabulary())?;
             return Ok(Model::Table { encoder: QueryEncoder::new(tokenizer, &table)?, name });
         }
+        let overrides = match role {
+            Role::Query => Overrides { lexical: Some(0.0), ..overrides }, // it is of documents
+            Role::Document => overrides,
+        };
         let mut encoder = SparseEncoder::load(&directory, overrides, compute, precision)?;
         if tokenizer.vocabulary().len() > encoder.vocab_size {
             return Err(Error::Mismatch {

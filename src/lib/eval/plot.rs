@@ -74,7 +74,9 @@ impl Axis {
     /// From round number to round number around all values.
     fn over(values: impl Iterator<Item = (f64, f64)>, pixels: RangeInclusive<f64>) -> Axis {
         let (from, to) = ends(values);
-        let range = if to > from { to - from } else { to.abs().max(1.0) };
+        // values that only rounding tells apart are one
+        let apart = to - from > to.abs().max(from.abs()) * 1e-9;
+        let range = if apart { to - from } else { to.abs().max(1.0) };
         let magnitude = 10f64.powf((range / STEPS).log10().floor());
         let fits = |&step: &f64| range / step <= STEPS;
         let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * magnitude).into_iter().find(fits);
@@ -94,7 +96,11 @@ impl Axis {
         let powers = from.log10().floor() as i32..=to.log10().ceil() as i32;
         let marks: &[f64] = if to / from > 1e3 { &[1.0] } else { &[1.0, 2.0, 5.0] };
         let ticks = powers.flat_map(|power| marks.iter().map(move |mark| mark * 10f64.powi(power)));
-        let ticks = ticks.filter(|tick| (from..=to).contains(tick)).collect();
+        let mut ticks: Vec<f64> = ticks.filter(|tick| (from..=to).contains(tick)).collect();
+        if ticks.len() < 2 {
+            ticks = vec![from * 1.15, to / 1.15];
+            ticks.dedup();
+        }
         Axis { from, to, ticks, log: true, pixels }
     }
 
@@ -110,6 +116,8 @@ impl Axis {
     fn tick(&self, value: f64) -> String {
         let step = match (self.log, &self.ticks[..]) {
             (false, [first, second, ..]) => second - first,
+            // ends that no round number stands between
+            (true, [first, second]) => (second - first).min(value),
             _ => value,
         };
         let decimals = (-step.log10() - 1e-9).ceil().max(0.0) as usize;
@@ -233,6 +241,7 @@ fn colour(method: usize) -> &'static str {
 }
 
 fn escaped(text: &str) -> String {
+    let text = text.replace(|c: char| c.is_control(), " "); // XML forbids them
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
@@ -258,6 +267,7 @@ mod tests {
         check(0.0, 12.0, &["0", "2", "4", "6", "8", "10", "12"]);
         check(3.0, 3.0, &["3.0", "3.5"]);
         check(0.0, 0.0, &["0.0", "0.2"]);
+        check(0.3, 0.1 + 0.2, &["0.2", "0.4"]);
     }
 
     #[test]
@@ -267,6 +277,9 @@ mod tests {
         assert_eq!(written, ["0.002", "0.005", "0.01", "0.02", "0.05"]);
         let at: Vec<f64> = axis.ticks.iter().map(|&tick| axis.pixel(tick)).collect();
         assert!((at[3] - at[2] - (at[2] - at[1])).abs() < 1e-9 && at[0] > 0.0 && at[4] < 100.0);
+        let short = Axis::by_factors([(3.0, 3.3)].into_iter(), 0.0..=100.0);
+        let written: Vec<String> = short.ticks.iter().map(|&tick| short.tick(tick)).collect();
+        assert_eq!(written, ["3.0", "3.3"]);
         let long = Axis::by_factors([(1e-4, 10.0)].into_iter(), 0.0..=100.0);
         let written: Vec<String> = long.ticks.iter().map(|&tick| long.tick(tick)).collect();
         assert_eq!(written, ["0.0001", "0.001", "0.01", "0.1", "1", "10"]);

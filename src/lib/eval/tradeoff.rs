@@ -20,6 +20,9 @@ pub const NDCG: &str = "nDCG@10";
 /// The cost that is told and drawn if nothing else is asked for.
 pub const FLOPS: &str = "flops";
 
+/// Numbers beyond this are no measurements.
+const LARGEST: f64 = 1e15;
+
 /// One line of results: a trained model, measured.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct Outcome {
@@ -49,10 +52,11 @@ impl Outcome {
             let wanted = format!("{{\"name\", \"method\"{}}}", wanted.concat());
             Error::line(&name, line as u64, &wanted, reason)
         };
-        let outcomes: Vec<(usize, Outcome)> = if text.trim_start().starts_with('[') {
+        let is_array = text.trim_start().starts_with('[');
+        let outcomes: Vec<(usize, Outcome)> = if is_array {
             let all: Vec<Outcome> = serde_json::from_str(&text)
                 .map_err(|error| bad(error.line(), error.to_string()))?;
-            all.into_iter().map(|outcome| (1, outcome)).collect()
+            (1..).zip(all).collect()
         } else {
             let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
             let read = |(n, line): (usize, &str)| match serde_json::from_str(line) {
@@ -70,20 +74,24 @@ impl Outcome {
                 continue;
             }
             if let Some(key) = wanted.iter().find(|key| outcome.number(key).is_none()) {
-                return Err(bad(line, format!("`{}` without a number {key:?}", outcome.name)));
+                let reason = format!("`{}` without a number {key:?}", outcome.name);
+                return Err(match is_array {
+                    true => Error::format(&name, format!("item {line} of the array: {reason}")),
+                    false => bad(line, reason),
+                });
             }
             chosen.push(outcome);
         }
         Ok(chosen)
     }
 
-    /// A field that is a finite number.
+    /// A field that is a number, of at most 10¹⁵.
     pub fn number(&self, key: &str) -> Option<f64> {
         let spelled = self.fields.get(key).or_else(|| match key {
             NDCG => self.fields.get("ndcg"),
             _ => None,
         });
-        spelled.and_then(Value::as_f64).filter(|number| number.is_finite())
+        spelled.and_then(Value::as_f64).filter(|number| number.abs() <= LARGEST)
     }
 }
 
@@ -118,7 +126,7 @@ impl FromStr for Condition {
             Some((key, value)) if !key.is_empty() => {
                 Ok(Condition { key: key.to_owned(), value: value.to_owned() })
             }
-            _ => Err(Error::Usage(format!("want KEY=VALUE, got `{text}`"))),
+            _ => Err(Error::Usage(format!("want FIELD=VALUE, got `{text}`"))),
         }
     }
 }
@@ -136,11 +144,11 @@ pub struct Spread {
 
 impl Spread {
     fn of(values: &[f64]) -> Spread {
-        Spread {
-            least: values.iter().copied().fold(f64::INFINITY, f64::min),
-            mean: values.iter().sum::<f64>() / values.len() as f64,
-            most: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-        }
+        let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        // the mean of equal numbers is that number, whatever a sum rounds to
+        let mean = (values.iter().sum::<f64>() / values.len() as f64).clamp(least, most);
+        Spread { least, mean, most }
     }
 }
 
@@ -244,7 +252,11 @@ pub fn render_points(
             1 => "-".to_owned(),
             _ => format!("{:.4}", (y.most - y.least) / 2.0),
         };
-        let mut cells = vec![method.clone(), name.clone(), seeds.to_string()];
+        let plain = |text: &str| {
+            let one_line = text.replace(|c: char| c.is_control(), " ");
+            if format == Format::Markdown { one_line.replace('|', "\\|") } else { one_line }
+        };
+        let mut cells = vec![plain(method), plain(name), seeds.to_string()];
         cells.extend([digits(x.mean), digits(y.mean), apart]);
         let further = columns.iter().map(|c| c.map_or("-".to_owned(), |c| digits(c.mean)));
         cells.extend(further);
@@ -303,6 +315,10 @@ mod tests {
         assert!(error.starts_with(&format!("r:2: {wanted}, got `b` without a number")), "{error}");
         let error = message("[{\"name\":\"a\",\"ndcg\":1,\"flops\":1},\n{}]");
         assert!(error.starts_with(&format!("r:2: {wanted}, got missing field")), "{error}");
+        let error = message("[{\"name\":\"a\",\"ndcg\":1,\"flops\":1},\n{\"name\":\"b\"}]");
+        assert!(error.contains("item 2 of the array: `b`"), "{error}");
+        let error = message("{\"name\":\"a\",\"ndcg\":1,\"flops\":1e308}");
+        assert!(error.contains("without a number"), "{error}");
         let error = message("{\"name\":\"a\",\"ndcg\":1,\"flops\":\"many\"}");
         assert!(error.contains("`a` without a number \"flops\""), "{error}");
     }
@@ -333,6 +349,7 @@ mod tests {
             [("cheap", true), ("dear", true), ("cheapest", true), ("same", true), ("worse", false)];
         assert_eq!(names, expected);
         assert_eq!(points[0].seeds, 2);
+        assert_eq!(Spread::of(&[0.4, 0.4, 0.4]).mean, 0.4);
         assert_eq!(points[0].x, Spread { least: 1.0, mean: 1.5, most: 2.0 });
     }
 
@@ -340,7 +357,7 @@ mod tests {
     fn a_table_has_the_columns_asked_for_and_a_dash_where_there_is_none() {
         let mut outcomes = [outcome("l0", "a", 0.3, 1.0), outcome("l0", "b", 0.4, 2.0)];
         outcomes[0].fields.insert("terms".into(), json!(123.456));
-        let columns = ["terms".to_owned(), "name".to_owned()];
+        let columns = ["terms".to_owned(), "memory".to_owned()];
         let view = View { columns: &columns, ..VIEW };
         let written = |format| {
             let mut bytes = Vec::new();
@@ -349,7 +366,7 @@ mod tests {
         };
         assert_eq!(
             written(Format::Markdown),
-            "| method | name | seeds | flops | nDCG@10 | ± | terms | name | front |\n\
+            "| method | name | seeds | flops | nDCG@10 | ± | terms | memory | front |\n\
              |---|---|--:|--:|--:|--:|--:|--:|---|\n\
              | l0 | a | 1 | 1.0000 | 0.3000 | - | 123.5 | - | yes |\n\
              | l0 | b | 1 | 2.0000 | 0.4000 | - | - | - | yes |\n"

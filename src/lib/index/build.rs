@@ -83,6 +83,8 @@ pub struct Plan<'a> {
     pub language: &'a Language,
     /// SHA-256 of the model's weights, if vectors of another model are to be refused.
     pub model_sha256: Option<&'a str>,
+    /// Whether vectors are taken that do not say which model made them.
+    pub trusting: bool,
     /// How weights are stored.
     pub weights: Weights,
     /// How documents are put in order.
@@ -100,6 +102,7 @@ const PROGRESS_ROWS: u64 = 256;
 ///
 /// # Errors
 /// [`Error::Mismatch`] for vectors of another vocabulary, or of another encoding than those before;
+/// [`Error::Usage`] for vectors that do not say their model, where that is not trusted;
 /// what [`vectors::read`], [`Builder::add`] and [`Rejects::take`] say.
 pub fn build<'a>(
     inputs: Vec<Input>,
@@ -132,6 +135,7 @@ fn fill<'a>(
     let vocabulary = Arc::new(language.tokenizer.vocabulary().clone());
     let mut encoding: Option<Encoding> = None;
     let (mut seen, mut told_of) = (0u64, 0);
+    let mut any_bare = false;
     for input in inputs {
         let name = input.name().to_owned();
         builder.begin_part(&name);
@@ -140,10 +144,16 @@ fn fill<'a>(
         let (meta, rows) = vectors::read(input, Some(lookup))?;
         let before = seen;
         let is_bare = meta.is_none();
+        any_bare |= is_bare;
         if let Some(meta) = meta {
             check_meta(&name, &meta, plan, &mut encoding)?;
         }
         for row in rows {
+            if is_bare && !plan.trusting {
+                let wanted =
+                    "want --model DIR or --tokenizer DIR: the vectors do not say which model";
+                return Err(Error::Usage(format!("{name}: {wanted} made them")));
+            }
             add(&mut builder, row, rejects)?;
             seen += 1;
             if seen - told_of == PROGRESS_ROWS {
@@ -160,7 +170,8 @@ fn fill<'a>(
     progress(Step::Rows(seen - told_of));
     let artefacts = Artefacts {
         vocabulary: vocabulary.fingerprint().to_owned(),
-        encoding,
+        // what some rows do not say is not said of all
+        encoding: encoding.filter(|_| !any_bare),
         tokenizer: language.tokenizer.to_json().to_vec(),
         query_weights: language.table.weights().to_vec(),
         query_source: language.table_source.clone(),
@@ -190,6 +201,7 @@ pub fn append<'a>(
     let plan = Plan {
         language: &language,
         model_sha256: metadata.encoding.as_ref().and_then(|made| made.model_sha256.as_deref()),
+        trusting: true,
         weights: metadata.weights,
         order: if metadata.order.is_some() { Order::Bp } else { Order::Given },
         memory,
@@ -247,9 +259,14 @@ fn check_meta(
     if let Some(expected) = plan.model_sha256.filter(|&expected| got != Some(expected)) {
         return Err(Error::Mismatch {
             what: format!("{file}: model that made the vectors"),
-            expected: format!("SHA-256 {expected}, that of --model"),
+            expected: match plan.trusting {
+                true => format!("SHA-256 {expected}, that of --model"),
+                false => format!("SHA-256 {expected}, that of the model that ships with l0-index"),
+            },
             got: got.map_or_else(|| meta.model.clone(), str::to_owned),
-            remedy: "say the model that made them, or --tokenizer DIR with --query-weights".into(),
+            remedy:
+                "say the model that made them: --model DIR, or --tokenizer DIR with --query-weights"
+                    .into(),
         });
     }
     let encoding = Some(Encoding::from(meta));

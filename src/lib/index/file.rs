@@ -60,7 +60,6 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, path::Path};
 
-use memmap2::Mmap;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::{
@@ -83,7 +82,7 @@ pub(super) const TERM_ROW: usize = 24;
 #[derive(Debug)]
 pub struct Index {
     name: String,
-    map: Mmap,
+    map: io::Mapped,
     pub(super) frame: Frame,
     metadata: Metadata,
 }
@@ -107,7 +106,12 @@ impl Index {
     }
 
     /// An index whose frame is known.
-    pub(super) fn of(name: String, map: Mmap, frame: Frame, metadata: Metadata) -> Result<Index> {
+    pub(super) fn of(
+        name: String,
+        map: io::Mapped,
+        frame: Frame,
+        metadata: Metadata,
+    ) -> Result<Index> {
         let index = Index { name, map, frame, metadata };
         index.check_lengths()?;
         Ok(index)

@@ -5,6 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the one module that opens files")]
 
+mod carried;
 pub mod folder;
 mod input;
 mod lines;
@@ -17,6 +18,7 @@ use std::{
 
 use memmap2::Mmap;
 
+pub use carried::{CARRIED, Mapped, carry, exists, is_folder};
 pub use input::{Consumed, Content, Input, give_up_stdin};
 pub use lines::{Line, Lines, MAX_LINE_BYTES, RawLine};
 pub use output::{Output, remove_temporaries};
@@ -39,14 +41,20 @@ pub fn read_text(path: &Path) -> Result<String> {
 /// # Errors
 /// [`Error::Io`].
 pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|source| Error::io(path, source))
+    match carried::find(path) {
+        Some(bytes) => bytes.map(<[u8]>::to_vec),
+        None => fs::read(path).map_err(|source| Error::io(path, source)),
+    }
 }
 
 /// A file mapped into memory, read only.
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be opened or mapped (a pipe cannot).
-pub fn map(path: &Path) -> Result<Mmap> {
+pub fn map(path: &Path) -> Result<Mapped> {
+    if let Some(bytes) = carried::find(path) {
+        return bytes.map(Mapped::Carried);
+    }
     // asked first: to open a pipe waits for a writer
     if !fs::metadata(path).map_err(|source| Error::io(path, source))?.is_file() {
         return Err(Error::format(path, "want a file, got a directory or a pipe"));
@@ -54,11 +62,13 @@ pub fn map(path: &Path) -> Result<Mmap> {
     let file = File::open(path).map_err(|source| Error::io(path, source))?;
     // SAFETY: the map is read only. A file that another process cuts short while it is mapped ends
     // this one by SIGBUS; our own writers never change a file in place, they rename a new one over it.
-    unsafe { Mmap::map(&file) }.map_err(|source| Error::io(path, source))
+    let mapped = unsafe { Mmap::map(&file) };
+    mapped.map(Mapped::File).map_err(|source| Error::io(path, source))
 }
 
 /// Lets the memory of the first `bytes` of a map go; they can still be read, from the file again.
-pub fn let_go(map: &Mmap, bytes: usize) {
+pub fn let_go(map: &Mapped, bytes: usize) {
+    let Mapped::File(map) = map else { return };
     #[cfg(unix)]
     // SAFETY: the map is of a file and nobody writes it, so its pages come back as they were. That the
     // system may not do it costs memory alone.

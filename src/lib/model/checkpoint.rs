@@ -221,7 +221,7 @@ impl Checkpoint {
 
 fn weights_file(folder: &Path) -> Option<PathBuf> {
     let names = ["model.safetensors", "pytorch_model.bin"];
-    names.iter().map(|name| folder.join(name)).find(|file| file.exists())
+    names.iter().map(|name| folder.join(name)).find(|file| io::exists(file))
 }
 
 /// The name that today's releases use.

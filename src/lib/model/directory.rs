@@ -13,6 +13,7 @@ use crate::{
     error::{Error, Result},
     io,
     sparse::{Prune, SparseVector, TermId},
+    text::Lexical,
 };
 
 /// Where a model's parts are, and the conventions it was trained under.
@@ -30,6 +31,8 @@ pub struct ModelDirectory {
     pub query_table: Option<PathBuf>,
     /// The threshold that document weights must pass, if one was trained.
     pub cutoff: Option<Cutoff>,
+    /// What is added for the terms a document has, if the model was trained with it.
+    pub lexical: Option<Lexical>,
 }
 
 /// A trained threshold: weights at or below it are left out.
@@ -57,6 +60,13 @@ impl Cutoff {
             Cutoff::Term(levels) => levels.get(term.index()).is_none_or(|level| weight > *level),
         };
         SparseVector::new(vector.iter().filter(|&(term, weight)| passes(term, weight)))
+    }
+
+    fn is_finite(&self) -> bool {
+        match self {
+            Cutoff::All(level) | Cutoff::Largest(level) => level.is_finite(),
+            Cutoff::Term(levels) => levels.iter().all(|level| level.is_finite()),
+        }
     }
 
     /// The threshold in a few characters; two that differ read differently.
@@ -127,6 +137,7 @@ struct Transformer {
 struct Own {
     activation: Option<u8>,
     threshold: Option<Cutoff>,
+    lexical: Option<Lexical>,
 }
 
 impl ModelDirectory {
@@ -138,7 +149,7 @@ impl ModelDirectory {
     pub fn open(path: &Path) -> Result<ModelDirectory> {
         let mut found = ModelDirectory::silent(path)?;
         let modules = path.join("modules.json");
-        if modules.exists() {
+        if io::exists(&modules) {
             for module in parse::<Vec<Module>>(&modules)? {
                 found.module(&path.join(module.path), &module.r#type, &modules)?;
             }
@@ -148,7 +159,7 @@ impl ModelDirectory {
         found.own(&path.join("l0.json"))?;
         found.query_table = found.query_table.or_else(|| {
             let names = ["idf.json", "query_token_weights.txt"];
-            names.iter().map(|name| path.join(name)).find(|file| file.exists())
+            names.iter().map(|name| path.join(name)).find(|file| io::exists(file))
         });
         Ok(found)
     }
@@ -161,7 +172,7 @@ impl ModelDirectory {
     pub fn of_encoder(path: &Path) -> Result<ModelDirectory> {
         let mut found = ModelDirectory::silent(path)?;
         let modules = path.join("modules.json");
-        if !modules.exists() {
+        if !io::exists(&modules) {
             found.transformer(path)?;
             return Ok(found);
         }
@@ -179,7 +190,7 @@ impl ModelDirectory {
 
     /// A directory of which nothing is known.
     fn silent(path: &Path) -> Result<ModelDirectory> {
-        if !path.is_dir() {
+        if !io::is_folder(path) {
             return Err(Error::format(path, "want a model directory, found none of that name"));
         }
         Ok(ModelDirectory {
@@ -189,6 +200,7 @@ impl ModelDirectory {
             max_tokens: None,
             query_table: None,
             cutoff: None,
+            lexical: None,
         })
     }
 
@@ -206,8 +218,15 @@ impl ModelDirectory {
             "SparseStaticEmbedding" | "IDF" => {
                 let names = ["model.safetensors", "idf.json"];
                 let mut files = names.iter().map(|name| folder.join(name));
-                self.query_table = files.find(|file| file.exists());
-                Ok(())
+                self.query_table = files.find(|file| io::exists(file));
+                match self.query_table {
+                    Some(_) => Ok(()),
+                    // without its table an inference-free model would pass for a Siamese one
+                    None => Err(Error::format(
+                        folder,
+                        "want the query table, model.safetensors or idf.json, found neither",
+                    )),
+                }
             }
             "Pooling" | "Normalize" => Err(Error::format(
                 file,
@@ -244,7 +263,7 @@ impl ModelDirectory {
     fn transformer(&mut self, folder: &Path) -> Result<()> {
         self.encoder = folder.to_owned();
         let file = folder.join("sentence_bert_config.json");
-        if file.exists() {
+        if io::exists(&file) {
             self.max_tokens = parse::<Transformer>(&file)?.max_seq_length;
         }
         Ok(())
@@ -272,11 +291,18 @@ impl ModelDirectory {
     }
 
     fn own(&mut self, file: &Path) -> Result<()> {
-        if !file.exists() {
+        if !io::exists(file) {
             return Ok(());
         }
         let own: Own = parse(file)?;
+        if own.threshold.as_ref().is_some_and(|cutoff| !cutoff.is_finite()) {
+            return Err(Error::format(file, "want a threshold of finite numbers"));
+        }
         self.cutoff = own.threshold;
+        if let Some(lexical) = &own.lexical {
+            lexical.check().map_err(|error| Error::format(file, error.to_string()))?;
+        }
+        self.lexical = own.lexical;
         let Some(depth) = own.activation else { return Ok(()) };
         let own = Activation::new(depth)?;
         // Sentence Transformers has no word for depths 3 and 4, so only 1 and 2 can disagree

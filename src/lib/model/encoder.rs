@@ -12,6 +12,7 @@ use crate::{
     device::{Compute, Precision},
     error::{Error, Result},
     sparse::{SparseVector, TermId},
+    text::{Lexical, LexicalPart, QueryTable, Tokenizer},
 };
 
 /// A model ready to encode documents.
@@ -19,6 +20,7 @@ pub struct SparseEncoder {
     engine: Engine,
     dtype: DType,
     cutoff: Option<Cutoff>,
+    lexical: Option<LexicalPart>,
     /// The activation in force.
     pub activation: Activation,
     /// The longest document in tokens.
@@ -38,12 +40,16 @@ enum Engine {
 }
 
 /// Documents that are being encoded.
-pub struct Pending(State);
+pub struct Pending {
+    state: State,
+    /// Of each document, if the model has a lexical part.
+    lexical: Vec<Vec<(TermId, f32)>>,
+}
 
 impl Pending {
     /// Whether nothing has to be waited for.
     pub fn is_done(&self) -> bool {
-        matches!(self.0, State::Done(_))
+        matches!(self.state, State::Done(_))
     }
 }
 
@@ -60,6 +66,8 @@ pub struct Overrides {
     pub activation: Option<Activation>,
     /// The longest document in tokens.
     pub max_tokens: Option<usize>,
+    /// The weight of the lexical part; 0 for none.
+    pub lexical: Option<f32>,
 }
 
 impl SparseEncoder {
@@ -121,6 +129,7 @@ impl SparseEncoder {
         Ok(SparseEncoder {
             dtype,
             cutoff: directory.cutoff.clone(),
+            lexical: lexical(directory, overrides.lexical)?,
             activation: activation.unwrap_or(Activation::SPLADE),
             max_tokens,
             vocab_size,
@@ -134,6 +143,9 @@ impl SparseEncoder {
     /// one was trained, the type of the numbers if it is not f32.
     pub fn convention(&self) -> String {
         let mut text = self.activation.to_string();
+        if let Some(part) = &self.lexical {
+            text += &format!(",lexical={}", part.in_short());
+        }
         if let Some(cutoff) = &self.cutoff {
             text += &format!(",threshold={}", cutoff.in_short());
         }
@@ -147,8 +159,8 @@ impl SparseEncoder {
     /// each at most `max_tokens` long. One without tokens has no weights.
     ///
     /// The largest logit over the tokens, then the activation (paper.md 1.1). Special tokens take
-    /// part in the maximum, as in the released code. Weights that do not pass the model's threshold,
-    /// if it has one, are left out.
+    /// part in the maximum, as in the released code. Then comes the lexical part, if the model has
+    /// one, and weights that do not pass its threshold, if it has one, are left out.
     ///
     /// # Errors
     /// [`Error::Weight`] if the model yields a weight that is not finite; [`Error::Usage`] for ids that
@@ -164,9 +176,13 @@ impl SparseEncoder {
     /// As [`SparseEncoder::encode`].
     pub fn start(&self, documents: &[&[u32]]) -> Result<Pending> {
         self.check(documents)?;
+        let part = self.lexical.as_ref();
+        let lexical = part.map(|part| documents.par_iter().map(|ids| part.of(ids)).collect());
+        let lexical = lexical.unwrap_or_default();
         let encoder = match &self.engine {
             Engine::Slices(encoder) => {
-                return Ok(Pending(State::Done(encoder.encode(documents, self.activation)?)));
+                let state = State::Done(encoder.encode(documents, self.activation)?);
+                return Ok(Pending { state, lexical });
             }
             Engine::Device(encoder) => encoder,
         };
@@ -174,7 +190,8 @@ impl SparseEncoder {
         with_tokens.retain(|&at| !documents[at].is_empty());
         let texts: Vec<&[u32]> = with_tokens.iter().map(|&at| documents[at]).collect();
         let pooled = (!texts.is_empty()).then(|| encoder.start(Batch::new(&texts, 0)));
-        Ok(Pending(State::Sent(with_tokens, documents.len(), pooled.transpose()?)))
+        let state = State::Sent(with_tokens, documents.len(), pooled.transpose()?);
+        Ok(Pending { state, lexical })
     }
 
     /// What the encoders take for granted of ids.
@@ -195,7 +212,7 @@ impl SparseEncoder {
     /// # Errors
     /// As [`SparseEncoder::encode`].
     pub fn finish(&self, pending: Pending) -> Result<Vec<SparseVector>> {
-        let vectors = match (pending.0, &self.engine) {
+        let vectors = match (pending.state, &self.engine) {
             (State::Done(vectors), _) => vectors,
             (State::Sent(with_tokens, count, pooled), Engine::Device(encoder)) => {
                 let mut vectors = vec![SparseVector::default(); count];
@@ -210,6 +227,13 @@ impl SparseEncoder {
             (State::Sent(..), Engine::Slices(_)) => {
                 return Err(Error::Usage("documents of another encoder".into()));
             }
+        };
+        let pairs = vectors.iter().zip(&pending.lexical);
+        let vectors = match &self.lexical {
+            Some(_) => {
+                pairs.map(|(vector, own)| LexicalPart::add(vector, own)).collect::<Result<_>>()?
+            }
+            None => vectors,
         };
         let vectors = match &self.cutoff {
             Some(cutoff) => {
@@ -231,4 +255,13 @@ impl SparseEncoder {
         let row = |row: &[f32]| self.activation.vector((0..).map(TermId).zip(row.iter().copied()));
         logits.par_chunks_exact(terms).map(row).collect()
     }
+}
+
+/// The lexical part that the directory has or that is asked for, with the terms it counts.
+fn lexical(directory: &ModelDirectory, weight: Option<f32>) -> Result<Option<LexicalPart>> {
+    let Some(own) = Lexical::or_of(directory.lexical, weight) else { return Ok(None) };
+    let tokenizer = Tokenizer::load(&directory.encoder)?;
+    let read = |file| QueryTable::read(file, tokenizer.vocabulary());
+    let table = directory.query_table.as_deref().map(read).transpose()?;
+    LexicalPart::new(own, &tokenizer, table.as_ref()).map(Some)
 }

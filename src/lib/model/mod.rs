@@ -13,6 +13,7 @@ mod device;
 mod directory;
 mod encoder;
 mod names;
+mod shipped;
 mod stored;
 mod tensor;
 
@@ -21,6 +22,7 @@ pub use config::{Architecture, Config};
 pub use dense::{DenseDirectory, DenseEncoder, Pooling};
 pub use directory::{Cutoff, Folded, ModelDirectory};
 pub use encoder::{Overrides, Pending, SparseEncoder};
+pub use shipped::shipped;
 pub use tensor::{Batch, TensorEncoder};
 
 pub use crate::ops::Activation;

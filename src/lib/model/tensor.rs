@@ -162,7 +162,8 @@ impl TensorEncoder {
         all
     }
 
-    /// `[B, V]` in f32: the largest logit over the tokens of each document.
+    /// `[B, V]` in f32: the largest logit over the tokens of each document, right where it is above 0; the
+    /// others are some number that is not ([`ops::max_pool_head`]).
     ///
     /// # Errors
     /// [`Error::Usage`] for a document that is empty or longer than the model reads;

@@ -23,7 +23,7 @@ const ROWS: usize = 512;
 
 /// max over tokens of h Wᵀ + b: h `[rows, H]` packed, W `[V, H]`, b `[V]` → `[B, V]` pooled logits.
 /// They are right where they are above 0, which is all that an [activation](super::Activation) sees;
-/// the others are some number that is not above 0.
+/// the others are some number that is not above 0. What is no number stays none.
 ///
 /// Forward in tiles of the vocabulary with the winning token kept for each term; backward through
 /// the winners alone: 2·B·V·H products instead of 4·rows·V·H, and terms without a gradient cost
@@ -134,13 +134,13 @@ impl Tiles<'_> {
         (best, winners)
     }
 
-    fn width(&self) -> usize {
+    fn hidden_size(&self) -> usize {
         self.weight.len() / self.bias.len()
     }
 
     fn states(&self, screen: &Screen) -> Vec<States> {
         let documents: Vec<_> = self.packing.documents().map(|(_, rows)| rows).collect();
-        let h = self.width();
+        let h = self.hidden_size();
         let states = documents
             .into_par_iter()
             .map(|rows| screen.states(self.hidden[rows.start * h..rows.end * h].to_vec()));
@@ -157,7 +157,7 @@ impl Tiles<'_> {
         width: usize,
         scratch: &mut Scratch,
     ) -> Tile {
-        let h = self.width();
+        let h = self.hidden_size();
         let (weight, bias) = (&self.weight[from * h..][..width * h], &self.bias[from..]);
         let (mut logits, mut winners) =
             (vec![0.0; states.len() * width], vec![0; states.len() * width]);
@@ -175,9 +175,10 @@ impl Tiles<'_> {
         (logits, winners)
     }
 
-    /// The same with every product computed, where the processor has no instructions for the screen.
+    /// The same with every product computed: where the processor has no instructions for the screen, and
+    /// for weights that are no numbers or too large for it.
     fn tile(&self, from: usize, width: usize, scratch: &mut Vec<f32>) -> Tile {
-        let h = self.width();
+        let h = self.hidden_size();
         let weight = View::whole(&self.weight[from * h..][..width * h], h);
         let documents = self.packing.lengths().len();
         let (mut best, mut winners) =
@@ -340,7 +341,7 @@ mod tests {
         check_same(&inputs, |[h, w, b]| above_zero(max_pool_head(h, w, b, &packing)?));
     }
 
-    /// The products of the tiles, on processors that have a screen too.
+    /// `tile`, which a processor with a screen would not reach, against `screened`.
     #[test]
     fn the_screen_and_all_products_choose_the_same_winners() {
         let packing = Packing::new(vec![40, 1, 26], 0);

@@ -5,11 +5,13 @@
 
 mod ascii;
 mod bm25;
+mod lexical;
 mod query;
 mod tokenizer;
 mod vocabulary;
 
 pub use bm25::{Bm25, DocumentFrequencies};
+pub use lexical::{Lexical, LexicalPart};
 pub use query::{QueryEncoder, QueryTable, inverse_document_frequency};
 pub use tokenizer::{Tokenizer, Tokens};
 pub use vocabulary::Vocabulary;

@@ -49,12 +49,12 @@ impl Tokenizer {
     /// [`Error::Io`] if there is none, [`Error::Format`] if it is no tokenizer.
     pub fn load(path: &Path) -> Result<Tokenizer> {
         let (json, vocab) = (path.join("tokenizer.json"), path.join("vocab.txt"));
-        if !path.is_dir() || json.exists() {
-            let file = if path.is_dir() { json } else { path.to_path_buf() };
+        if !io::is_folder(path) || io::exists(&json) {
+            let file = if io::is_folder(path) { json } else { path.to_path_buf() };
             return Tokenizer::from_json(&io::read_bytes(&file)?)
                 .map_err(|reason| Error::format(&file, reason.to_string()));
         }
-        if !vocab.exists() {
+        if !io::exists(&vocab) {
             return Err(Error::format(
                 path,
                 "want tokenizer.json or vocab.txt in it, found neither",
@@ -93,7 +93,7 @@ impl Tokenizer {
         let file = folder.join("vocab.txt");
         let bad = |error: tokenizers::Error| Error::format(&file, error.to_string());
         let config = folder.join("tokenizer_config.json");
-        let lower = match config.exists() {
+        let lower = match io::exists(&config) {
             true => serde_json::from_str::<Config>(&io::read_text(&config)?)
                 .map_err(|error| Error::format(&config, error.to_string()))?
                 .do_lower_case

@@ -8,9 +8,12 @@ use serde_json::{Map, json};
 use super::save::{Saved, Size};
 use crate::{
     error::{Error, Result},
-    io,
-    model::{Activation, Checkpoint, Config, ModelDirectory, TensorEncoder},
-    text::{QueryTable, Tokenizer},
+    io::{
+        self,
+        folder::{Staged, names},
+    },
+    model::{Activation, Checkpoint, Config, Cutoff, ModelDirectory, TensorEncoder},
+    text::{Lexical, QueryTable, Tokenizer},
 };
 
 /// One model directory, read.
@@ -23,17 +26,48 @@ struct Part {
     sha256: String,
 }
 
+/// What a packed model has in place of its models' own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// The weight of the lexical part; 0 for none.
+    pub lexical: Option<f32>,
+    /// The threshold that all weights must pass; 0 for none.
+    pub threshold: Option<f32>,
+    /// Tokens of a document that are read.
+    pub max_tokens: Option<usize>,
+    /// The text of the model card.
+    pub card: Option<String>,
+}
+
+impl Changes {
+    fn check(&self) -> Result<()> {
+        self.lexical.map_or(Ok(()), |weight| Lexical::of_weight(weight).check())?;
+        match self.threshold.filter(|level| !(level.is_finite() && *level >= 0.0)) {
+            Some(level) => Err(Error::Usage(format!("threshold: want 0 or more, got {level}"))),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Writes the mean of models that differ in their numbers alone as one directory: tensors in f16, one
 /// spelling of the query table, no file twice that loaders do not want twice.
 ///
 /// Runs of several seeds from one start lie in one basin, so that the mean of their weights is a model,
-/// often a better one (Wortsman et al. 2022, arXiv 2203.05482). `card` takes the place of the model card.
+/// often a better one (Wortsman et al. 2022, arXiv 2203.05482).
 ///
 /// # Errors
-/// [`Error::Usage`] without a model; [`Error::Mismatch`] for models that differ in sizes, vocabulary,
-/// activation, longest text, threshold, or in having a query table; [`Error::Format`] for a weight that
-/// f16 cannot hold; those of reading and writing.
-pub fn pack(models: &[PathBuf], card: Option<&str>, folder: &Path) -> Result<()> {
+/// [`Error::Usage`] without a model, for a number out of its range and for a folder that is not empty;
+/// [`Error::Mismatch`] for models that differ in sizes, vocabulary, activation, longest text, lexical
+/// part, threshold, or in having a query table; [`Error::Format`] for a weight that f16 cannot hold;
+/// those of reading and writing.
+pub fn pack(models: &[PathBuf], changes: &Changes, folder: &Path) -> Result<()> {
+    changes.check()?;
+    if let Some(name) = names(folder)?.first() {
+        return Err(Error::Usage(format!(
+            "{} is not empty ({name} is in it); name a new folder",
+            folder.display()
+        )));
+    }
     let mut parts = models.iter().map(|path| Part::read(path)).collect::<Result<Vec<_>>>()?;
     if parts.is_empty() {
         return Err(Error::Usage("want at least one model directory".into()));
@@ -46,6 +80,10 @@ pub fn pack(models: &[PathBuf], card: Option<&str>, folder: &Path) -> Result<()>
     let mut record = Map::new();
     record.insert("packed".into(), json!(hashes));
     first.take_mean(&parts)?;
+    let longest = first.config.max_positions;
+    if let Some(tokens) = changes.max_tokens.filter(|&tokens| tokens > longest || tokens < 3) {
+        return Err(Error::Usage(format!("max tokens: want 3 to {longest}, got {tokens}")));
+    }
     let recipe = first.directory.path.join("train_config.toml");
     let recipe = if recipe.exists() { io::read_text(&recipe)? } else { String::new() };
     let Part { directory, config, encoder, tokenizer, table, .. } = first;
@@ -57,17 +95,20 @@ pub fn pack(models: &[PathBuf], card: Option<&str>, folder: &Path) -> Result<()>
         ranks: true,
         frozen: true,
         activation: directory.activation.unwrap_or(Activation::SPLADE),
-        max_tokens: directory.max_tokens.unwrap_or(config.max_positions),
-        cutoff: directory.cutoff,
+        max_tokens: changes.max_tokens.or(directory.max_tokens).unwrap_or(config.max_positions),
+        cutoff: match changes.threshold {
+            Some(level) => (level > 0.0).then_some(Cutoff::All(level)),
+            None => directory.cutoff,
+        },
+        lexical: Lexical::or_of(directory.lexical, changes.lexical),
         record,
         recipe: &recipe,
         size: Size::Small,
+        card: changes.card.as_deref(),
     };
-    saved.write(folder)?;
-    match card {
-        Some(card) => io::folder::write(&folder.join("README.md"), card.as_bytes()),
-        None => Ok(()),
-    }
+    let staged = Staged::create(folder)?;
+    saved.write(staged.path())?;
+    staged.replace()
 }
 
 impl Part {
@@ -85,7 +126,7 @@ impl Part {
 
     fn check_like(&self, other: &Part) -> Result<()> {
         let said = |part: &Part| {
-            let ModelDirectory { activation, max_tokens, cutoff, .. } = &part.directory;
+            let ModelDirectory { activation, max_tokens, cutoff, lexical, .. } = &part.directory;
             let cutoff = cutoff.as_ref().map(|cutoff| cutoff.in_short());
             let vocabulary = part.tokenizer.vocabulary().fingerprint();
             let table = part.table.is_some();
@@ -95,6 +136,7 @@ impl Part {
                 ("activation", format!("{activation:?}")),
                 ("longest text", format!("{max_tokens:?}")),
                 ("threshold", format!("{cutoff:?}")),
+                ("lexical part", format!("{lexical:?}")),
                 ("having a query table", table.to_string()),
             ]
         };

@@ -68,7 +68,7 @@ impl Table {
         words: &Tensor,
     ) -> Result<Option<Table>> {
         let device = words.device();
-        let QueryRecipe { kind, table, embeddings, .. } = &recipe.query;
+        let QueryRecipe { kind, table, embeddings, drop_below, .. } = &recipe.query;
         if *kind == QueryKind::Encoder {
             return Ok(None);
         }
@@ -94,7 +94,17 @@ impl Table {
                 }
             },
         };
-        let tensor = Tensor::new(table.weights(), device)?.maximum(0.0)?;
+        let least = drop_below.unwrap_or_default().max(0.0);
+        let kept = |&weight: &f32| if weight >= least { weight } else { 0.0 };
+        let weights: Vec<f32> = table.weights().iter().map(kept).collect();
+        if drop_below.is_some() && weights.iter().all(|&weight| weight == 0.0) {
+            let largest = table.weights().iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            return Err(Error::Usage(format!(
+                "query.drop_below: want a weight that leaves queries something, got {least}; the table's \
+                 largest is {largest}"
+            )));
+        }
+        let tensor = Tensor::new(&weights[..], device)?;
         Ok(Some(match kind {
             QueryKind::Learned => Table::Learned(Var::from_tensor(&tensor)?),
             _ => Table::Frozen(tensor),

@@ -17,6 +17,7 @@ use crate::{
     error::{Error, Result},
     io,
     ops::Activation,
+    text::Lexical,
 };
 
 /// A whole run.
@@ -66,6 +67,8 @@ pub struct ModelRecipe {
     /// Share of numbers dropped out.
     #[serde(default)]
     pub dropout: f32,
+    /// What is added for the terms a document has.
+    pub lexical: Option<Lexical>,
 }
 
 /// Where the head comes from, if not from the base.
@@ -100,6 +103,9 @@ pub struct QueryRecipe {
     pub kind: QueryKind,
     /// The table's file, or `unit`; default: the base's own.
     pub table: Option<PathBuf>,
+    /// Weights of the table below this are 0 (of one that is learned, at the start): words of almost every
+    /// text decide little, and cost much.
+    pub drop_below: Option<f32>,
     /// Learning rate of what is learned of the table.
     pub lr: Option<f64>,
     /// For `embedding`: whether its gradient reaches the word embeddings.
@@ -216,6 +222,12 @@ fn two_hundred_fifty_six() -> usize {
 
 impl QueryRecipe {
     fn check(&self) -> Result<(), String> {
+        let reads = matches!(self.kind, QueryKind::Idf | QueryKind::Learned);
+        match self.drop_below {
+            Some(_) if !reads => return Err("query.drop_below is for a table that is read".into()),
+            Some(least) => at_least_zero("query.drop_below", f64::from(least))?,
+            None => {}
+        }
         if self.kind != QueryKind::Embedding {
             return match self.embeddings {
                 Embeddings::Trained => Ok(()),
@@ -308,6 +320,12 @@ impl Recipe {
             return Err("want at least one [[stage]] and one [[data]]".into());
         }
         self.query.check()?;
+        if let Some(lexical) = &self.model.lexical {
+            lexical.check().map_err(|error| error.to_string())?;
+            if self.query.kind != QueryKind::Idf {
+                return Err("model.lexical wants query.kind = \"idf\": it counts the terms of a table that stays".into());
+            }
+        }
         self.query.lr.map_or(Ok(()), |lr| at_least_zero("query.lr", lr))?;
         self.optimizer.check()?;
         self.data.iter().try_for_each(|source| above_zero("data.weight", source.weight))?;
@@ -390,6 +408,10 @@ mod tests {
             ("model.head=old", "the nearest is `new`"),
             ("query={ kind = \"embedding\", table = \"t\" }", "reads none"),
             ("query.embeddings=frozen", "is for kind"),
+            ("query.drop_below=-1", "query.drop_below"),
+            ("model.lexical={ weight = -1 }", "want a weight from 0"),
+            ("model={ base = \"b\", lexical = { weight = 0.5, k = 1 } }", "unknown field"),
+            ("query={ kind = \"encoder\", drop_below = 1 }", "is for a table that is read"),
             ("model.activations=1", "the nearest is `activation`"),
             ("stage.0.loss.0.kind=marginmse", "the nearest is `margin_mse`"),
             ("stage.5.steps=1", "no item `5`"),

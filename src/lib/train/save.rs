@@ -1,5 +1,5 @@
 //! The model directory that other programs load: Hugging Face's files, Sentence Transformers'
-//! files, the query table in three spellings, and our own `l0.json`, in one flat folder.
+//! files, the query table in up to three spellings, and our own `l0.json`, in one flat folder.
 //!
 //! Source: ecosystem notes 2.9, where each loader was run. The class paths are those of Sentence
 //! Transformers 5, which version 6 reads too.
@@ -16,7 +16,7 @@ use crate::{
     model::{Cutoff, Folded},
     ops::Activation,
     sparse::TermId,
-    text::Tokenizer,
+    text::{Lexical, Tokenizer},
 };
 
 /// What a directory is made of.
@@ -39,12 +39,16 @@ pub struct Saved<'a> {
     pub max_tokens: usize,
     /// The threshold that weights must pass.
     pub cutoff: Option<Cutoff>,
+    /// What is added for the terms a document has.
+    pub lexical: Option<Lexical>,
     /// What `l0.json` says beside that.
     pub record: Map<String, Value>,
     /// The recipe, as TOML.
     pub recipe: &'a str,
     /// How much room it may take.
     pub size: Size,
+    /// The text of the model card, in place of the one that is made.
+    pub card: Option<&'a str>,
 }
 
 /// How much room a directory may take.
@@ -52,7 +56,7 @@ pub struct Saved<'a> {
 pub enum Size {
     /// Tensors in f32, and the query table in every spelling that some loader knows.
     Whole,
-    /// Tensors in f16, the table as Sentence Transformers spells it, JSON without spaces.
+    /// Tensors in f16, the table as Sentence Transformers spells it, the tokenizer without spaces.
     Small,
 }
 
@@ -77,13 +81,17 @@ impl Saved<'_> {
         if let Some(cutoff) = &self.cutoff {
             record.insert("threshold".into(), json!(cutoff));
         }
+        if let Some(lexical) = &self.lexical {
+            record.insert("lexical".into(), json!(lexical));
+        }
         let fingerprint = self.tokenizer.vocabulary().fingerprint();
         record.insert("vocabulary".into(), fingerprint.into());
         write_json(&folder.join("l0.json"), &Value::Object(record))?;
         if !self.recipe.is_empty() {
             folder::write(&folder.join("train_config.toml"), self.recipe.as_bytes())?;
         }
-        folder::write(&folder.join("README.md"), self.card().as_bytes())?;
+        let card = self.card.map_or_else(|| self.made_card(), str::to_owned);
+        folder::write(&folder.join("README.md"), card.as_bytes())?;
         // last: a folder without it is no model, so an interrupt leaves none that lacks its conventions
         let all = self.variables.iter().map(|(name, var)| Named::variable(name.clone(), var));
         write_tensors(&folder.join("model.safetensors"), all.collect(), self.width())
@@ -213,7 +221,7 @@ impl Saved<'_> {
         folder::write(&folder.join("query_token_weights.txt"), lines.as_bytes())
     }
 
-    fn card(&self) -> String {
+    fn made_card(&self) -> String {
         let side = match (&self.table, self.ranks) {
             (_, false) => {
                 "a base to train on from: it has guessed hidden word pieces, and ranked nothing"
@@ -237,11 +245,16 @@ impl Saved<'_> {
                  it; {elsewhere}.\n"
             )
         });
+        let lexical = self.lexical.map_or("", |_| {
+            "\nThe lexical part in `l0.json` is added to the network's weights: a share of BM25's term \
+             frequency for the terms a document has. l0-encode adds it; other programs give the \
+             network's weights alone.\n"
+        });
         let record = serde_json::to_string_pretty(&self.record).unwrap_or_default();
         format!(
             "---\ntags:\n- sparse-encoder\n- splade\nlibrary_name: sentence-transformers\n---\n\n\
              # Sparse retrieval model\n\nTrained with l0-train. Document weights are the largest logit \
-             of each term over the tokens, through {} nested ln(1 + ·); {side}.\n{cutoff}\n\
+             of each term over the tokens, through {} nested ln(1 + ·); {side}.\n{lexical}{cutoff}\n\
              ## Training\n\n```json\n{record}\n```\n\n```toml\n{}\n```\n",
             self.activation.depth(),
             self.recipe.trim()

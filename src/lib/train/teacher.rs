@@ -217,7 +217,10 @@ impl Teacher {
             return Err(Error::format(folder, reason));
         }
         let tokenizer = Tokenizer::load(&directory.encoder)?;
-        let overrides = Overrides { activation: None, max_tokens: options.max_tokens };
+        // a Siamese teacher reads queries and documents with one encoder
+        let lexical = (!with_table || directory.query_table.is_none()).then_some(0.0);
+        let overrides =
+            Overrides { max_tokens: options.max_tokens, lexical, ..Overrides::default() };
         let encoder = SparseEncoder::load(&directory, overrides, Compute::Cpu, Precision::F32)?;
         check_vocabulary(&name, &tokenizer, encoder.vocab_size)?;
         let table = match directory.query_table.as_ref().filter(|_| with_table) {

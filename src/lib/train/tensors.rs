@@ -135,4 +135,26 @@ mod tests {
         assert_eq!(data("a"), 7.0f32.to_le_bytes().repeat(CELLS + 1));
         assert_eq!(read.names().len(), 2);
     }
+
+    #[test]
+    fn halves_are_rounded_and_what_they_cannot_hold_is_refused() {
+        let named = |numbers: &[f32]| {
+            let numbers = numbers.to_vec();
+            Named {
+                name: "a".into(),
+                shape: vec![numbers.len()],
+                numbers: Numbers::Host(numbers.into()),
+            }
+        };
+        let mut bytes = Vec::new();
+        let third = 1.0f32 / 3.0;
+        write(vec![named(&[third, -2.0])], Width::Half, Path::new("x"), &mut bytes).unwrap();
+        let read = SafeTensors::deserialize(&bytes).unwrap();
+        let tensor = read.tensor("a").unwrap();
+        assert_eq!((tensor.dtype(), tensor.data().len()), (safetensors::Dtype::F16, 4));
+        let first = f16::from_le_bytes(tensor.data()[..2].try_into().unwrap()).to_f32();
+        assert!(first != third && (first - third).abs() < 1e-4);
+        let error = write(vec![named(&[1e6])], Width::Half, Path::new("x"), &mut Vec::new());
+        assert!(error.unwrap_err().to_string().contains("got 1000000 in a"));
+    }
 }

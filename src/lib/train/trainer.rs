@@ -26,7 +26,7 @@ use crate::{
     io::{self, folder},
     model::TensorEncoder,
     ops::{Activation, sum_of_squares},
-    text::Tokenizer,
+    text::{LexicalPart, Tokenizer},
     train::save::{Saved, Size},
 };
 
@@ -49,6 +49,8 @@ pub struct Trainer {
     activation: Activation,
     table: Option<Table>,
     theta: Option<Theta>,
+    lexical: Option<LexicalPart>,
+    drops_lexical: bool,
     slots: Vec<Slot>,
     mixture: Mixture,
     ahead: Option<Ahead>,
@@ -90,6 +92,13 @@ impl Trainer {
 
     /// What a user should know before the first step.
     pub fn remarks(&self) -> Option<String> {
+        let dropped = self.drops_lexical.then_some(
+            "the base has a lexical part and the recipe none: the model will have none \
+             (model.lexical, or l0-train pack --lexical, gives it one)",
+        );
+        if dropped.is_some() {
+            return dropped.map(str::to_owned);
+        }
         let HeadKind::New = self.recipe.model.head?;
         Some(format!(
             "the head is new, and untrained: its transform the identity, its decoder the word table; {}",
@@ -401,9 +410,11 @@ impl Trainer {
             activation: self.activation,
             max_tokens: self.recipe.model.max_tokens,
             cutoff,
+            lexical: self.recipe.model.lexical,
             record,
             recipe: &self.text,
             size: Size::Whole,
+            card: None,
         })
     }
 

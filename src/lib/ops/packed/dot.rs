@@ -207,7 +207,7 @@ unsafe fn of_terms<L: Vectors, const A: usize, const B: usize>(
         let mut b = [weights.as_ptr(); B];
         b.iter_mut().enumerate().for_each(|(at, row)| *row = row.add((first + at) * k));
         while token < tokens {
-            // at the end the last rows again: a maximum does not mind
+            // at the end the last rows again: equal products keep the first token
             let from = if token + A <= tokens { token } else { tokens.saturating_sub(A) };
             let rows: [usize; A] = std::array::from_fn(|at| (from + at).min(tokens - 1));
             let a = rows.map(|row| states.as_ptr().add(row * k));

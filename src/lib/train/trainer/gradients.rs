@@ -88,10 +88,18 @@ impl Trainer {
         Ok((Scored { loss, parts, lambda: 0.0, weights: None }, gradients))
     }
 
-    /// `[texts, V]`; `first` is the number of the first in the batch.
+    /// `[texts, V]`, the lexical part added; `first` is the number of the first in the batch.
     fn weights(&self, texts: &[Vec<u32>], first: usize) -> Result<Tensor> {
         let logits = self.encoder.pooled_logits(&Batch::new(texts, first), self.dropout())?;
-        self.activation.weights(&logits)
+        let weights = self.activation.weights(&logits)?;
+        let Some(lexical) = &self.lexical else { return Ok(weights) };
+        let terms = weights.dim(1)?;
+        let mut added = vec![0.0f32; texts.len() * terms];
+        for (row, ids) in added.chunks_exact_mut(terms).zip(texts) {
+            lexical.of(ids).into_iter().for_each(|(term, weight)| row[term.index()] = weight);
+        }
+        let added = Tensor::from_vec(added, weights.shape(), weights.device())?;
+        Ok((weights + added)?)
     }
 
     /// What is dropped out in this step.

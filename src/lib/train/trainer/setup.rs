@@ -20,7 +20,7 @@ use crate::{
     error::{Error, Result},
     model::{Checkpoint, ModelDirectory, TensorEncoder},
     ops::Activation,
-    text::Tokenizer,
+    text::{LexicalPart, QueryTable, Tokenizer},
 };
 
 /// The model that a run starts from.
@@ -46,6 +46,7 @@ impl Trainer {
         let Base { directory, checkpoint, tokenizer } = Base::read(&recipe.model)?;
         let encoder = TensorEncoder::new(checkpoint, device, dtype)?;
         let table = Table::open(&recipe, &directory, &tokenizer, encoder.words())?;
+        let lexical = lexical(&recipe, table.as_ref(), &tokenizer, &encoder)?;
         let theta = Theta::open(&recipe, tokenizer.vocabulary().len(), device)?;
         let mixture = Mixture::open(&recipe.data, recipe.seed)?;
         let open = |recipe| Evaluator::open(recipe, device, dtype);
@@ -69,6 +70,8 @@ impl Trainer {
             encoder,
             table,
             theta,
+            drops_lexical: directory.lexical.is_some() && lexical.is_none(),
+            lexical,
             mixture,
             ahead: None,
             evaluator,
@@ -112,6 +115,24 @@ impl Base {
         }
         Ok(Base { directory, checkpoint, tokenizer })
     }
+}
+
+/// The lexical part with the terms that the table of the start asks for.
+fn lexical(
+    recipe: &Recipe,
+    table: Option<&Table>,
+    tokenizer: &Tokenizer,
+    encoder: &TensorEncoder,
+) -> Result<Option<LexicalPart>> {
+    let Some(lexical) = recipe.model.lexical else { return Ok(None) };
+    let Some(table) = table else {
+        return Err(Error::Usage(
+            "model.lexical wants a query table: queries have no such part".into(),
+        ));
+    };
+    let weights = table.weights(encoder.words())?.to_vec1::<f32>()?;
+    let table = QueryTable::from_weights(weights)?;
+    LexicalPart::new(lexical, tokenizer, Some(&table)).map(Some)
 }
 
 /// One for each variable: the encoder's, the query table's, the threshold's.
