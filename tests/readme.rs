@@ -48,11 +48,13 @@ fn check_prompt(readme: &str, folder: &Path, path: &str) {
     assert!(history.contains(question), "the history forgot the question: {history}");
 }
 
-/// A folder with the repository's `testdata` in it, and the PATH that finds the programs.
+/// A folder with the repository's `testdata` and `pipelines` in it, and the PATH that finds the programs.
 fn scene() -> (tempfile::TempDir, String) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().unwrap();
-    std::os::unix::fs::symlink(root.join("testdata"), folder.path().join("testdata")).unwrap();
+    for name in ["testdata", "pipelines"] {
+        std::os::unix::fs::symlink(root.join(name), folder.path().join(name)).unwrap();
+    }
     let programs = Path::new(env!("CARGO_BIN_EXE_l0-encode")).parent().unwrap();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     (folder, path)
@@ -106,19 +108,33 @@ fn examples_in_the_help_run_one_after_the_other() {
 #[test]
 fn transcripts_say_what_the_programs_say() {
     let (folder, path) = scene();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
-    let steps = steps(&readme);
-    assert!(steps.len() >= 8, "only {} commands in the README", steps.len());
+    let readme = page("README.md");
+    replay(&readme, 8, folder.path(), &path);
+    check_prompt(&readme, folder.path(), &path);
+}
+
+/// The tables of the results are what the programs make of the committed results.
+#[test]
+fn result_tables_remake_themselves() {
+    let (folder, path) = scene();
+    replay(&page("pipelines/RESULTS.md"), 5, folder.path(), &path);
+}
+
+fn page(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+fn replay(page: &str, least: usize, folder: &Path, path: &str) {
+    let steps = steps(page);
+    assert!(steps.len() >= least, "only {} commands", steps.len());
     for step in steps {
         let mut bash = Command::new("bash");
         let run = bash.args(["-o", "pipefail", "-c", &step.command]);
-        let ran = run.current_dir(folder.path()).env("PATH", &path).output().unwrap();
+        let ran = run.current_dir(folder).env("PATH", path).output().unwrap();
         // a reader sees both streams; the programs talk after their data
         let seen = [ran.stdout, ran.stderr].concat();
         println!("$ {}", step.command);
         assert_data_eq!(String::from_utf8(seen).unwrap(), step.output);
         assert!(ran.status.success(), "{}: {}", step.command, ran.status);
     }
-    check_prompt(&readme, folder.path(), &path);
 }
