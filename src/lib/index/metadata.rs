@@ -30,8 +30,9 @@ pub struct Metadata {
     pub calibration: Option<Calibration>,
 }
 
-/// What made vectors: only those of one encoding have scores that compare.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What made vectors: only those of one encoding have scores that compare. A network is known by its
+/// hash, whatever its folder was called; only what has none is known by its name.
+#[derive(Clone, Debug, Eq, Serialize, Deserialize)]
 pub struct Encoding {
     /// The model's name.
     pub model: String,
@@ -43,6 +44,17 @@ pub struct Encoding {
     pub max_tokens: Option<usize>,
     /// The pruning rule.
     pub prune: String,
+}
+
+impl PartialEq for Encoding {
+    fn eq(&self, other: &Encoding) -> bool {
+        let Encoding { model, model_sha256, activation, max_tokens, prune } = self;
+        (model_sha256.is_some() || *model == other.model)
+            && *model_sha256 == other.model_sha256
+            && *activation == other.activation
+            && *max_tokens == other.max_tokens
+            && *prune == other.prune
+    }
 }
 
 impl From<&VectorMeta> for Encoding {
@@ -74,4 +86,25 @@ impl fmt::Display for Encoding {
 /// An encoding in words.
 pub(super) fn told(encoding: &Option<Encoding>) -> String {
     encoding.as_ref().map_or_else(|| "unknown".to_owned(), Encoding::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_known_by_its_hash_and_what_has_none_by_its_name() {
+        let of = |model: &str, hash: Option<&str>, prune: &str| Encoding {
+            model: model.into(),
+            model_sha256: hash.map(str::to_owned),
+            activation: "log1p:2".into(),
+            max_tokens: Some(256),
+            prune: prune.into(),
+        };
+        assert_eq!(of("l0-tiny", Some("a"), "none"), of("model", Some("a"), "none"));
+        assert_ne!(of("model", Some("a"), "none"), of("model", Some("b"), "none"));
+        assert_ne!(of("model", Some("a"), "none"), of("model", Some("a"), "top_k:5"));
+        assert_ne!(of("bm25", None, "none"), of("other", None, "none"));
+        assert_ne!(of("model", None, "none"), of("model", Some("a"), "none"));
+    }
 }
