@@ -6,6 +6,7 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Instant,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -13,13 +14,18 @@ use l0::{
     Error, Result,
     cli::{
         self, Progress, RejectArgs, RunArgs,
+        exchange::{ExportArgs, ImportArgs},
         values::{self, ReportForm},
     },
-    formats::rejects::Rejects,
-    index::{self, Draft, Index, Language, Metadata, Order, Plan, Step, TableSource, Weights},
+    formats::{exchange::lines::Names, rejects::Rejects},
+    index::{
+        self, Draft, Index, Language, Metadata, Order, Plan, Step, TableSource, Weights,
+        exchange::{self, Export, Import},
+    },
     io::{Content, Input, Output},
     model::{Checkpoint, ModelDirectory, shipped},
     search,
+    text::Tokenizer,
 };
 
 /// Makes one index file of sparse vectors: Parquet, Arrow or JSON lines, from files or a pipe.
@@ -136,6 +142,10 @@ enum Other {
         #[command(flatten)]
         run: RunArgs,
     },
+    /// Write an index or vectors in the form of another engine, with its schema and a sample query
+    Export(ExportArgs),
+    /// Read vectors that another program wrote: they become vectors as l0-encode writes them
+    Import(ImportArgs),
 }
 
 /// What building and appending share.
@@ -181,6 +191,8 @@ fn run(command: Command) -> Result<()> {
         }
         Some(Other::Verify { index }) => Index::open(&index)?.verify(),
         Some(Other::Append(args)) => append(args),
+        Some(Other::Export(args)) => export(&args),
+        Some(Other::Import(args)) => import(&args),
         Some(Other::Merge { indexes, output, seed, run }) => {
             run.start_threads();
             let mut output = Output::create(&output)?;
@@ -206,11 +218,8 @@ fn build(args: BuildArgs) -> Result<()> {
     if output.is_terminal() {
         return Err(Error::Usage("will not write an index to a terminal; say -o FILE".into()));
     }
-    let model = match (&args.model, &args.tokenizer) {
-        (None, None) => Some(ModelDirectory::open(&shipped())?),
-        (model, _) => model.as_deref().map(ModelDirectory::open).transpose()?,
-    };
-    let language = language(&args, model.as_ref())?;
+    let (model, language) =
+        spoken(args.model.as_deref(), args.tokenizer.as_deref(), args.query_weights.as_deref())?;
     let model_sha256 = match &model {
         Some(model) => Checkpoint::fingerprint(&model.encoder)?,
         None => None,
@@ -301,16 +310,78 @@ fn told(built: &Metadata, refused: u64, seconds: f64) -> String {
     format!("{docs} documents, {postings} postings in {time}; query weights: {table}{refused}")
 }
 
-fn language(args: &BuildArgs, model: Option<&ModelDirectory>) -> Result<Language> {
-    let (folder, own) = match (model, &args.tokenizer) {
-        (Some(model), _) => (&model.encoder, model.query_table.as_deref()),
-        (None, Some(tokenizer)) => (tokenizer, None),
-        (None, None) => unreachable!("the shipped model stands in for none"),
+/// The model that is named, or the one that ships with the program where nothing is named, and what turns
+/// queries into terms and weights.
+fn spoken(
+    model: Option<&Path>,
+    tokenizer: Option<&Path>,
+    query_weights: Option<&Path>,
+) -> Result<(Option<ModelDirectory>, Language)> {
+    let model = match (model, tokenizer) {
+        (None, Some(_)) => None,
+        (None, None) => Some(ModelDirectory::open(&shipped())?),
+        (Some(model), _) => Some(ModelDirectory::open(model)?),
     };
-    let table = match args.query_weights.as_deref() {
+    let own = model.as_ref().and_then(|model| model.query_table.as_deref());
+    let table = match query_weights {
         None => own.map_or(TableSource::Unit, TableSource::File),
         Some(unit) if unit == Path::new("unit") => TableSource::Unit,
         Some(file) => TableSource::File(file),
     };
-    Language::load(folder, table)
+    let folder = model.as_ref().map(|model| model.encoder.as_path()).or(tokenizer);
+    let language = Language::load(folder.unwrap_or(Path::new(".")), table)?;
+    Ok((model, language))
+}
+
+fn export(args: &ExportArgs) -> Result<()> {
+    args.run.start_threads();
+    let started = Instant::now();
+    let index = match &args.inputs[..] {
+        [one] if Index::is(one)? => Some(Index::open(one)?),
+        _ => None,
+    };
+    let (source, language) = match &index {
+        Some(index) if args.model.is_some() || args.tokenizer.is_some() => {
+            let name = index.name();
+            let wanted = "an index has its own tokenizer: leave --model and --tokenizer out";
+            return Err(Error::Usage(format!("{name}: {wanted}")));
+        }
+        Some(index) => (exchange::Source::Index(index), Language::of(index)?),
+        None => {
+            let (_, language) = spoken(args.model.as_deref(), args.tokenizer.as_deref(), None)?;
+            (exchange::Source::Vectors(&args.inputs), language)
+        }
+    };
+    let role = source.role()?;
+    let names = Names { collection: args.name.clone(), field: args.field.clone() };
+    let quantize = args.rule(role);
+    let plan = Export { language: &language, target: args.to, names, quantize, role, k: args.k };
+    let told = exchange::export(&source, &plan, &args.output)?;
+    args.run.say("l0-index", &args.told(&told, started.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+fn import(args: &ImportArgs) -> Result<()> {
+    args.run.start_threads();
+    args.check()?;
+    let started = Instant::now();
+    let form = cli::vector_form(&args.output, args.format)?;
+    let output = Output::create(&args.output)?;
+    let mut rejects = args.rejects.open(&args.output)?;
+    let tokenizer = Tokenizer::load(&args.tokenizer)?;
+    let plan = Import {
+        from: args.from,
+        ids: args.ids.as_deref(),
+        vocabulary: tokenizer.vocabulary(),
+        divide: args.divide,
+        name: args.name.as_deref(),
+        role: if args.queries { exchange::Role::Queries } else { exchange::Role::Documents },
+        keep_text: args.keep_text,
+    };
+    let read = exchange::import(&args.input, &plan, &mut rejects, output, form);
+    let refused = rejects.count();
+    let read = read.and_then(|rows| rejects.check(rows).map(|()| rows));
+    rejects.finish()?;
+    args.run.say("l0-index", &args.told(read?, refused, started.elapsed().as_secs_f64()));
+    Ok(())
 }

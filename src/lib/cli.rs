@@ -1,5 +1,6 @@
 //! What the five bins share: arguments, exit statuses, progress. The only printing in the library.
 
+pub mod exchange;
 pub mod prompt;
 pub mod train;
 pub mod values;

@@ -12,6 +12,7 @@
 
 mod arrow;
 pub mod examples;
+pub mod exchange;
 pub mod records;
 pub mod rejects;
 mod rows;

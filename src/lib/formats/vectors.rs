@@ -224,7 +224,7 @@ fn json_row(file: &str, line: &Line, lookup: Option<&Lookup>) -> Result<Row> {
             .and_then(|count| u32::try_from(count).ok()),
         truncated: raw.get("truncated").and_then(Value::as_bool),
         title: string("title"),
-        text: string("text"),
+        text: string("text").or_else(|| string("contents")).or_else(|| string("content")),
     })
 }
 

@@ -64,7 +64,7 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::{
     docnos,
-    layout::{Frame, Section, u32_at, u64_at},
+    layout::{Frame, MAGIC, Section, u32_at, u64_at},
     metadata::Metadata,
     postings::{Broken, DocId, PostingList, Read},
     quantize::{Impacts, Weights},
@@ -88,6 +88,17 @@ pub struct Index {
 }
 
 impl Index {
+    /// Whether a file begins as an index does; a pipe does not.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn is(path: &Path) -> Result<bool> {
+        if path == Path::new("-") || !io::is_file(path)? {
+            return Ok(false);
+        }
+        Ok(io::map(path)?.starts_with(&MAGIC))
+    }
+
     /// Maps a file and checks its frame: magic, version, lengths, the checksums of header and
     /// metadata. What stands in the sections is believed; [`Index::verify`] does not.
     ///

@@ -10,6 +10,7 @@ mod calibration;
 mod cells;
 mod docnos;
 mod draft;
+pub mod exchange;
 pub mod file;
 mod kinship;
 mod layout;

@@ -47,6 +47,15 @@ pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     }
 }
 
+/// Whether a path is a plain file, and no folder, device or pipe.
+///
+/// # Errors
+/// [`Error::Io`] if there is nothing.
+pub fn is_file(path: &Path) -> Result<bool> {
+    let found = fs::metadata(path).map_err(|source| Error::io(path, source))?;
+    Ok(found.is_file())
+}
+
 /// A file mapped into memory, read only.
 ///
 /// # Errors

@@ -1,0 +1,185 @@
+//! The forms in which other engines take sparse vectors, and give them: bytes only, whatever knows the
+//! vocabulary stands above.
+//!
+//! | form | one record | terms are | weights |
+//! |---|---|---|---|
+//! | `opensearch` | two lines of `_bulk`, field of type `rank_features` | tokens | floats |
+//! | `opensearch-ann` | the same, field of type `sparse_vector` | term ids | floats |
+//! | `elasticsearch` | the same, field of type `sparse_vector` | tokens | floats |
+//! | `vespa` | a `put` of `vespa feed` | tokens | floats |
+//! | `qdrant` | a point; one request body a line | term ids | floats |
+//! | `anserini` | a line of a `JsonVectorCollection` | tokens | whole |
+//! | `seismic` | a line `{"id","content","vector"}` | tokens | floats |
+//! | `jsonl` | a line `{token: weight}` with its id | tokens | floats |
+//! | `seismic-bin` | a row of Seismic's inner format | term ids | floats |
+//! | `csr` | a row of SciPy's `csr_matrix`, as .npz | term ids | floats |
+//! | `ciff` | a posting list of the Common Index File Format | tokens | whole |
+//! | `pisa` | a posting list of PISA's inverted index | tokens | whole |
+//!
+//! Files without room for document ids have them beside, one a line. Sources of each form: ecosystem.md
+//! 2.4 to 2.7.
+
+pub mod binary;
+pub mod ciff;
+pub mod lines;
+pub mod npz;
+pub mod pisa;
+mod quantize;
+pub mod read;
+pub mod schema;
+
+use std::{fmt, str::FromStr};
+
+pub use quantize::{Extent, Quantize};
+
+use crate::error::{Error, Result};
+
+/// A form to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// OpenSearch, exact: `rank_features`.
+    OpenSearch,
+    /// OpenSearch, approximate: `sparse_vector`.
+    OpenSearchAnn,
+    /// Elasticsearch: `sparse_vector`.
+    Elasticsearch,
+    /// Vespa.
+    Vespa,
+    /// Qdrant.
+    Qdrant,
+    /// Anserini's and Pyserini's `JsonVectorCollection`.
+    Anserini,
+    /// JSON lines of Seismic and of the LSR toolkits.
+    Seismic,
+    /// Token-keyed JSON lines.
+    JsonLines,
+    /// Seismic's inner format.
+    SeismicBinary,
+    /// SciPy's CSR matrix.
+    Csr,
+    /// The Common Index File Format.
+    Ciff,
+    /// PISA's inverted index.
+    Pisa,
+}
+
+impl Target {
+    /// All of them, in the order of the table above.
+    pub const ALL: [Target; 12] = [
+        Target::OpenSearch,
+        Target::OpenSearchAnn,
+        Target::Elasticsearch,
+        Target::Vespa,
+        Target::Qdrant,
+        Target::Anserini,
+        Target::Seismic,
+        Target::JsonLines,
+        Target::SeismicBinary,
+        Target::Csr,
+        Target::Ciff,
+        Target::Pisa,
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Target::OpenSearch => "opensearch",
+            Target::OpenSearchAnn => "opensearch-ann",
+            Target::Elasticsearch => "elasticsearch",
+            Target::Vespa => "vespa",
+            Target::Qdrant => "qdrant",
+            Target::Anserini => "anserini",
+            Target::Seismic => "seismic",
+            Target::JsonLines => "jsonl",
+            Target::SeismicBinary => "seismic-bin",
+            Target::Csr => "csr",
+            Target::Ciff => "ciff",
+            Target::Pisa => "pisa",
+        }
+    }
+
+    /// Whether a term is written as its token, and not as its id.
+    pub fn by_token(self) -> bool {
+        use Target::{Csr, OpenSearchAnn, Qdrant, SeismicBinary};
+        !matches!(self, OpenSearchAnn | Qdrant | SeismicBinary | Csr)
+    }
+
+    /// Whether it is written list by list, and not document by document.
+    pub fn by_list(self) -> bool {
+        matches!(self, Target::Ciff | Target::Pisa)
+    }
+
+    /// Whether tokens stand in a text that is cut at white space.
+    pub fn splits_at_space(self) -> bool {
+        matches!(self, Target::Anserini | Target::Pisa)
+    }
+
+    /// Whether it holds whole numbers only.
+    pub fn is_whole(self) -> bool {
+        matches!(self, Target::Anserini | Target::Ciff | Target::Pisa)
+    }
+
+    /// Whether document ids are left to a file beside it.
+    pub fn lacks_ids(self) -> bool {
+        matches!(self, Target::SeismicBinary | Target::Csr)
+    }
+
+    /// The convention its users expect.
+    pub fn usual(self) -> Quantize {
+        match self {
+            Target::Anserini => Quantize::Scale(100.0),
+            Target::Ciff | Target::Pisa => Quantize::Max(255),
+            _ => Quantize::None,
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Target> {
+        Target::ALL.into_iter().find(|target| target.name() == text).ok_or_else(|| {
+            let names = Target::ALL.map(Target::name).join(", ");
+            Error::Usage(format!("want one of {names}; got `{text}`"))
+        })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A weight as it is written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Number {
+    /// As it was.
+    Real(f32),
+    /// Quantised.
+    Whole(u32),
+}
+
+impl serde::Serialize for Number {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match *self {
+            Number::Real(weight) => to.serialize_f32(weight),
+            Number::Whole(level) => to.serialize_u32(level),
+        }
+    }
+}
+
+/// One document or query, ready to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// Its place among all, from 0.
+    pub place: u64,
+    /// Its id.
+    pub id: &'a str,
+    /// Title, if it was kept.
+    pub title: Option<&'a str>,
+    /// Text, if it was kept.
+    pub text: Option<&'a str>,
+    /// Terms, ascending, with their tokens and weights.
+    pub terms: &'a [(u32, &'a str, Number)],
+}

@@ -1,0 +1,127 @@
+//! What stands beside an export: what it is, the engine's schema, a sample query.
+
+use std::{io::Write, path::Path};
+
+use serde_json::json;
+
+use super::{Export, Exported, Role, Source, with_ending};
+use crate::{
+    error::{Error, Result},
+    formats::{
+        exchange::{
+            Entry, Extent, Number, Quantize, Target,
+            lines::{self},
+            schema,
+        },
+        vectors::Row,
+    },
+    index::Language,
+    io::Output,
+    sparse::{SparseVector, TermId},
+};
+
+/// Weights of a query that ask for the sample's terms.
+const SAMPLE_TERMS: usize = 3;
+
+impl Export<'_> {
+    /// What stands beside the output.
+    pub(super) fn beside(
+        &self,
+        source: &Source,
+        told: &Exported,
+        sample: Option<&Sample>,
+        output: &Path,
+    ) -> Result<Vec<String>> {
+        let mut beside = Vec::new();
+        let mut put = |ending: &str, text: &str| -> Result<()> {
+            let path = with_ending(output, ending);
+            let mut file = Output::create(&path)?;
+            file.write_all(text.as_bytes()).map_err(|error| Error::io(&path, error))?;
+            file.commit()?;
+            beside.push(path.display().to_string());
+            Ok(())
+        };
+        if self.role == Role::Documents {
+            if let Some(found) = schema::schema(self.target, &self.names, told.rows) {
+                put(found.ending, &found.text)?;
+            }
+            if let Some(sample) = sample {
+                sample.put(self, &mut put)?;
+            }
+        }
+        let name = output.file_name().unwrap_or_default().to_string_lossy();
+        let steps = schema::steps(self.target, &self.names);
+        let steps: Vec<String> = steps.iter().map(|step| step.replace("FILE", &name)).collect();
+        let mut manifest = json!({
+            "format": self.target.name(),
+            "role": match self.role { Role::Documents => "document", Role::Queries => "query" },
+            "rows": told.rows, "weights": told.postings, "empty": told.empty,
+            "quantize": self.quantize.to_string(), "dropped": told.dropped,
+            "terms": if self.target.by_token() { "tokens" } else { "ids" },
+            "vocabulary_sha256": self.language.tokenizer.vocabulary().fingerprint(),
+            "l0": env!("CARGO_PKG_VERSION"), "steps": steps,
+        });
+        match source {
+            Source::Index(index) => {
+                let metadata = index.metadata();
+                manifest["stored"] = json!(metadata.weights);
+                manifest["encoding"] = json!(metadata.encoding);
+                manifest["query_weights"] = json!(metadata.query_weights);
+            }
+            Source::Vectors(_) => manifest["stored"] = json!("as they came"),
+        }
+        put("export.json", &format!("{manifest:#}\n"))?;
+        Ok(beside)
+    }
+}
+
+/// A query for the first document that has a weight: its heaviest terms.
+pub(super) struct Sample(SparseVector);
+
+impl Sample {
+    pub(super) fn of(row: &Row, language: &Language) -> Result<Sample> {
+        let asked =
+            |term: TermId| language.table.weights().get(term.index()).copied().unwrap_or(0.0);
+        let mut pairs: Vec<(TermId, f32)> = row.vector.iter().collect();
+        pairs.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        pairs.retain(|&(term, _)| asked(term) > 0.0);
+        pairs.truncate(SAMPLE_TERMS);
+        let pairs = pairs.into_iter().map(|(term, _)| (term, asked(term)));
+        SparseVector::from_unordered(pairs.collect()).map(Sample)
+    }
+
+    /// Writes the query in the engine's form, beside the documents.
+    fn put(&self, plan: &Export, put: &mut impl FnMut(&str, &str) -> Result<()>) -> Result<()> {
+        let Sample(vector) = self;
+        let quantize = plan.query_quantize();
+        let extent = vector.weights().iter().fold(Extent::NONE, |extent, &w| extent.with(w));
+        let mut terms = Vec::new();
+        for (term, weight) in vector.iter() {
+            let number = match quantize.level(weight, extent) {
+                Some(level) => Number::Whole(level),
+                None if quantize.is_whole() => continue,
+                None => Number::Real(weight),
+            };
+            terms.push((term.0, plan.token(term)?, number));
+        }
+        let entry = Entry { place: 0, id: "sample", title: None, text: None, terms: &terms };
+        if let Some(body) = lines::body(plan.target, &plan.names, plan.k, &entry) {
+            return put("query.json", &format!("{body:#}\n"));
+        }
+        if plan.target.lacks_ids() {
+            return Ok(());
+        }
+        let mut text = Vec::new();
+        let told = lines::query(&mut text, plan.target, &plan.names, plan.k, &entry);
+        told.map_err(|error| Error::io("sample query", error))?;
+        let ending = if plan.target == Target::Anserini { "query.tsv" } else { "query.txt" };
+        put(ending, &String::from_utf8_lossy(&text))
+    }
+}
+
+impl Export<'_> {
+    /// How the sample query's weights become numbers.
+    fn query_quantize(&self) -> Quantize {
+        if self.target.is_whole() { Quantize::Scale(10.0) } else { Quantize::None }
+    }
+}

@@ -1,0 +1,158 @@
+//! An index or vectors in the form of another engine, with all that it needs beside; and back.
+
+mod beside;
+mod import;
+mod lists;
+mod rows;
+mod source;
+
+use std::path::{Path, PathBuf};
+
+use super::{Index, Language};
+use crate::{
+    error::{Error, Result},
+    formats::exchange::{Extent, Quantize, Target, lines::Names},
+    sparse::TermId,
+};
+
+pub use import::{Import, import};
+
+/// What is exported.
+pub enum Source<'a> {
+    /// All documents of an index, with the weights that it stores.
+    Index(&'a Index),
+    /// The rows of files of vectors, in order.
+    Vectors(&'a [PathBuf]),
+}
+
+/// How it is exported.
+pub struct Export<'a> {
+    /// The tokens, and the query weights of the sample query.
+    pub language: &'a Language,
+    /// The form.
+    pub target: Target,
+    /// What it is called in the engine.
+    pub names: Names,
+    /// Weights to whole numbers.
+    pub quantize: Quantize,
+    /// Whether rows are queries.
+    pub role: Role,
+    /// Hits that a query asks for.
+    pub k: usize,
+}
+
+/// What rows stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Documents.
+    Documents,
+    /// Queries, in the form in which the engine reads queries.
+    Queries,
+}
+
+/// What was written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Exported {
+    /// Documents or queries.
+    pub rows: u64,
+    /// Weights.
+    pub postings: u64,
+    /// Rows that have no weight.
+    pub empty: u64,
+    /// Weights that became 0 as whole numbers, and are left out.
+    pub dropped: u64,
+    /// Names of the files beside.
+    pub beside: Vec<String>,
+}
+
+/// Writes to `output`, and what belongs beside it where that is a file: `OUTPUT.export.json` (what it is
+/// and how it was made), the engine's schema, a sample query, document ids where the form has none.
+///
+/// # Errors
+/// [`Error::Usage`] for a form that cannot be written so; [`Error::Format`] for tokens that the form
+/// cannot hold; what reading and writing say.
+pub fn export(source: &Source, plan: &Export, output: &Path) -> Result<Exported> {
+    plan.check(output)?;
+    let tokens = plan.language.tokenizer.vocabulary();
+    let extent = match plan.quantize.needs_extent() {
+        true => source.extent(tokens, plan.role)?,
+        false => Extent::NONE,
+    };
+    let mut writer = Writer { plan, extent, told: Exported::default(), sample: None };
+    match (plan.target, plan.role, source) {
+        (Target::Ciff, Role::Documents, Source::Index(index)) => writer.ciff(index, output)?,
+        (Target::Pisa, Role::Documents, Source::Index(index)) => writer.pisa(index, output)?,
+        (target, Role::Documents, _) if target.by_list() => {
+            return Err(Error::Usage(format!(
+                "--to {target} is written list by list: make an index of the vectors first \
+                 (l0-index VECTORS --weights f32 -o x.l0x), then export that"
+            )));
+        }
+        _ => writer.rows(source, output)?,
+    }
+    let Writer { mut told, sample, .. } = writer;
+    if output != Path::new("-") {
+        told.beside.extend(plan.beside(source, &told, sample.as_ref(), output)?);
+    }
+    Ok(told)
+}
+
+impl Export<'_> {
+    fn check(&self, output: &Path) -> Result<()> {
+        let Export { target, quantize, .. } = *self;
+        if target.is_whole() && !quantize.is_whole() {
+            let usual = target.usual();
+            return Err(Error::Usage(format!(
+                "--to {target} holds whole numbers: want a --quantize that makes some, such as {usual}"
+            )));
+        }
+        let several = target.lacks_ids() || target == Target::Pisa && self.role == Role::Documents;
+        if several && output == Path::new("-") {
+            return Err(Error::Usage(format!(
+                "--to {target} is several files: want -o FILE, got standard output"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The token of a term, if the form can hold it.
+    fn token(&self, term: TermId) -> Result<&str> {
+        let vocabulary = self.language.tokenizer.vocabulary();
+        let token = vocabulary.token(term);
+        if !self.target.by_token() {
+            return Ok(token);
+        }
+        let bad = |why: &str| {
+            let target = self.target;
+            Error::format(
+                "vocabulary",
+                format!(
+                    "token `{token}` of term {}: {why}; --to {target} names terms by their tokens",
+                    term.0
+                ),
+            )
+        };
+        if vocabulary.id(token) != Some(term) {
+            return Err(bad("want a token of its own, got one that two terms share"));
+        }
+        if self.target.splits_at_space() && token.contains(char::is_whitespace) {
+            return Err(bad("want a token without white space"));
+        }
+        Ok(token)
+    }
+}
+
+fn with_ending(output: &Path, ending: &str) -> PathBuf {
+    let mut name = output.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    name.into()
+}
+
+/// What an export has told so far.
+struct Writer<'a> {
+    plan: &'a Export<'a>,
+    extent: Extent,
+    told: Exported,
+    sample: Option<beside::Sample>,
+}

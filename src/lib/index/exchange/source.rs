@@ -1,0 +1,142 @@
+//! What is exported, row by row.
+
+use std::path::Path;
+
+use super::{Role, Source};
+use crate::{
+    error::{Error, Result},
+    formats::{
+        exchange::Extent,
+        vectors::{self, Lookup, Row},
+    },
+    index::{DocId, Index},
+    io::Input,
+    sparse::TermId,
+    text::Vocabulary,
+};
+
+/// Documents of an index whose vectors are in memory at a time.
+const DOCS: usize = 1 << 16;
+
+impl Source<'_> {
+    pub(super) fn extent(&self, tokens: &Vocabulary, role: Role) -> Result<Extent> {
+        let mut extent = Extent::NONE;
+        match self {
+            Source::Index(index) => {
+                for term in terms(index) {
+                    let list = index.postings(term)?;
+                    extent = list.iter().fold(extent, |extent, &(_, weight)| extent.with(weight));
+                }
+            }
+            Source::Vectors(paths) => {
+                if paths.is_empty() || paths.iter().any(|path| path == Path::new("-")) {
+                    return Err(Error::Usage(
+                        "--quantize max and minmax read the vectors twice: want files, got a pipe"
+                            .into(),
+                    ));
+                }
+                self.each(tokens, role, |row| {
+                    let weights = row.vector.weights().iter();
+                    extent = weights.fold(extent, |extent, &weight| extent.with(weight));
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(extent)
+    }
+
+    /// Whether the rows are queries: what the metadata of the first file say.
+    ///
+    /// # Errors
+    /// As [`vectors::read`].
+    pub fn role(&self) -> Result<Role> {
+        let Source::Vectors([first, ..]) = self else { return Ok(Role::Documents) };
+        if first == Path::new("-") {
+            return Ok(Role::Documents);
+        }
+        let (meta, _) = vectors::read(Input::open(first)?, None)?;
+        Ok(match meta.is_some_and(|meta| meta.role == "query") {
+            true => Role::Queries,
+            false => Role::Documents,
+        })
+    }
+
+    /// All rows, in order.
+    pub(super) fn each(
+        &self,
+        tokens: &Vocabulary,
+        role: Role,
+        mut take: impl FnMut(&Row) -> Result<()>,
+    ) -> Result<()> {
+        match self {
+            Source::Index(index) => {
+                for begin in (0..index.len()).step_by(DOCS) {
+                    // an index has fewer than 2³² documents
+                    let end = index.len().min(begin + DOCS);
+                    let docs: Vec<DocId> = (begin as u32..end as u32).map(DocId).collect();
+                    for (&doc, vector) in docs.iter().zip(index.vectors(&docs)?) {
+                        let kept = index.text(doc)?;
+                        let title = kept.as_ref().map(|kept| kept.title.clone());
+                        let title = title.filter(|title| !title.is_empty());
+                        let text = kept.map(|kept| kept.text);
+                        let id = index.docno(doc)?.to_owned();
+                        take(&Row { id, vector, title, text, ..Row::default() })?;
+                    }
+                }
+                Ok(())
+            }
+            Source::Vectors(paths) => {
+                for path in *paths {
+                    let words = tokens.clone();
+                    let lookup: Lookup = Box::new(move |token| words.id(token));
+                    let input = Input::open(path)?;
+                    let name = input.name().to_owned();
+                    let (meta, rows) = vectors::read(input, Some(lookup))?;
+                    if let Some(meta) = meta {
+                        check_vocabulary(&name, &meta.vocabulary_sha256, tokens)?;
+                        check_role(&name, &meta.role, role)?;
+                    }
+                    for row in rows {
+                        let row = row?;
+                        let high = row.vector.terms().last().map_or(0, |term| term.index() + 1);
+                        if high > tokens.len() {
+                            let wanted = format!("want terms of a vocabulary of {}", tokens.len());
+                            let found = format!("{wanted}, got term {} in `{}`", high - 1, row.id);
+                            return Err(Error::format(&name, found));
+                        }
+                        take(&row)?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn check_vocabulary(file: &str, found: &str, tokens: &Vocabulary) -> Result<()> {
+    if found == tokens.fingerprint() {
+        return Ok(());
+    }
+    Err(Error::Mismatch {
+        what: format!("vocabulary of {file}"),
+        expected: format!("that of the tokenizer ({})", tokens.fingerprint()),
+        got: found.to_owned(),
+        remedy: "name the tokenizer or the model that made the vectors".into(),
+    })
+}
+
+/// Files of documents and of queries do not mix, and a pipe does not say beforehand what it brings.
+fn check_role(file: &str, found: &str, role: Role) -> Result<()> {
+    if (found == "query") == (role == Role::Queries) {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "{file}: want documents, or files of queries alone (no pipe); got vectors of role `{found}`"
+    )))
+}
+
+/// The terms of an index, in order of their ids.
+pub(super) fn terms(index: &Index) -> impl Iterator<Item = TermId> {
+    // a vocabulary has fewer than 2³¹ tokens
+    (0..index.metadata().vocabulary_size as u32).map(TermId)
+}
