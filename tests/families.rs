@@ -171,6 +171,33 @@ fn weights_of_a_device_are_those_of_pytorch() {
     }
 }
 
+#[test]
+fn weights_in_bf16_are_near_those_of_f32() {
+    for architecture in Architecture::ALL {
+        let directory = ModelDirectory::open(&folder(architecture)).unwrap();
+        let load = |precision| {
+            SparseEncoder::load(&directory, Overrides::default(), Compute::Cpu, precision).unwrap()
+        };
+        let [exact, rounded] = [Precision::F32, Precision::Bf16].map(load);
+        let documents = ids(architecture);
+        let slices: Vec<&[u32]> = documents.iter().map(Vec::as_slice).collect();
+        let [exact, rounded] = [exact, rounded].map(|encoder| encoder.encode(&slices).unwrap());
+        assert_ne!(exact, rounded);
+        for (at, (exact, rounded)) in exact.iter().zip(&rounded).enumerate() {
+            let mut off = vec![0.0; directory_terms(architecture)];
+            exact.iter().for_each(|(term, weight)| off[term.index()] = weight);
+            let whole = off.iter().map(|x| x * x).sum::<f32>().sqrt();
+            rounded.iter().for_each(|(term, weight)| off[term.index()] -= weight);
+            let off = off.iter().map(|x| x * x).sum::<f32>().sqrt();
+            assert!(off <= BF16_ON_A_DEVICE * whole, "{architecture:?} {at}: {off} of {whole}");
+        }
+    }
+}
+
+fn directory_terms(architecture: Architecture) -> usize {
+    Checkpoint::load(&folder(architecture)).unwrap().config.vocab_size
+}
+
 /// A softmax does not see the bias of the keys: its gradient is 0 but for rounding.
 fn is_idle(name: &str) -> bool {
     ["key.bias", "k_lin.bias", "attn.k.bias"].iter().any(|idle| name.ends_with(idle))
