@@ -7,7 +7,7 @@
 //! trained model. Where several threads take part, times of one document are those of one thread.
 
 use l0::model::{
-    Activation, Architecture, Config, Layer, Linear, Matrix, Norm, Weights, cpu::CpuEncoder,
+    Activation, Architecture, Config, Form, Layer, Linear, Matrix, Norm, Weights, cpu::CpuEncoder,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -42,12 +42,13 @@ impl Size {
             max_positions: 512,
             token_types: 1,
             norm_epsilon: 1e-12,
+            form: Form::bert(layers),
         };
         let random = &mut ChaCha8Rng::seed_from_u64(1);
         let layers = (0..layers).map(|_| Layer {
-            query_key_value: [(); 3].map(|()| linear(random, hidden, hidden)),
+            query_key_value: (0..3).map(|_| linear(random, hidden, hidden)).collect(),
             attention_out: linear(random, hidden, hidden),
-            attention_norm: norm(hidden),
+            attention_norm: Some(norm(hidden)),
             up: linear(random, 4 * hidden, hidden),
             down: linear(random, hidden, 4 * hidden),
             out_norm: norm(hidden),
@@ -57,8 +58,10 @@ impl Size {
             words: matrix(random, config.vocab_size, hidden),
             positions: matrix(random, 512, hidden),
             token_types: matrix(random, 1, hidden),
+            relative: None,
             embedding_norm: norm(hidden),
             layers,
+            final_norm: None,
             head: linear(random, hidden, hidden),
             head_norm: norm(hidden),
             untied_decoder: None,

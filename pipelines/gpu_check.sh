@@ -34,7 +34,7 @@ say() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
 
 say "operators and gradients: kernels against the plain formula, steps against PyTorch's dumps"
 for tests in l0-unit-tests l0-tests; do
-    "$tests" --test-threads 4 ops:: golden:: train_step:: model:: device 2>&1 | grep -v "^test .* ok$" | tail -60
+    "$tests" --test-threads 4 ops:: golden:: families:: train_step:: model:: device 2>&1 | grep -v "^test .* ok$" | tail -60
 done
 
 say "models"

@@ -278,7 +278,7 @@ fn a_model_with_a_file_missing_or_cut_is_refused() {
         "model/config.json: want a model's config: EOF",
     );
     for (from, to, message) in [
-        ("\"bert\"", "\"t5\"", "want model_type bert or distilbert, got `t5`"),
+        ("\"bert\"", "\"t5\"", "want model_type bert, distilbert, roberta"),
         ("\"gelu\"", "\"relu\"", "want hidden_act gelu, got `relu`"),
         ("heads\": 2", "heads\": 5", "want sizes above 0, heads that divide the hidden size"),
         ("layers\": 2", "layers\": 99999999999999", "at most 1000 layers"),

@@ -10,108 +10,14 @@ use std::{
 };
 
 use super::{
-    Config,
+    Architecture, Config, Layer, Linear, Matrix, Norm, Norms, Weights,
+    names::OuterNames,
     stored::{Stored, hash, stored},
 };
 use crate::{
     error::{Error, Result},
     io,
 };
-
-/// A row-major matrix, `rows × columns`.
-#[derive(Clone, Debug, Default)]
-pub struct Matrix {
-    /// Row after row.
-    pub data: Vec<f32>,
-    /// Length of a row.
-    pub columns: usize,
-}
-
-impl Matrix {
-    /// One row.
-    pub fn row(&self, at: usize) -> &[f32] {
-        &self.data[at * self.columns..][..self.columns]
-    }
-}
-
-/// y = x Wᵀ + b, W `[out, in]`.
-#[derive(Clone, Debug, Default)]
-pub struct Linear {
-    /// W.
-    pub weight: Matrix,
-    /// b, `[out]`.
-    pub bias: Vec<f32>,
-}
-
-impl Linear {
-    /// Several maps of one input as one: `[N₁ + N₂ + …, in]`.
-    #[must_use]
-    pub fn side_by_side(parts: impl IntoIterator<Item = Linear>) -> Linear {
-        let mut all = Linear::default();
-        for part in parts {
-            all.weight.columns = part.weight.columns;
-            all.weight.data.extend(part.weight.data);
-            all.bias.extend(part.bias);
-        }
-        all
-    }
-}
-
-/// Scale and shift of a layer norm, `[H]` each.
-#[derive(Clone, Debug, Default)]
-pub struct Norm {
-    /// Scale.
-    pub weight: Vec<f32>,
-    /// Shift.
-    pub bias: Vec<f32>,
-}
-
-/// One transformer layer, post-norm.
-#[derive(Clone, Debug, Default)]
-pub struct Layer {
-    /// Query, key and value, each `[H, H]`.
-    pub query_key_value: [Linear; 3],
-    /// After attention, `[H, H]`.
-    pub attention_out: Linear,
-    /// After the first residual.
-    pub attention_norm: Norm,
-    /// `[I, H]`
-    pub up: Linear,
-    /// `[H, I]`
-    pub down: Linear,
-    /// After the second residual.
-    pub out_norm: Norm,
-}
-
-/// Everything an encoder needs.
-#[derive(Clone, Debug, Default)]
-pub struct Weights {
-    /// `[V, H]`
-    pub words: Matrix,
-    /// `[P, H]`
-    pub positions: Matrix,
-    /// `[types, H]`, of which row 0 is used; one row of zeros where the architecture has none.
-    pub token_types: Matrix,
-    /// After the embeddings.
-    pub embedding_norm: Norm,
-    /// In order.
-    pub layers: Vec<Layer>,
-    /// The head's transform, `[H, H]`.
-    pub head: Linear,
-    /// After it.
-    pub head_norm: Norm,
-    /// The decoder where it is not the word table.
-    pub untied_decoder: Option<Matrix>,
-    /// `[V]`
-    pub decoder_bias: Vec<f32>,
-}
-
-impl Weights {
-    /// `[V, H]`: one row a term.
-    pub fn decoder(&self) -> &Matrix {
-        self.untied_decoder.as_ref().unwrap_or(&self.words)
-    }
-}
 
 /// A model as its files have it.
 pub struct Checkpoint {
@@ -173,7 +79,8 @@ impl Checkpoint {
     fn load_bare(folder: &Path, look: impl FnOnce(&Named) -> Result<()>) -> Result<Checkpoint> {
         let prefix = Config::load(folder)?.architecture.prefix();
         let prefixed = |name: String| {
-            let bare = ["embeddings.", "encoder.", "transformer.", "pooler."];
+            let bare =
+                ["embeddings.", "encoder.", "transformer.", "pooler.", "layers.", "final_norm."];
             let is_bare = bare.iter().any(|start| name.starts_with(start));
             if is_bare { format!("{prefix}{name}") } else { name }
         };
@@ -206,7 +113,7 @@ impl Checkpoint {
             }
         }
         let weights = read(&config, &mut named)?;
-        named.finish()?;
+        named.finish(config.architecture)?;
         Ok(Checkpoint { config, weights, sha256 })
     }
 
@@ -230,11 +137,11 @@ fn modern(name: &str) -> String {
 }
 
 /// Tensors that stand in masked-language checkpoints and that an encoder does not use.
-fn is_known_extra(name: &str) -> bool {
-    name.starts_with("bert.pooler.")
+fn is_known_extra(architecture: Architecture, name: &str) -> bool {
+    name.strip_prefix(architecture.prefix()).is_some_and(|bare| bare.starts_with("pooler."))
         || name.starts_with("cls.seq_relationship.")
         || name.ends_with("embeddings.position_ids")
-        || name == "cls.predictions.decoder.bias"
+        || name.ends_with("rotary_emb.inv_freq")
 }
 
 /// Tensors by name; each is taken once.
@@ -274,26 +181,54 @@ impl Named<'_> {
         Ok(Matrix { data: self.take(name, &[rows, columns])?, columns })
     }
 
-    fn linear(&mut self, name: &str, out: usize, into: usize) -> Result<Linear> {
+    /// Zeros where there is none.
+    fn bias(&mut self, name: &str, width: usize, is_there: bool) -> Result<Vec<f32>> {
+        if is_there { self.take(name, &[width]) } else { Ok(vec![0.0; width]) }
+    }
+
+    fn linear(&mut self, name: &str, [out, into]: [usize; 2], biased: bool) -> Result<Linear> {
         let weight = self.matrix(&format!("{name}.weight"), out, into)?;
-        Ok(Linear { weight, bias: self.take(&format!("{name}.bias"), &[out])? })
+        Ok(Linear { weight, bias: self.bias(&format!("{name}.bias"), out, biased)? })
     }
 
-    fn norm(&mut self, name: &str, width: usize) -> Result<Norm> {
+    fn norm(&mut self, name: &str, width: usize, biased: bool) -> Result<Norm> {
         let weight = self.take(&format!("{name}.weight"), &[width])?;
-        Ok(Norm { weight, bias: self.take(&format!("{name}.bias"), &[width])? })
+        Ok(Norm { weight, bias: self.bias(&format!("{name}.bias"), width, biased)? })
     }
 
-    /// The decoder if it is stored and differs from the word table.
-    fn decoder(&mut self, name: &str, words: &Matrix, rows: usize) -> Result<Option<Matrix>> {
-        if !self.tensors.contains_key(name) {
+    /// The bias of the decoder, which files hold under one of two names, or under both.
+    fn decoder_bias(
+        &mut self,
+        names: &OuterNames,
+        width: usize,
+        is_there: bool,
+    ) -> Result<Vec<f32>> {
+        let beside = names.decoder.replace(".weight", ".bias");
+        let second = (beside != names.decoder_bias).then(|| self.tensors.remove(&beside)).flatten();
+        if let Some(second) = second
+            && !self.tensors.contains_key(names.decoder_bias)
+        {
+            self.tensors.insert(names.decoder_bias.to_owned(), second);
+        }
+        self.bias(names.decoder_bias, width, is_there)
+    }
+
+    /// The decoder if it differs from the word table; it may be missing where it is `tied` to it.
+    fn decoder(
+        &mut self,
+        name: &str,
+        words: &Matrix,
+        rows: usize,
+        tied: bool,
+    ) -> Result<Option<Matrix>> {
+        if tied && !self.tensors.contains_key(name) {
             return Ok(None);
         }
         let decoder = self.matrix(name, rows, words.columns)?;
         Ok((decoder.data != words.data).then_some(decoder))
     }
 
-    fn finish(self) -> Result<()> {
+    fn finish(self, architecture: Architecture) -> Result<()> {
         let bad = |what: &str, names: &[String]| {
             let shown = names.iter().take(4).cloned().collect::<Vec<_>>().join(", ");
             let more = names.len().saturating_sub(4);
@@ -303,15 +238,16 @@ impl Named<'_> {
         if !self.missing.is_empty() {
             return Err(bad(&format!("want {}; missing:", self.wanted), &self.missing));
         }
-        let unexpected = self.tensors.into_keys().filter(|name| !is_known_extra(name));
-        let unexpected: Vec<String> = unexpected.collect();
+        let unexpected = self.tensors.into_keys();
+        let unexpected: Vec<String> =
+            unexpected.filter(|name| !is_known_extra(architecture, name)).collect();
         if unexpected.is_empty() { Ok(()) } else { Err(bad("unexpected tensors:", &unexpected)) }
     }
 }
 
 fn read(config: &Config, named: &mut Named) -> Result<Weights> {
     let &Config { vocab_size, hidden, architecture, .. } = config;
-    let names = architecture.outer();
+    let (names, biases) = (architecture.outer(), config.form.biases);
     if !named.has_head(names.head) {
         return Err(named.bad(&format!(
             "want a masked-language model with its head, found no {}.weight; l0-train gives an \
@@ -320,47 +256,61 @@ fn read(config: &Config, named: &mut Named) -> Result<Weights> {
         )));
     }
     let encoder = read_encoder(config, named)?;
+    let tied = config.form.tied;
     Ok(Weights {
-        untied_decoder: named.decoder(names.decoder, &encoder.words, vocab_size)?,
-        head: named.linear(names.head, hidden, hidden)?,
-        head_norm: named.norm(names.head_norm, hidden)?,
-        decoder_bias: named.take(names.decoder_bias, &[vocab_size])?,
+        untied_decoder: named.decoder(names.decoder, &encoder.words, vocab_size, tied)?,
+        head: named.linear(names.head, [hidden, hidden], biases.head)?,
+        head_norm: named.norm(names.head_norm, hidden, biases.norms)?,
+        decoder_bias: named.decoder_bias(&names, vocab_size, biases.decoder)?,
         ..encoder
     })
 }
 
 /// Everything but the head, which stays empty.
 fn read_encoder(config: &Config, named: &mut Named) -> Result<Weights> {
-    let &Config { vocab_size, hidden, intermediate, architecture, .. } = config;
-    let names = architecture.outer();
-    let words = named.matrix(names.words, vocab_size, hidden)?;
-    let token_types = match names.token_types {
-        Some(name) => named.matrix(name, config.token_types, hidden)?,
-        None => Matrix { data: vec![0.0; hidden], columns: hidden },
+    let &Config { vocab_size, hidden, heads, .. } = config;
+    let (names, form) = (config.architecture.outer(), &config.form);
+    let words = named.matrix(&names.words, vocab_size, hidden)?;
+    let token_types = match config.token_types {
+        0 => Matrix { data: vec![0.0; hidden], columns: hidden },
+        rows => named.matrix(&names.token_types, rows, hidden)?,
     };
-    let mut layers = Vec::with_capacity(config.layers);
-    for at in 0..config.layers {
-        let names = architecture.layer(at);
-        let [query, key, value] = &names.query_key_value;
-        layers.push(Layer {
-            query_key_value: [
-                named.linear(query, hidden, hidden)?,
-                named.linear(key, hidden, hidden)?,
-                named.linear(value, hidden, hidden)?,
-            ],
-            attention_out: named.linear(&names.attention_out, hidden, hidden)?,
-            attention_norm: named.norm(&names.attention_norm, hidden)?,
-            up: named.linear(&names.up, intermediate, hidden)?,
-            down: named.linear(&names.down, hidden, intermediate)?,
-            out_norm: named.norm(&names.out_norm, hidden)?,
-        });
-    }
+    let positions = match config.position_rows() {
+        Some(rows) => named.matrix(&names.positions, rows, hidden)?,
+        None => Matrix::default(),
+    };
+    let relative = config.relative_buckets();
+    let relative = relative.map(|buckets| named.matrix(&names.relative, buckets, heads));
+    let layers = (0..config.layers).map(|at| read_layer(config, at, named));
+    let layers = layers.collect::<Result<_>>()?;
+    let last = (form.norms == Norms::Pre)
+        .then(|| named.norm(&names.final_norm, hidden, form.biases.norms));
     Ok(Weights {
-        positions: named.matrix(names.positions, config.max_positions, hidden)?,
+        positions,
         words,
         token_types,
-        embedding_norm: named.norm(names.embedding_norm, hidden)?,
+        relative: relative.transpose()?,
+        embedding_norm: named.norm(&names.embedding_norm, hidden, form.biases.norms)?,
         layers,
+        final_norm: last.transpose()?,
         ..Weights::default()
+    })
+}
+
+fn read_layer(config: &Config, at: usize, named: &mut Named) -> Result<Layer> {
+    let &Config { hidden, intermediate, architecture, .. } = config;
+    let (names, biases) = (architecture.layer(at), config.form.biases);
+    let wide = 3 * hidden / names.query_key_value.len();
+    let maps = names.query_key_value.iter();
+    let maps = maps.map(|name| named.linear(name, [wide, hidden], biases.attention));
+    let query_key_value = maps.collect::<Result<_>>()?;
+    let norm = names.attention_norm.as_deref();
+    Ok(Layer {
+        query_key_value,
+        attention_out: named.linear(&names.attention_out, [hidden, hidden], biases.attention)?,
+        attention_norm: norm.map(|name| named.norm(name, hidden, biases.norms)).transpose()?,
+        up: named.linear(&names.up, [config.up_width(), hidden], biases.up)?,
+        down: named.linear(&names.down, [hidden, intermediate], biases.down)?,
+        out_norm: named.norm(&names.out_norm, hidden, biases.norms)?,
     })
 }

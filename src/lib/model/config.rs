@@ -1,12 +1,13 @@
-//! `config.json`: the sizes of a model, under one set of names.
+//! `config.json`: the sizes of a model under one set of names, and where its family departs from BERT.
+
+mod read;
 
 use std::path::Path;
-
-use serde::Deserialize;
 
 use crate::{
     error::{Error, Result},
     io,
+    ops::{BUCKETS, Half, Packing, Rotation, Span},
 };
 
 /// The families of checkpoints that are read.
@@ -16,6 +17,55 @@ pub enum Architecture {
     Bert,
     /// `DistilBertForMaskedLM`
     DistilBert,
+    /// `RobertaForMaskedLM`
+    Roberta,
+    /// `XLMRobertaForMaskedLM`
+    XlmRoberta,
+    /// `MPNetForMaskedLM`
+    Mpnet,
+    /// `ModernBertForMaskedLM`
+    ModernBert,
+    /// `NewForMaskedLM`, Alibaba's gte as remote code.
+    New,
+    /// `GteForMaskedLM`, the same in transformers.
+    Gte,
+}
+
+impl Architecture {
+    /// All of them.
+    pub const ALL: [Architecture; 8] = [
+        Architecture::Bert,
+        Architecture::DistilBert,
+        Architecture::Roberta,
+        Architecture::XlmRoberta,
+        Architecture::Mpnet,
+        Architecture::ModernBert,
+        Architecture::New,
+        Architecture::Gte,
+    ];
+
+    /// What `config.json` calls it in `model_type`.
+    pub fn name(self) -> &'static str {
+        self.names().0
+    }
+
+    /// What `config.json` calls it in `architectures`, with its masked-language head.
+    pub fn class(self) -> &'static str {
+        self.names().1
+    }
+
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Architecture::Bert => ("bert", "BertForMaskedLM"),
+            Architecture::DistilBert => ("distilbert", "DistilBertForMaskedLM"),
+            Architecture::Roberta => ("roberta", "RobertaForMaskedLM"),
+            Architecture::XlmRoberta => ("xlm-roberta", "XLMRobertaForMaskedLM"),
+            Architecture::Mpnet => ("mpnet", "MPNetForMaskedLM"),
+            Architecture::ModernBert => ("modernbert", "ModernBertForMaskedLM"),
+            Architecture::New => ("new", "NewForMaskedLM"),
+            Architecture::Gte => ("gte", "GteForMaskedLM"),
+        }
+    }
 }
 
 /// Sizes of an encoder.
@@ -31,7 +81,7 @@ pub struct Config {
     pub layers: usize,
     /// Attention heads; divides H.
     pub heads: usize,
-    /// Width of the feed-forward network.
+    /// I, width of the feed-forward network.
     pub intermediate: usize,
     /// Longest text in tokens.
     pub max_positions: usize,
@@ -39,34 +89,137 @@ pub struct Config {
     pub token_types: usize,
     /// ε of every layer norm.
     pub norm_epsilon: f32,
+    /// How its layers are built.
+    pub form: Form,
+}
+
+/// How the layers of a family are built.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Form {
+    /// How a token knows its place.
+    pub positions: Positions,
+    /// Whether scores get a bias by relative distance, [`BUCKETS`] for each head.
+    pub relative: bool,
+    /// What each layer sees.
+    pub sees: Vec<Sees>,
+    /// Where the norms stand.
+    pub norms: Norms,
+    /// The feed-forward network.
+    pub feed: Feed,
+    /// Which parts have a bias.
+    pub biases: Biases,
+    /// Whether the decoder may be left out of a checkpoint: it is the word table then.
+    pub tied: bool,
+}
+
+/// How a token knows its place.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Positions {
+    /// A table of embeddings.
+    Table {
+        /// The row of the first token.
+        first: usize,
+        /// The token that counts as none, if there is one: it has the row before the first.
+        padding: Option<u32>,
+    },
+    /// Angles by which queries and keys are turned; layers may differ in them.
+    Rotary(Vec<Rotary>),
+}
+
+/// Angles that fall from pair to pair: θ^(−2i/d).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rotary {
+    /// θ
+    pub theta: f32,
+    /// Longer texts than those of the first training, this many times: NTK scaling. 1 for none.
+    pub factor: f32,
+}
+
+/// What a layer sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sees {
+    /// Its window.
+    pub span: Span,
+    /// Which of the [`Rotary`] it turns by, if there are any.
+    pub rotary: usize,
+}
+
+/// Where the norms of a layer stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Norms {
+    /// After each residual sum.
+    Post,
+    /// Before attention and before the feed-forward network, and one behind the last layer. The first
+    /// layer has none before its attention: the embeddings are normed.
+    Pre,
+}
+
+/// The feed-forward network between its two maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feed {
+    /// gelu
+    Plain,
+    /// The first map is 2I wide: gelu of one half, times the other.
+    Gated(Half),
+}
+
+/// Which parts have a bias; where one is missing it is 0 and not trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Biases {
+    /// Every norm.
+    pub norms: bool,
+    /// The four maps of attention.
+    pub attention: bool,
+    /// The first map of the feed-forward network.
+    pub up: bool,
+    /// The second.
+    pub down: bool,
+    /// The head's transform.
+    pub head: bool,
+    /// The decoder.
+    pub decoder: bool,
+}
+
+impl Biases {
+    /// Every part has one.
+    pub const ALL: Biases =
+        Biases { norms: true, attention: true, up: true, down: true, head: true, decoder: true };
+}
+
+impl Form {
+    /// BERT's, of so many layers.
+    pub fn bert(layers: usize) -> Form {
+        Form {
+            positions: Positions::Table { first: 0, padding: None },
+            relative: false,
+            sees: vec![Sees::default(); layers],
+            norms: Norms::Post,
+            feed: Feed::Plain,
+            biases: Biases::ALL,
+            tied: true,
+        }
+    }
+}
+
+impl Rotary {
+    /// The angles of the pairs of a head of `width` numbers from one place to the next.
+    ///
+    /// Of NTK scaling this is the fixed kind: θ times the factor, and all angles over factor^(2/d).
+    pub fn frequencies(self, width: usize) -> Vec<f32> {
+        let shrunk = self.factor.powf(2.0 / width as f32);
+        let theta = self.theta * self.factor;
+        let angle = |at: usize| 1.0 / theta.powf((2 * at) as f32 / width as f32) / shrunk;
+        (0..width / 2).map(angle).collect()
+    }
 }
 
 /// A sane bound, so that a wild number is an error and not a wild allocation.
 const MOST_LAYERS: usize = 1000;
+/// The same for places that no table in the file bounds.
+const MOST_TURNS: usize = 1 << 17;
 
 /// A word piece between two special tokens.
 const LEAST_POSITIONS: usize = 3;
-
-#[derive(Deserialize)]
-struct Raw {
-    model_type: String,
-    vocab_size: usize,
-    #[serde(alias = "dim")]
-    hidden_size: usize,
-    #[serde(alias = "n_layers")]
-    num_hidden_layers: usize,
-    #[serde(alias = "n_heads")]
-    num_attention_heads: usize,
-    #[serde(alias = "hidden_dim")]
-    intermediate_size: usize,
-    max_position_embeddings: usize,
-    #[serde(default)]
-    type_vocab_size: usize,
-    layer_norm_eps: Option<f32>,
-    #[serde(alias = "activation")]
-    hidden_act: Option<String>,
-    position_embedding_type: Option<String>,
-}
 
 impl Config {
     /// Reads `config.json` in a model's folder.
@@ -76,60 +229,105 @@ impl Config {
     /// activation or position that are not implemented.
     pub fn load(folder: &Path) -> Result<Config> {
         let file = folder.join("config.json");
-        let bad = |reason: String| Error::format(&file, reason);
-        let raw: Raw = serde_json::from_str(&io::read_text(&file)?)
-            .map_err(|error| bad(format!("want a model's config: {error}")))?;
-        let architecture = match raw.model_type.as_str() {
-            "bert" => Architecture::Bert,
-            "distilbert" => Architecture::DistilBert,
-            other => {
-                return Err(bad(format!("want model_type bert or distilbert, got `{other}`")));
-            }
-        };
-        if let Some(other) = raw.hidden_act.as_deref().filter(|&name| name != "gelu") {
-            return Err(bad(format!("want hidden_act gelu, got `{other}`")));
-        }
-        let positions = raw.position_embedding_type.as_deref().unwrap_or("absolute");
-        if positions != "absolute" {
-            return Err(bad(format!("want position_embedding_type absolute, got `{positions}`")));
-        }
-        let config = Config {
-            architecture,
-            vocab_size: raw.vocab_size,
-            hidden: raw.hidden_size,
-            layers: raw.num_hidden_layers,
-            heads: raw.num_attention_heads,
-            intermediate: raw.intermediate_size,
-            max_positions: raw.max_position_embeddings,
-            token_types: match architecture {
-                Architecture::Bert => raw.type_vocab_size,
-                Architecture::DistilBert => 0,
-            },
-            norm_epsilon: raw.layer_norm_eps.unwrap_or(1e-12),
-        };
-        let Config { vocab_size, hidden, heads, intermediate, max_positions, .. } = config;
-        let sizes = [vocab_size, hidden, heads, intermediate, max_positions];
-        let sound = !sizes.contains(&0) && config.layers <= MOST_LAYERS;
-        if architecture == Architecture::Bert && config.token_types == 0 {
-            return Err(bad("want type_vocab_size above 0, got 0".into()));
+        let config = read::config(&io::read_text(&file)?);
+        let config = config.and_then(|config| config.check().map(|()| config));
+        config.map_err(|reason| Error::format(&file, reason))
+    }
+
+    /// What is wrong with the sizes, if something is.
+    fn check(&self) -> std::result::Result<(), String> {
+        let &Config { vocab_size, hidden, heads, intermediate, max_positions, .. } = self;
+        let has_types = matches!(
+            self.architecture,
+            Architecture::Bert | Architecture::Roberta | Architecture::XlmRoberta
+        );
+        if has_types && self.token_types == 0 {
+            return Err("want type_vocab_size above 0, got 0".into());
         }
         if max_positions < LEAST_POSITIONS {
-            return Err(bad(format!(
-                "want max_position_embeddings of {LEAST_POSITIONS} or more, got {max_positions}: a \
-                 text has a special token at either end"
-            )));
+            let first = self.first_row();
+            let (least, got) = (LEAST_POSITIONS + first, max_positions + first);
+            return Err(format!(
+                "want max_position_embeddings of {least} or more, got {got}: a text has a special \
+                 token at either end"
+            ));
         }
-        if !sound || !config.hidden.is_multiple_of(config.heads) {
-            return Err(bad(format!(
+        let sizes = [vocab_size, hidden, heads, intermediate];
+        let sound = !sizes.contains(&0) && self.layers <= MOST_LAYERS;
+        if !sound || !hidden.is_multiple_of(heads) {
+            return Err(format!(
                 "want sizes above 0, heads that divide the hidden size and at most {MOST_LAYERS} \
-                 layers, got {config:?}"
-            )));
+                 layers, got {self:?}"
+            ));
         }
-        Ok(config)
+        if let Positions::Rotary(rotaries) = &self.form.positions {
+            let sound = |rotary: &Rotary| {
+                let Rotary { theta, factor } = *rotary;
+                theta.is_finite() && theta > 0.0 && factor.is_finite() && factor >= 1.0
+            };
+            let even = self.head_width().is_multiple_of(2);
+            if !even || max_positions > MOST_TURNS || !rotaries.iter().all(sound) {
+                return Err(format!(
+                    "want rotary positions of heads of an even width, at most {MOST_TURNS} of them, \
+                     with theta above 0 and a factor of 1 or more, got {self:?}"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Width of one attention head.
     pub fn head_width(&self) -> usize {
         self.hidden / self.heads
+    }
+
+    /// Width of what the first map of the feed-forward network gives.
+    pub fn up_width(&self) -> usize {
+        if self.form.feed == Feed::Plain { self.intermediate } else { 2 * self.intermediate }
+    }
+
+    fn first_row(&self) -> usize {
+        if let Positions::Table { first, .. } = self.form.positions { first } else { 0 }
+    }
+
+    /// Rows of the position table, if there is one.
+    pub fn position_rows(&self) -> Option<usize> {
+        let is_table = matches!(self.form.positions, Positions::Table { .. });
+        is_table.then(|| self.max_positions + self.first_row())
+    }
+
+    /// Buckets of the relative bias, if there is one.
+    pub fn relative_buckets(&self) -> Option<usize> {
+        self.form.relative.then_some(BUCKETS)
+    }
+
+    /// The place of every token of a document: a row of the position table, or how many tokens stand
+    /// before it.
+    pub fn places(&self, ids: &[u32]) -> Vec<u32> {
+        let first = self.first_row() as u32;
+        let Positions::Table { padding: Some(padding), .. } = self.form.positions else {
+            return (first..).take(ids.len()).collect();
+        };
+        let mut next = first;
+        let place = |&id: &u32| {
+            let own = if id == padding { first.saturating_sub(1) } else { next };
+            next += u32::from(id != padding);
+            own
+        };
+        ids.iter().map(place).collect()
+    }
+
+    /// The places of packed documents.
+    pub(super) fn packed_places(&self, ids: &[u32], packing: &Packing) -> Vec<u32> {
+        packing.documents().flat_map(|(_, rows)| self.places(&ids[rows])).collect()
+    }
+
+    /// The angles that layers turn by, as [`Sees::rotary`] counts them.
+    pub(super) fn rotations(&self) -> Vec<Rotation> {
+        let Positions::Rotary(rotaries) = &self.form.positions else { return Vec::new() };
+        let rotation = |rotary: &Rotary| {
+            Rotation::new(&rotary.frequencies(self.head_width()), self.max_positions)
+        };
+        rotaries.iter().map(rotation).collect()
     }
 }

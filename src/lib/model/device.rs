@@ -5,23 +5,27 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Batch, Checkpoint, Config, Layer, Linear, Matrix, Weights};
+use super::{Batch, Checkpoint, Config, Feed, Layer, Linear, Matrix, Norms, Sees, Weights};
 use crate::{
     error::{Error, Result},
     ops::{
-        Documents, Norm, Projection,
+        Documents, Look, Norm, Projection, Rotation, Sight, Turn,
         kernels::{Landing, Port},
+        relative_bias,
     },
 };
 
 /// A masked-language model that turns token ids into the largest logit of each term.
 pub(super) struct DeviceEncoder {
     config: Config,
+    rotations: Vec<Rotation>,
     words: Tensor,
-    positions: Tensor,
+    positions: Option<Tensor>,
     token_type: Option<Tensor>,
+    relative: Option<Tensor>,
     embedding_norm: Norm,
     layers: Vec<DeviceLayer>,
+    final_norm: Option<Norm>,
     head: Projection,
     head_norm: Norm,
     decoder: Projection,
@@ -32,7 +36,7 @@ struct DeviceLayer {
     /// Query, key and value as one product.
     query_key_value: Projection,
     attention_out: Projection,
-    attention_norm: Norm,
+    attention_norm: Option<Norm>,
     up: Projection,
     down: Projection,
     out_norm: Norm,
@@ -54,15 +58,18 @@ impl DeviceEncoder {
     pub fn new(checkpoint: Checkpoint, device: &Device, dtype: DType) -> Result<DeviceEncoder> {
         let Checkpoint { config, weights, .. } = checkpoint;
         let to = To { device, dtype, epsilon: config.norm_epsilon };
-        let has_types = config.token_types > 0;
+        let (has_types, has_table) = (config.token_types > 0, config.position_rows().is_some());
         let Weights { words, positions, token_types, embedding_norm, layers, .. } = weights;
         let words = to.matrix(words)?;
         let decoder = weights.untied_decoder.map(|own| to.matrix(own)).transpose()?;
         let decoder = decoder.unwrap_or_else(|| words.clone());
         Ok(DeviceEncoder {
-            positions: to.matrix(positions)?,
+            rotations: config.rotations(),
+            positions: has_table.then(|| to.matrix(positions)).transpose()?,
             token_type: has_types.then(|| to.first_row(&token_types)).transpose()?,
+            relative: weights.relative.map(|table| to.matrix(table)).transpose()?,
             embedding_norm: to.norm(embedding_norm)?,
+            final_norm: weights.final_norm.map(|norm| to.norm(norm)).transpose()?,
             layers: layers.into_iter().map(|layer| to.layer(layer)).collect::<Result<_>>()?,
             head: to.projection(weights.head)?,
             head_norm: to.norm(weights.head_norm)?,
@@ -79,19 +86,70 @@ impl DeviceEncoder {
     /// [`Error::Usage`] for a document that is empty or longer than the model reads; [`Error::Tensor`].
     pub fn pooled_logits(&self, batch: Batch) -> Result<Tensor> {
         batch.check(self.config.max_positions)?;
-        let heads = self.config.heads;
-        let documents = Documents::new(batch.ids, batch.packing, &self.words)?;
-        let tables = [&self.words, &self.positions];
-        let types = self.token_type.as_ref();
-        let mut x = self.embedding_norm.of_embeddings(&documents, tables, types)?;
-        for layer in &self.layers {
-            let context = layer.query_key_value.attention(&x, &documents, heads)?;
-            x = layer.attention_norm.of_sum(&context, &layer.attention_out, &x)?;
-            let wide = layer.up.gelu(&x)?;
-            x = layer.out_norm.of_sum(&wide, &layer.down, &x)?;
+        let places = self.config.packed_places(&batch.ids, &batch.packing);
+        let device = self.words.device();
+        let turns = self.rotations.iter().map(|rotation| rotation.at(&places, device));
+        let turns = turns.collect::<Result<Vec<_>>>()?;
+        let documents = Documents::new(batch.ids, places, batch.packing, &self.words)?;
+        let bias = self.relative.as_ref().map(|table| relative_bias(table, documents.widest()));
+        let bias = bias.transpose()?;
+        let (positions, types) = (self.positions.as_ref(), self.token_type.as_ref());
+        let mut x = self.embedding_norm.of_embeddings(&documents, &self.words, positions, types)?;
+        for (layer, &sees) in self.layers.iter().zip(&self.config.form.sees) {
+            let look = self.look(sees, &turns, bias.as_ref());
+            x = match self.config.form.norms {
+                Norms::Post => self.post_norm(&x, layer, &documents, look)?,
+                Norms::Pre => self.pre_norm(&x, layer, &documents, look)?,
+            };
+        }
+        if let Some(norm) = &self.final_norm {
+            x = norm.of(&x)?;
         }
         let x = self.head_norm.of(&self.head.gelu(&x)?)?;
         self.decoder.max_pool(&x, &documents)
+    }
+
+    fn look<'a>(&self, sees: Sees, turns: &'a [Turn], bias: Option<&'a Tensor>) -> Look<'a> {
+        let sight = Sight { span: sees.span, bias };
+        Look { heads: self.config.heads, sight, turn: turns.get(sees.rotary) }
+    }
+
+    fn post_norm(
+        &self,
+        x: &Tensor,
+        layer: &DeviceLayer,
+        documents: &Documents,
+        look: Look,
+    ) -> Result<Tensor> {
+        let context = layer.query_key_value.attention(x, documents, look)?;
+        let x = match &layer.attention_norm {
+            Some(norm) => norm.of_sum(&context, &layer.attention_out, x)?,
+            None => (layer.attention_out.of(&context)? + x)?,
+        };
+        layer.out_norm.of_sum(&self.widened(&x, layer)?, &layer.down, &x)
+    }
+
+    fn pre_norm(
+        &self,
+        x: &Tensor,
+        layer: &DeviceLayer,
+        documents: &Documents,
+        look: Look,
+    ) -> Result<Tensor> {
+        let normed = layer.attention_norm.as_ref().map(|norm| norm.of(x)).transpose()?;
+        let before = normed.as_ref().unwrap_or(x);
+        let context = layer.query_key_value.attention(before, documents, look)?;
+        let x = (layer.attention_out.of(&context)? + x)?;
+        let wide = self.widened(&layer.out_norm.of(&x)?, layer)?;
+        Ok((layer.down.of(&wide)? + x)?)
+    }
+
+    /// The states between the two maps of the feed-forward network.
+    fn widened(&self, x: &Tensor, layer: &DeviceLayer) -> Result<Tensor> {
+        match self.config.form.feed {
+            Feed::Plain => layer.up.gelu(x),
+            Feed::Gated(half) => layer.up.gated(x, half),
+        }
     }
 
     /// As [`DeviceEncoder::pooled_logits`], without waiting for them.
@@ -158,7 +216,7 @@ impl To<'_> {
         Ok(DeviceLayer {
             query_key_value: self.projection(Linear::side_by_side(layer.query_key_value))?,
             attention_out: self.projection(layer.attention_out)?,
-            attention_norm: self.norm(layer.attention_norm)?,
+            attention_norm: layer.attention_norm.map(|norm| self.norm(norm)).transpose()?,
             up: self.projection(layer.up)?,
             down: self.projection(layer.down)?,
             out_norm: self.norm(layer.out_norm)?,

@@ -16,13 +16,15 @@ mod names;
 mod shipped;
 mod stored;
 mod tensor;
+mod weights;
 
-pub use checkpoint::{Checkpoint, Layer, Linear, Matrix, Norm, Weights};
-pub use config::{Architecture, Config};
+pub use checkpoint::Checkpoint;
+pub use config::{Architecture, Biases, Config, Feed, Form, Norms, Positions, Rotary, Sees};
 pub use dense::{DenseDirectory, DenseEncoder, Pooling};
 pub use directory::{Cutoff, Folded, ModelDirectory};
 pub use encoder::{Overrides, Pending, SparseEncoder};
 pub use shipped::shipped;
 pub use tensor::{Batch, TensorEncoder};
+pub use weights::{Layer, Linear, Matrix, Norm, Weights};
 
 pub use crate::ops::Activation;

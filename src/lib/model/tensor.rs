@@ -3,13 +3,16 @@
 //! The arithmetic is that of `cpu`, with gradients; variables carry Hugging Face's names. Numbers
 //! are held in f32 and cast for each use, so half precision on a device has f32 masters.
 
+mod variables;
+
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::{Architecture, Checkpoint, Config, Linear, Matrix, Norm, Weights};
+use super::{Architecture, Checkpoint, Config, Feed, Norms, Sees, Weights};
 use crate::{
     error::{Error, Result},
-    ops::{self, Dropout, Packing},
+    ops::{self, Dropout, Packing, Rotation, Sight, Turn},
 };
+use variables::{LayerVars, LinearVars, NormVars, matrix};
 
 /// Documents as token ids, one behind the other.
 #[derive(Clone, Debug)]
@@ -39,39 +42,30 @@ impl Batch {
     }
 }
 
-struct LinearVars {
-    weight: Var,
-    bias: Var,
-}
-
-struct NormVars {
-    scale: Var,
-    shift: Var,
-}
-
-struct LayerVars {
-    query_key_value: [LinearVars; 3],
-    attention_out: LinearVars,
-    attention_norm: NormVars,
-    up: LinearVars,
-    down: LinearVars,
-    out_norm: NormVars,
-}
-
 /// A masked-language model whose every tensor takes a gradient.
 pub struct TensorEncoder {
     config: Config,
     dtype: DType,
     device: Device,
+    rotations: Vec<Rotation>,
     words: Var,
-    positions: Var,
+    positions: Option<Var>,
     token_types: Option<Var>,
+    relative: Option<Var>,
     embedding_norm: NormVars,
     layers: Vec<LayerVars>,
+    final_norm: Option<NormVars>,
     head: LinearVars,
     head_norm: NormVars,
     untied_decoder: Option<Var>,
-    decoder_bias: Var,
+    decoder_bias: variables::Bias,
+}
+
+/// What the layers of one batch share.
+struct Shared<'a> {
+    packing: &'a Packing,
+    turns: Vec<Turn>,
+    bias: Option<Tensor>,
 }
 
 impl TensorEncoder {
@@ -81,34 +75,28 @@ impl TensorEncoder {
     /// [`Error::Tensor`] if the device has no room.
     pub fn new(checkpoint: Checkpoint, device: &Device, dtype: DType) -> Result<TensorEncoder> {
         let Checkpoint { config, weights, .. } = checkpoint;
-        let types = config.architecture.outer().token_types;
+        let biases = config.form.biases;
         let Weights { words, positions, token_types, layers, head, .. } = weights;
-        let layers = layers.into_iter().map(|layer| {
-            let [query, key, value] = layer.query_key_value;
-            Ok(LayerVars {
-                query_key_value: [
-                    linear(query, device)?,
-                    linear(key, device)?,
-                    linear(value, device)?,
-                ],
-                attention_out: linear(layer.attention_out, device)?,
-                attention_norm: norm(layer.attention_norm, device)?,
-                up: linear(layer.up, device)?,
-                down: linear(layer.down, device)?,
-                out_norm: norm(layer.out_norm, device)?,
-            })
-        });
+        let layers = layers.into_iter().map(|layer| LayerVars::new(layer, biases, device));
         let layers = layers.collect::<Result<_>>()?;
+        let has_table = config.position_rows().is_some();
+        let norm = |norm| NormVars::new(norm, biases.norms, device);
         Ok(TensorEncoder {
+            rotations: config.rotations(),
             words: matrix(words, device)?,
-            positions: matrix(positions, device)?,
-            token_types: types.map(|_| matrix(token_types, device)).transpose()?,
-            embedding_norm: norm(weights.embedding_norm, device)?,
+            positions: has_table.then(|| matrix(positions, device)).transpose()?,
+            token_types: match config.token_types {
+                0 => None,
+                _ => Some(matrix(token_types, device)?),
+            },
+            relative: weights.relative.map(|table| matrix(table, device)).transpose()?,
+            embedding_norm: norm(weights.embedding_norm)?,
             layers,
-            head: linear(head, device)?,
-            head_norm: norm(weights.head_norm, device)?,
+            final_norm: weights.final_norm.map(norm).transpose()?,
+            head: LinearVars::new(head, biases.head, device)?,
+            head_norm: norm(weights.head_norm)?,
             untied_decoder: weights.untied_decoder.map(|own| matrix(own, device)).transpose()?,
-            decoder_bias: vector(weights.decoder_bias, device)?,
+            decoder_bias: variables::Bias::new(weights.decoder_bias, biases.decoder, device)?,
             device: device.clone(),
             config,
             dtype,
@@ -133,32 +121,26 @@ impl TensorEncoder {
     /// Every variable under its name, in the order of the layers.
     pub fn variables(&self) -> Vec<(String, &Var)> {
         let names = self.config.architecture.outer();
-        let mut all = Vec::new();
-        let mut one = |name: &str, var| all.push((name.to_owned(), var));
-        one(names.words, &self.words);
-        one(names.positions, &self.positions);
-        if let (Some(name), Some(var)) = (names.token_types, &self.token_types) {
-            one(name, var);
-        }
-        norm_names(&mut all, names.embedding_norm, &self.embedding_norm);
+        let mut all = vec![(names.words, &self.words)];
+        let tables = [
+            (names.positions, &self.positions),
+            (names.token_types, &self.token_types),
+            (names.relative, &self.relative),
+        ];
+        all.extend(tables.into_iter().filter_map(|(name, var)| Some((name, var.as_ref()?))));
+        self.embedding_norm.name(&mut all, &names.embedding_norm);
         for (at, layer) in self.layers.iter().enumerate() {
-            let names = self.config.architecture.layer(at);
-            for (name, part) in names.query_key_value.iter().zip(&layer.query_key_value) {
-                linear_names(&mut all, name, part);
-            }
-            linear_names(&mut all, &names.attention_out, &layer.attention_out);
-            norm_names(&mut all, &names.attention_norm, &layer.attention_norm);
-            linear_names(&mut all, &names.up, &layer.up);
-            linear_names(&mut all, &names.down, &layer.down);
-            norm_names(&mut all, &names.out_norm, &layer.out_norm);
+            layer.name(&mut all, &self.config.architecture.layer(at));
         }
-        linear_names(&mut all, names.head, &self.head);
-        norm_names(&mut all, names.head_norm, &self.head_norm);
-        let mut one = |name: &str, var| all.push((name.to_owned(), var));
+        if let Some(norm) = &self.final_norm {
+            norm.name(&mut all, &names.final_norm);
+        }
+        self.head.name(&mut all, names.head);
+        self.head_norm.name(&mut all, names.head_norm);
         if let Some(var) = &self.untied_decoder {
-            one(names.decoder, var);
+            all.push((names.decoder.to_owned(), var));
         }
-        one(names.decoder_bias, &self.decoder_bias);
+        self.decoder_bias.name(&mut all, names.decoder_bias.to_owned());
         all
     }
 
@@ -196,7 +178,7 @@ impl TensorEncoder {
 
     /// `[rows, H]` after the head's transform, ready for the decoder.
     fn transformed(&self, hidden: Tensor) -> Result<Tensor> {
-        self.norm(&ops::gelu(&apply(&hidden, &self.head)?)?, &self.head_norm)
+        self.norm(&ops::gelu(&self.head.of(&hidden)?)?, &self.head_norm)
     }
 
     /// `[rows, H]`: the last layer's states.
@@ -205,76 +187,82 @@ impl TensorEncoder {
     /// As [`TensorEncoder::pooled_logits`].
     pub fn hidden_states(&self, batch: &Batch, dropout: Option<Dropout>) -> Result<Tensor> {
         batch.check(self.config.max_positions)?;
-        let positions = ops::embed(&self.positions, &batch.packing.places())?;
-        let mut x = (ops::embed(&self.words, &batch.ids)? + positions)?;
+        let (packing, places) =
+            (&batch.packing, self.config.packed_places(&batch.ids, &batch.packing));
+        let mut x = ops::embed(&self.words, &batch.ids)?;
+        if let Some(positions) = &self.positions {
+            x = (x + ops::embed(positions, &places)?)?;
+        }
         if let Some(types) = &self.token_types {
             x = x.broadcast_add(&types.narrow(0, 0, 1)?)?;
         }
         let x = self.norm(&x.to_dtype(self.dtype)?, &self.embedding_norm)?;
-        let mut x = ops::dropout(&x, &batch.packing, dropout)?;
-        for (at, layer) in (1u64..).zip(&self.layers) {
-            x = self.layer(&x, layer, &batch.packing, dropout.map(|drop| drop.at(at)))?;
+        let mut x = ops::dropout(&x, packing, dropout)?;
+        let turns = self.rotations.iter().map(|rotation| rotation.at(&places, &self.device));
+        let bias = self.relative.as_ref();
+        let bias = bias.map(|table| ops::relative_bias(table, packing.widest()));
+        let shared =
+            Shared { packing, turns: turns.collect::<Result<_>>()?, bias: bias.transpose()? };
+        let layers = self.layers.iter().zip(&self.config.form.sees);
+        for (at, (layer, &sees)) in (1u64..).zip(layers) {
+            x = self.layer(&x, layer, sees, &shared, dropout.map(|drop| drop.at(at)))?;
         }
-        Ok(x)
+        match &self.final_norm {
+            Some(norm) => self.norm(&x, norm),
+            None => Ok(x),
+        }
     }
 
     fn layer(
         &self,
         x: &Tensor,
         layer: &LayerVars,
-        packing: &Packing,
+        sees: Sees,
+        shared: &Shared,
         dropout: Option<Dropout>,
     ) -> Result<Tensor> {
         let at = |place| dropout.map(|drop| drop.at(place));
-        let [query, key, value] = &layer.query_key_value;
-        let [query, key, value] = [apply(x, query)?, apply(x, key)?, apply(x, value)?];
+        let packing = shared.packing;
+        let before = match (self.config.form.norms, &layer.attention_norm) {
+            (Norms::Pre, Some(norm)) => self.norm(x, norm)?,
+            _ => x.clone(),
+        };
+        let [query, key, value] = layer.query_key_value(&before)?;
+        let turned = |x: Tensor| match shared.turns.get(sees.rotary) {
+            Some(turn) => ops::rotate(&x, turn),
+            None => Ok(x),
+        };
+        let (query, key) = (turned(query)?, turned(key)?);
+        let sight = Sight { span: sees.span, bias: shared.bias.as_ref() };
         let heads = self.config.heads;
-        let context = ops::attention([&query, &key, &value], packing, heads, at(1))?;
-        let mut out = apply(&context, &layer.attention_out)?;
+        let context = ops::attention([&query, &key, &value], packing, heads, sight, at(1))?;
+        let mut out = layer.attention_out.of(&context)?;
         // DistilBERT drops nothing out here
-        if self.config.architecture == Architecture::Bert {
+        if self.config.architecture != Architecture::DistilBert {
             out = ops::dropout(&out, packing, at(2))?;
         }
-        let x = self.norm(&(out + x)?, &layer.attention_norm)?;
-        let wide = apply(&x, &layer.up)?;
-        let out = ops::linear_after_gelu(&wide, &layer.down.weight, &layer.down.bias)?;
-        let out = ops::dropout(&out, packing, at(3))?;
-        self.norm(&(out + x)?, &layer.out_norm)
+        let sum = (out + x)?;
+        let (x, before) = match (self.config.form.norms, &layer.attention_norm) {
+            (Norms::Post, Some(norm)) => {
+                let normed = self.norm(&sum, norm)?;
+                (normed.clone(), normed)
+            }
+            (Norms::Post, None) => (sum.clone(), sum),
+            (Norms::Pre, _) => (sum.clone(), self.norm(&sum, &layer.out_norm)?),
+        };
+        let wide = layer.up.of(&before)?;
+        let out = match self.config.form.feed {
+            Feed::Plain => ops::linear_after_gelu(&wide, &layer.down.weight, &layer.down.bias)?,
+            Feed::Gated(half) => layer.down.of(&ops::gated(&wide, half)?)?,
+        };
+        let sum = (ops::dropout(&out, packing, at(3))? + x)?;
+        match self.config.form.norms {
+            Norms::Post => self.norm(&sum, &layer.out_norm),
+            Norms::Pre => Ok(sum),
+        }
     }
 
     fn norm(&self, x: &Tensor, norm: &NormVars) -> Result<Tensor> {
         ops::layer_norm(x, &norm.scale, &norm.shift, f64::from(self.config.norm_epsilon))
     }
-}
-
-fn apply(x: &Tensor, part: &LinearVars) -> Result<Tensor> {
-    ops::linear(x, &part.weight, &part.bias)
-}
-
-fn matrix(matrix: Matrix, device: &Device) -> Result<Var> {
-    let rows = matrix.data.len() / matrix.columns.max(1);
-    Ok(Var::from_vec(matrix.data, (rows, matrix.columns), device)?)
-}
-
-fn vector(numbers: Vec<f32>, device: &Device) -> Result<Var> {
-    let length = numbers.len();
-    Ok(Var::from_vec(numbers, length, device)?)
-}
-
-fn linear(part: Linear, device: &Device) -> Result<LinearVars> {
-    Ok(LinearVars { weight: matrix(part.weight, device)?, bias: vector(part.bias, device)? })
-}
-
-fn norm(part: Norm, device: &Device) -> Result<NormVars> {
-    Ok(NormVars { scale: vector(part.weight, device)?, shift: vector(part.bias, device)? })
-}
-
-fn linear_names<'a>(all: &mut Vec<(String, &'a Var)>, name: &str, part: &'a LinearVars) {
-    all.push((format!("{name}.weight"), &part.weight));
-    all.push((format!("{name}.bias"), &part.bias));
-}
-
-fn norm_names<'a>(all: &mut Vec<(String, &'a Var)>, name: &str, part: &'a NormVars) {
-    all.push((format!("{name}.weight"), &part.scale));
-    all.push((format!("{name}.bias"), &part.shift));
 }

@@ -1,12 +1,13 @@
-//! Attention over packed documents: every document sees itself, and on a processor no padding is computed.
+//! Attention over packed documents: every document sees itself, or each token a window of it, and on a
+//! processor no padding is computed.
 
 use std::ops::Range;
 
-use candle_core::{D, DType, Result as Candle, Tensor};
+use candle_core::{D, DType, Device, Result as Candle, Tensor};
 use rayon::prelude::*;
 
 use super::{
-    Dropout, Packing, gradients,
+    Dropout, Packing, Sight, Span, gradients,
     graft::{Value, graft, on_slices, with_numbers},
     kernels::{self, Starts, Thinning},
     slices::{self, Into, View},
@@ -16,23 +17,29 @@ use crate::error::Result;
 /// softmax(Q Kᵀ / √d) V for each of `heads` heads and each document; Q, K, V `[rows, H]` packed,
 /// d = H / heads → `[rows, H]`. Probabilities are dropped out after the softmax, as in BERT.
 ///
+/// A bias is added to the scores by candle's operators, on a processor too, and so is a window on a CUDA
+/// device: there are no kernels for them.
+///
 /// # Errors
 /// [`crate::Error::Tensor`].
 pub fn attention(
     [query, key, value]: [&Tensor; 3],
     packing: &Packing,
     heads: usize,
+    sight: Sight,
     dropout: Option<Dropout>,
 ) -> Result<Tensor> {
     let dropout = dropout.filter(|dropout| !dropout.is_off());
-    if kernels::here(query) {
+    let span = sight.span.within(packing.widest());
+    if kernels::here(query) && span == Span::All && sight.bias.is_none() {
         let inputs = [&query.contiguous()?, &key.contiguous()?, &value.contiguous()?];
         return on_device(inputs, packing, heads, dropout);
     }
-    if !on_slices(query) {
-        return plain([query, key, value], packing, heads, dropout);
+    if !on_slices(query) || sight.bias.is_some() {
+        let sight = Sight { span, ..sight };
+        return plain([query, key, value], packing, heads, sight, dropout);
     }
-    let shape = Shape { width: query.dim(1)?, heads };
+    let shape = Shape { width: query.dim(1)?, heads, span };
     let mut context = vec![0.0; query.elem_count()];
     let targets = packing.split_mut(&mut context, shape.width);
     with_numbers([query, key, value], |all| {
@@ -55,6 +62,7 @@ pub fn attention(
 struct Shape {
     width: usize,
     heads: usize,
+    span: Span,
 }
 
 impl Shape {
@@ -79,9 +87,22 @@ impl Shape {
         for (head, square) in probabilities.chunks_exact_mut(length * length).enumerate() {
             let (query, key) = (self.part(query, head), self.part(key, head));
             slices::times_transposed(query, key, square, length, Into::Overwrite);
+            self.hide(square, length);
             slices::softmax(square, length, self.scale());
         }
         probabilities
+    }
+
+    /// Scores outside the window become −∞.
+    fn hide(self, square: &mut [f32], length: usize) {
+        if self.span == Span::All {
+            return;
+        }
+        for (place, row) in square.chunks_exact_mut(length).enumerate() {
+            let seen = self.span.of(place..place + 1, length);
+            row[..seen.start].fill(f32::NEG_INFINITY);
+            row[seen.end..].fill(f32::NEG_INFINITY);
+        }
     }
 
     /// Writes the context of one document `[T, H]`.
@@ -213,6 +234,7 @@ fn plain(
     inputs: [&Tensor; 3],
     packing: &Packing,
     heads: usize,
+    sight: Sight,
     dropout: Option<Dropout>,
 ) -> Result<Tensor> {
     let (dtype, device) = (inputs[0].dtype(), inputs[0].device());
@@ -228,7 +250,13 @@ fn plain(
     let scale = 1.0 / ((width / heads) as f64).sqrt();
     let scores = (query.matmul(&key.t()?.contiguous()?)? * scale)?.to_dtype(wide)?;
     let padding = packing.padding(device)?.to_dtype(wide)?.reshape((documents, 1, 1, length))?;
-    let scores = scores.broadcast_add(&padding)?;
+    let mut scores = scores.broadcast_add(&padding)?;
+    if let Some(bias) = sight.bias {
+        scores = scores.broadcast_add(&bias.to_dtype(wide)?.unsqueeze(0)?)?;
+    }
+    if sight.span != Span::All {
+        scores = scores.broadcast_add(&window(sight.span, length, device)?.to_dtype(wide)?)?;
+    }
     let mut probabilities = candle_nn::ops::softmax(&scores, D::Minus1)?;
     if let Some(dropout) = dropout {
         probabilities = (probabilities * factors(packing, heads, dropout, device, wide)?)?;
@@ -238,12 +266,23 @@ fn plain(
     Ok(context.index_select(&packing.packed(device)?, 0)?)
 }
 
+/// `[T, T]`: 0 for who is seen. The others are far below every score and yet finite, so that a row of
+/// padding, whose window has nothing but padding in it, stays a row of numbers.
+fn window(span: Span, length: usize, device: &Device) -> Candle<Tensor> {
+    const UNSEEN: f32 = -1e30;
+    let mut cells = vec![UNSEEN; length * length];
+    for (place, row) in cells.chunks_exact_mut(length.max(1)).enumerate() {
+        row[span.of(place..place + 1, length)].fill(0.0);
+    }
+    Tensor::from_vec(cells, (length, length), device)
+}
+
 /// `[B, heads, T, T]`: what dropout multiplies the probabilities with.
 fn factors(
     packing: &Packing,
     heads: usize,
     dropout: Dropout,
-    device: &candle_core::Device,
+    device: &Device,
     dtype: DType,
 ) -> Candle<Tensor> {
     let width = packing.widest();
@@ -272,10 +311,40 @@ mod tests {
             let packing = Packing::new(lengths, 4);
             let part = |seed| random(&[packing.rows(), 8], seed);
             for dropout in [None, Some(Dropout::new(0.4, 3))] {
-                check_same(&[part(1), part(2), part(3)], |all| {
-                    attention(all, &packing, 2, dropout)
-                });
+                for span in [Span::All, Span::Near(2), Span::Near(65)] {
+                    let sight = Sight { span, bias: None };
+                    check_same(&[part(1), part(2), part(3)], |all| {
+                        attention(all, &packing, 2, sight, dropout)
+                    });
+                }
             }
         }
+    }
+
+    #[test]
+    fn what_a_token_does_not_see_changes_nothing() {
+        let (packing, span) = (Packing::new(vec![9, 3], 0), Span::Near(2));
+        let part = |seed| random(&[12, 4], seed).to_dtype(DType::F32).unwrap();
+        let bias = random(&[2, 9, 9], 9).to_dtype(DType::F32).unwrap();
+        let row = |values: &Tensor, bias: Option<&Tensor>| -> Vec<f32> {
+            let (inputs, sight) = ([&part(1), &part(2), values], Sight { span, bias });
+            let context = attention(inputs, &packing, 2, sight, None).unwrap();
+            context.get(4).unwrap().to_vec1().unwrap()
+        };
+        for bias in [None, Some(&bias)] {
+            let before = row(&part(3), bias);
+            for place in 0..12 {
+                let one = Tensor::new(&[[1f32; 4]], &Device::Cpu).unwrap();
+                let other = part(3).slice_assign(&[place..place + 1, 0..4], &one).unwrap();
+                let seen = (2..=6).contains(&place);
+                assert_eq!(row(&other, bias) != before, seen, "{place}");
+            }
+        }
+        // a bias that shuts all but one out leaves its value
+        let mut shut = vec![-1e4f32; 2 * 81];
+        (0..18).for_each(|at| shut[at * 9 + (at % 9)] = 0.0);
+        let shut = Tensor::from_vec(shut, (2, 9, 9), &Device::Cpu).unwrap();
+        let own: Vec<f32> = part(3).get(4).unwrap().to_vec1().unwrap();
+        assert_eq!(row(&part(3), Some(&shut)), own);
     }
 }

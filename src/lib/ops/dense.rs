@@ -161,6 +161,33 @@ pub fn linear_after_gelu(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<T
     Ok(graft("linear_after_gelu", inputs, Value::Tensor(value), shape, Box::new(backward))?)
 }
 
+/// Which half of a gated layer's states goes through gelu.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// The first.
+    First,
+    /// The last.
+    Last,
+}
+
+impl Half {
+    /// Where it begins in rows of two halves of `width` numbers.
+    pub fn from(self, width: usize) -> usize {
+        if self == Half::First { 0 } else { width }
+    }
+}
+
+/// gelu(a) · b, where x `[rows, 2I]` has a and b side by side → `[rows, I]`; `half` is a's.
+///
+/// # Errors
+/// [`crate::Error::Tensor`].
+pub fn gated(x: &Tensor, half: Half) -> Result<Tensor> {
+    let width = x.dim(1)? / 2;
+    let (from, other) = (half.from(width), width - half.from(width));
+    let active = gelu(&x.narrow(1, from, width)?.contiguous()?)?;
+    Ok((active * x.narrow(1, other, width)?)?)
+}
+
 /// gelu(x) = x/2 · (1 + erf(x/√2)), any shape.
 ///
 /// # Errors
@@ -292,6 +319,13 @@ mod tests {
     fn gelu_on_slices_is_the_plain_formula() {
         for rows in [3, 4] {
             check_same(&[random(&[rows, 50], 1)], |[x]| gelu(&(x * 3.0)?));
+        }
+    }
+
+    #[test]
+    fn either_half_may_be_the_gate() {
+        for half in [Half::First, Half::Last] {
+            check_same(&[random(&[30, 24], 1)], |[x]| gated(x, half));
         }
     }
 

@@ -7,15 +7,16 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Packing, attention, embed, gelu, kernels,
+    Half, Packing, Sight, Span, Turn, attention, embed, gated, gelu, kernels,
     kernels::{Finish, NormParts, Side, Starts},
-    layer_norm, linear, max_pool_head,
+    layer_norm, linear, max_pool_head, rotate,
 };
 use crate::error::Result;
 
 /// A batch of packed documents, on its device.
 pub struct Documents {
     ids: Vec<u32>,
+    places: Vec<u32>,
     packing: Packing,
     on_device: Option<(Tensor, Tensor, Starts)>,
 }
@@ -39,44 +40,71 @@ pub struct Norm {
 }
 
 impl Documents {
-    /// Token ids of all documents, one behind the other, and which belong together; to be met by
-    /// tables like `table`.
+    /// Token ids of all documents, one behind the other, the place of each, and which belong together;
+    /// to be met by tables like `table`.
     ///
     /// # Errors
     /// [`crate::Error::Tensor`].
-    pub fn new(ids: Vec<u32>, packing: Packing, table: &Tensor) -> Result<Documents> {
-        let on_device = kernels::here(table).then(|| on_device(&ids, &packing, table.device()));
-        Ok(Documents { on_device: on_device.transpose()?, ids, packing })
+    pub fn new(
+        ids: Vec<u32>,
+        places: Vec<u32>,
+        packing: Packing,
+        table: &Tensor,
+    ) -> Result<Documents> {
+        let device = table.device();
+        let on_device = kernels::here(table).then(|| on_device(&ids, &places, &packing, device));
+        Ok(Documents { on_device: on_device.transpose()?, ids, places, packing })
+    }
+
+    /// Tokens of the longest one.
+    pub fn widest(&self) -> usize {
+        self.packing.widest()
     }
 }
 
 fn on_device(
     ids: &[u32],
+    places: &[u32],
     packing: &Packing,
     device: &Device,
 ) -> candle_core::Result<(Tensor, Tensor, Starts)> {
-    let ids = Tensor::new(ids, device)?;
-    Ok((ids, Tensor::new(packing.places(), device)?, Starts::new(packing, device)?))
+    let (ids, places) = (Tensor::new(ids, device)?, Tensor::new(places, device)?);
+    Ok((ids, places, Starts::new(packing, device)?))
+}
+
+/// What attention asks beyond the projection: heads, who is seen, and how queries and keys are turned.
+#[derive(Clone, Copy, Default)]
+pub struct Look<'a> {
+    /// Heads; they divide H.
+    pub heads: usize,
+    /// Who is seen.
+    pub sight: Sight<'a>,
+    /// The places of the rows, where they are angles.
+    pub turn: Option<&'a Turn>,
 }
 
 impl Norm {
-    /// The norm of the sum of a word's, a place's and the first token type's embedding: `[rows, H]`.
+    /// The norm of the sum of a word's, a place's and the first token type's embedding: `[rows, H]`;
+    /// places have none where they are angles.
     ///
     /// # Errors
     /// [`crate::Error::Tensor`].
     pub fn of_embeddings(
         &self,
         documents: &Documents,
-        [words, positions]: [&Tensor; 2],
+        words: &Tensor,
+        positions: Option<&Tensor>,
         types: Option<&Tensor>,
     ) -> Result<Tensor> {
-        if let Some((ids, places, _)) = &documents.on_device
+        if let (Some((ids, places, _)), Some(positions)) = (&documents.on_device, positions)
             && kernels::norms(words.dim(1)?)
         {
             return Ok(kernels::embed(ids, places, [words, positions], types, self.parts())?);
         }
-        let mut x =
-            (embed(words, &documents.ids)? + embed(positions, &documents.packing.places())?)?;
+        let mut x = embed(words, &documents.ids)?;
+        if let Some(positions) = positions {
+            x = (x + embed(positions, &documents.places)?)?;
+        }
         if let Some(types) = types {
             x = x.broadcast_add(types)?;
         }
@@ -131,6 +159,14 @@ impl Projection {
         gelu(&self.of(x)?)
     }
 
+    /// gelu(a) · b, where x Wᵀ + b has a and b side by side.
+    ///
+    /// # Errors
+    /// [`crate::Error::Tensor`].
+    pub fn gated(&self, x: &Tensor, half: Half) -> Result<Tensor> {
+        gated(&self.of(x)?, half)
+    }
+
     fn product(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         kernels::product(Side::Plain(x), Side::Transposed(&self.weight), x.dtype())
     }
@@ -140,16 +176,22 @@ impl Projection {
     ///
     /// # Errors
     /// [`crate::Error::Tensor`].
-    pub fn attention(&self, x: &Tensor, documents: &Documents, heads: usize) -> Result<Tensor> {
-        let h = x.dim(1)?;
+    pub fn attention(&self, x: &Tensor, documents: &Documents, look: Look) -> Result<Tensor> {
+        let (h, Look { heads, sight, turn }) = (x.dim(1)?, look);
+        let plain = turn.is_none()
+            && sight.bias.is_none()
+            && sight.span.within(documents.widest()) == Span::All;
         if let Some((_, _, starts)) = &documents.on_device
+            && plain
             && kernels::attends(h / heads, x.dtype())
         {
             return Ok(kernels::attention(&self.product(x)?, &self.bias, starts, heads)?);
         }
         let all = self.of(x)?;
         let part = |at: usize| all.narrow(1, at * h, h)?.contiguous();
-        attention([&part(0)?, &part(1)?, &part(2)?], &documents.packing, heads, None)
+        let turned = |x: Tensor| turn.map_or(Ok(x.clone()), |turn| rotate(&x, turn));
+        let (query, key) = (turned(part(0)?)?, turned(part(1)?)?);
+        attention([&query, &key, &part(2)?], &documents.packing, heads, sight, None)
     }
 
     /// `[B, V]` in f32: the largest of x Wᵀ + b over the rows of each document.
@@ -170,7 +212,10 @@ mod tests {
     use candle_core::Result as Candle;
 
     use super::*;
-    use crate::ops::graft::tests::{devices, random};
+    use crate::ops::{
+        Rotation,
+        graft::tests::{devices, random},
+    };
 
     /// Everything here on a device against the same on the processor, which is the operators of
     /// training: states of two heads of `d` numbers, documents that fill blocks of rows and do not.
@@ -206,16 +251,25 @@ mod tests {
         let norm = Norm { scale: wide(&[h], 1)?, shift: wide(&[h], 2)?, epsilon: 1e-12 };
         let (words, positions) = (narrow(&[50, h], 3)?, narrow(&[130, h], 4)?);
         let ids = (0..rows as u32).map(|at| at * 7 % 50).collect();
-        let documents = Documents::new(ids, packing, &words).unwrap();
+        let documents = Documents::new(ids, packing.places(), packing, &words).unwrap();
         let types = narrow(&[h], 5)?;
         let (x, residual) = (narrow(&[rows, h], 6)?, narrow(&[rows, h], 7)?);
+        let look = Look { heads: 2, ..Look::default() };
+        let frequencies: Vec<f32> = (1..=d / 2).map(|at| 1.0 / at as f32).collect();
+        let turn = Rotation::new(&frequencies, 130).at(&documents.places, device).unwrap();
+        let bias = wide(&[2, 130, 130], 8)?;
+        let sight = Sight { span: Span::Near(20), bias: Some(&bias) };
+        let windowed = Look { sight, turn: Some(&turn), ..look };
         let results = [
-            norm.of_embeddings(&documents, [&words, &positions], Some(&types)).unwrap(),
-            norm.of_embeddings(&documents, [&words, &positions], None).unwrap(),
+            norm.of_embeddings(&documents, &words, Some(&positions), Some(&types)).unwrap(),
+            norm.of_embeddings(&documents, &words, Some(&positions), None).unwrap(),
+            norm.of_embeddings(&documents, &words, None, None).unwrap(),
             norm.of(&x).unwrap(),
             norm.of_sum(&x, &projection(h, 10)?, &residual).unwrap(),
             projection(3 * h, 20)?.gelu(&x).unwrap(),
-            projection(3 * h, 30)?.attention(&x, &documents, 2).unwrap(),
+            projection(3 * h, 30)?.attention(&x, &documents, look).unwrap(),
+            projection(3 * h, 30)?.attention(&x, &documents, windowed).unwrap(),
+            projection(2 * h, 50)?.gated(&x, Half::Last).unwrap(),
             projection(5001, 40)?.max_pool(&x, &documents).unwrap(),
         ];
         results.into_iter().map(|x| x.to_device(&Device::Cpu)?.to_dtype(DType::F32)).collect()

@@ -5,6 +5,7 @@
 //! shim that knows the oldest processor's instructions alone.
 
 mod curves;
+mod pairs;
 
 use gemm::Parallelism;
 use pulp::Arch;
@@ -12,6 +13,7 @@ use rayon::prelude::*;
 
 use curves::ROUND;
 pub(super) use curves::{erf, exp, gelu_of};
+pub(crate) use pairs::{gated, rotate};
 
 /// A row-major view: `rows × columns`, `stride` numbers from one row to the next.
 #[derive(Clone, Copy)]

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use serde::Deserialize;
-use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::models::{ModelWrapper, wordpiece::WordPiece};
 
 use super::{Vocabulary, ascii::AsciiWordPiece};
 use crate::{
@@ -37,13 +37,47 @@ pub struct Tokenizer {
     json: Vec<u8>,
     vocabulary: Vocabulary,
     special: BTreeSet<u32>,
+    mask: Option<TermId>,
     prefix: Vec<u32>,
     suffix: Vec<u32>,
 }
 
+/// What the files beside a `tokenizer.json` say of it.
+#[derive(Default, Deserialize)]
+struct Beside {
+    mask_token: Option<Name>,
+    do_lower_case: Option<bool>,
+}
+
+/// A token by its name, or with its properties.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Name {
+    Plain(String),
+    Described { content: String },
+}
+
+impl Beside {
+    fn read(folder: &Path, file: &str) -> Result<Beside> {
+        let file = folder.join(file);
+        if !io::exists(&file) {
+            return Ok(Beside::default());
+        }
+        serde_json::from_str(&io::read_text(&file)?)
+            .map_err(|error| Error::format(&file, error.to_string()))
+    }
+
+    fn mask(self) -> Option<String> {
+        Some(match self.mask_token? {
+            Name::Plain(name) | Name::Described { content: name } => name,
+        })
+    }
+}
+
 impl Tokenizer {
     /// From a model directory (`tokenizer.json`, or `vocab.txt` of an uncased or cased BERT), or
-    /// from a `tokenizer.json` itself.
+    /// from a `tokenizer.json` itself. Which tokens are special and stand around a text is read off it;
+    /// the mask token's name stands in the files beside it.
     ///
     /// # Errors
     /// [`Error::Io`] if there is none, [`Error::Format`] if it is no tokenizer.
@@ -51,8 +85,13 @@ impl Tokenizer {
         let (json, vocab) = (path.join("tokenizer.json"), path.join("vocab.txt"));
         if !io::is_folder(path) || io::exists(&json) {
             let file = if io::is_folder(path) { json } else { path.to_path_buf() };
-            return Tokenizer::from_json(&io::read_bytes(&file)?)
-                .map_err(|reason| Error::format(&file, reason.to_string()));
+            let mut found = Tokenizer::from_json(&io::read_bytes(&file)?)
+                .map_err(|reason| Error::format(&file, reason.to_string()))?;
+            for name in ["tokenizer_config.json", "special_tokens_map.json"] {
+                let mask = Beside::read(file.parent().unwrap_or(path), name)?.mask();
+                found.mask = mask.and_then(|name| found.vocabulary.id(&name)).or(found.mask);
+            }
+            return Ok(found);
         }
         if !io::exists(&vocab) {
             return Err(Error::format(
@@ -77,29 +116,21 @@ impl Tokenizer {
         inner.with_truncation(None).map_err(bad)?;
         let vocabulary = Vocabulary::new(tokens_by_id(&inner)?);
         let special = inner.get_added_tokens_decoder().into_iter();
-        let special: BTreeSet<u32> =
+        let mut special: BTreeSet<u32> =
             special.filter(|(_, token)| token.special).map(|(id, _)| id).collect();
         let (prefix, suffix) = template(&inner).map_err(bad)?;
-        let short = AsciiWordPiece::new(json, vocabulary.tokens());
-        Ok(Tokenizer { inner, short, json: json.to_vec(), vocabulary, special, prefix, suffix })
+        special.extend(prefix.iter().chain(&suffix));
+        let mask = ["[MASK]", "<mask>"].iter().find_map(|name| vocabulary.id(name));
+        let mask = mask.filter(|mask| special.contains(&mask.0));
+        let (short, json) = (AsciiWordPiece::new(json, vocabulary.tokens()), json.to_vec());
+        Ok(Tokenizer { inner, short, json, vocabulary, special, mask, prefix, suffix })
     }
 
     /// A BERT tokenizer from `vocab.txt` alone, as models before 2020 have it.
     fn from_vocab_txt(folder: &Path) -> Result<Tokenizer> {
-        #[derive(Deserialize)]
-        struct Config {
-            do_lower_case: Option<bool>,
-        }
         let file = folder.join("vocab.txt");
         let bad = |error: tokenizers::Error| Error::format(&file, error.to_string());
-        let config = folder.join("tokenizer_config.json");
-        let lower = match io::exists(&config) {
-            true => serde_json::from_str::<Config>(&io::read_text(&config)?)
-                .map_err(|error| Error::format(&config, error.to_string()))?
-                .do_lower_case
-                .unwrap_or(true),
-            false => true,
-        };
+        let lower = Beside::read(folder, "tokenizer_config.json")?.do_lower_case.unwrap_or(true);
         let tokens = io::read_text(&file)?;
         let id = |token: &str| {
             let at = tokens.lines().position(|line| line == token);
@@ -135,6 +166,16 @@ impl Tokenizer {
     /// Whether a term is a special token (`[CLS]`, `[UNK]` …), which no query carries.
     pub fn is_special(&self, term: TermId) -> bool {
         self.special.contains(&term.0)
+    }
+
+    /// The token that stands for a hidden one, if the tokenizer has it.
+    pub fn mask(&self) -> Option<TermId> {
+        self.mask
+    }
+
+    /// Whether it is a WordPiece model, which `vocab.txt` can hold.
+    pub fn is_word_piece(&self) -> bool {
+        matches!(self.inner.get_model(), ModelWrapper::WordPiece(_))
     }
 
     /// The word pieces of a text, no special token added, none cut.

@@ -35,7 +35,7 @@ impl Slot {
     /// # Errors
     /// [`crate::Error::Tensor`].
     pub fn new(name: &str, var: &Var, rate: Option<f64>) -> Result<Slot> {
-        let plain = ["bias", "LayerNorm", "layer_norm"];
+        let plain = ["bias", "LayerNorm", "norm", "_ln."];
         // the whole name or its beginning: the attention of a BERT has a `query` of its own
         let beside = name == "theta" || name.starts_with("query.");
         Ok(Slot {
@@ -275,7 +275,14 @@ mod tests {
     fn biases_norms_tables_and_thresholds_do_not_decay() {
         let var = Var::new(1.0f32, &Device::Cpu).unwrap();
         let decays = |name: &str| Slot::new(name, &var, None).unwrap().decays;
-        for name in ["a.bias", "a.LayerNorm.weight", "a.sa_layer_norm.weight", "theta"] {
+        for name in [
+            "a.bias",
+            "a.LayerNorm.weight",
+            "a.sa_layer_norm.weight",
+            "a.attn_ln.weight",
+            "head.norm.weight",
+            "theta",
+        ] {
             assert!(!decays(name), "{name}");
         }
         assert!(!decays("query.table") && !decays("query.weight"));

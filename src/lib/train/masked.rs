@@ -155,7 +155,7 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// `[MASK]` and all that is no special token.
+    /// The mask token and all that is no special token.
     ///
     /// # Errors
     /// [`Error::Usage`] if the vocabulary lacks either.
@@ -163,10 +163,10 @@ impl Pieces {
         let terms = (0..).map(TermId).take(tokenizer.vocabulary().len());
         let plain: Vec<u32> =
             terms.filter(|&term| !tokenizer.is_special(term)).map(|term| term.0).collect();
-        match tokenizer.vocabulary().id("[MASK]") {
+        match tokenizer.mask() {
             Some(mask) if !plain.is_empty() => Ok(Pieces { mask: mask.0, plain }),
             _ => Err(Error::Usage(
-                "a masked_lm stage wants a tokenizer with a [MASK] token and word pieces".into(),
+                "a masked_lm stage wants a tokenizer with a mask token and word pieces".into(),
             )),
         }
     }

@@ -13,7 +13,7 @@ use super::tensors::{self, Named, Numbers, Width};
 use crate::{
     error::{Error, Result},
     io::{self, Output, folder},
-    model::{Cutoff, Folded},
+    model::{Architecture, Cutoff, Folded},
     ops::Activation,
     sparse::TermId,
     text::{Lexical, Tokenizer},
@@ -97,14 +97,17 @@ impl Saved<'_> {
         write_tensors(&folder.join("model.safetensors"), all.collect(), self.width())
     }
 
+    fn has_vocab_txt(&self) -> bool {
+        self.size == Size::Whole && self.tokenizer.is_word_piece()
+    }
+
     fn width(&self) -> Width {
         if self.size == Size::Small { Width::Half } else { Width::Full }
     }
 
     fn config(&self, folder: &Path) -> Result<()> {
         let mut config = read_json(&self.base.join("config.json"))?;
-        let kind = config.get("model_type").and_then(Value::as_str).unwrap_or("bert");
-        let class = if kind == "distilbert" { "DistilBertForMaskedLM" } else { "BertForMaskedLM" };
+        let class = self.architecture(&config).class();
         config.insert("architectures".into(), json!([class]));
         let untied = self.variables.iter().any(|(name, _)| {
             name.ends_with("decoder.weight") || name.ends_with("projector.weight")
@@ -116,6 +119,46 @@ impl Saved<'_> {
         let dtype = if self.size == Size::Small { "float16" } else { "float32" };
         config.insert("torch_dtype".into(), dtype.into());
         write_json(&folder.join("config.json"), &Value::Object(config))
+    }
+
+    fn architecture(&self, config: &Map<String, Value>) -> Architecture {
+        let kind = config.get("model_type").and_then(Value::as_str);
+        let known = Architecture::ALL.into_iter().find(|known| Some(known.name()) == kind);
+        known.unwrap_or(Architecture::Bert)
+    }
+
+    /// The class that every version of transformers has for the tokenizer; the base may name one that only
+    /// the newest has.
+    fn tokenizer_class(&self, own: Option<&Value>) -> Result<Value> {
+        use Architecture::{Bert, DistilBert, Gte, New};
+        let config = read_json(&self.base.join("config.json"))?;
+        let of_bert = [Bert, DistilBert, New, Gte].contains(&self.architecture(&config));
+        if of_bert && self.tokenizer.is_word_piece() {
+            return Ok("BertTokenizer".into());
+        }
+        let own = own.filter(|own| own.as_str() != Some("TokenizersBackend"));
+        Ok(own.cloned().unwrap_or_else(|| "PreTrainedTokenizerFast".into()))
+    }
+
+    /// The names of special tokens, as the base has them in one of two files; BERT's if it has none.
+    fn special_names(&self, config: &Map<String, Value>) -> Result<Map<String, Value>> {
+        let file = self.base.join("special_tokens_map.json");
+        if file.exists() {
+            return read_json(&file);
+        }
+        let named = |(name, value): (&String, &Value)| {
+            let is_name = name.ends_with("_token") && (value.is_string() || value.is_object());
+            is_name.then(|| (name.clone(), value.clone()))
+        };
+        let own: Map<String, Value> = config.iter().filter_map(named).collect();
+        if !own.is_empty() {
+            return Ok(own);
+        }
+        let kinds = ["cls", "mask", "pad", "sep", "unk"].into_iter();
+        let pairs =
+            kinds.map(|kind| (format!("{kind}_token"), format!("[{}]", kind.to_uppercase())));
+        let known = pairs.filter(|(_, token)| self.tokenizer.vocabulary().id(token).is_some());
+        Ok(known.map(|(kind, token)| (kind, token.into())).collect())
     }
 
     fn tokenizer_files(&self, folder: &Path) -> Result<()> {
@@ -133,13 +176,13 @@ impl Saved<'_> {
         }
         let base = self.base.join("tokenizer_config.json");
         let mut config = if base.exists() { read_json(&base)? } else { Map::new() };
-        config.insert("tokenizer_class".into(), "BertTokenizer".into());
+        let special = self.special_names(&config)?;
+        let class = self.tokenizer_class(config.get("tokenizer_class"))?;
+        config.insert("tokenizer_class".into(), class);
         config.insert("model_max_length".into(), self.max_tokens.into());
         write_json(&folder.join("tokenizer_config.json"), &Value::Object(config))?;
-        let special = json!({"cls_token": "[CLS]", "mask_token": "[MASK]", "pad_token": "[PAD]",
-            "sep_token": "[SEP]", "unk_token": "[UNK]"});
-        write_json(&folder.join("special_tokens_map.json"), &special)?;
-        if self.size == Size::Small {
+        write_json(&folder.join("special_tokens_map.json"), &Value::Object(special))?;
+        if !self.has_vocab_txt() {
             return Ok(());
         }
         let tokens = self.tokenizer.vocabulary().tokens();
@@ -196,6 +239,8 @@ impl Saved<'_> {
         let mut files = vec!["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
         if self.size == Size::Whole {
             self.table_by_names(folder, &weights)?;
+        }
+        if self.has_vocab_txt() {
             files.push("vocab.txt");
         }
         let query = folder.join(QUERY);

@@ -1,8 +1,12 @@
-//! Self-attention of one document: softmax(Q Kᵀ / √d) V for each head.
+//! Self-attention of one document: softmax(Q Kᵀ / √d) V for each head, of all tokens or of a window.
 
-use crate::ops::{
-    packed::{Isa, Kind, Panels, Rows, Sink, WIDTH, floats},
-    slices::softmax_shares,
+use crate::{
+    model::Matrix,
+    ops::{
+        Span, bucket,
+        packed::{Isa, Kind, Panels, Rows, Sink, WIDTH, floats},
+        slices::softmax_shares,
+    },
 };
 
 /// Queries at a time: their scores stay in a core's cache.
@@ -35,22 +39,41 @@ impl Attention {
     }
 
     /// `all` `[T, 3H]` has queries, keys and values side by side; `context` is `[T, H]`.
-    pub(super) fn apply(&mut self, all: &[f32], context: &mut [f32]) {
+    pub(super) fn apply(
+        &mut self,
+        all: &[f32],
+        context: &mut [f32],
+        span: Span,
+        distances: Option<&Distances>,
+    ) {
         let (d, h) = (self.width, self.heads * self.width);
         let length = context.len() / h;
-        let padded = length.next_multiple_of(WIDTH);
         for head in 0..self.heads {
-            self.keys.refill_from_rows(all, 3 * h, h + head * d, d);
-            self.values.refill_from_columns(all, 3 * h, 2 * h + head * d, d);
+            let mut filled = 0..0;
             for from in (0..length).step_by(QUERIES) {
                 let count = QUERIES.min(length - from);
+                let seen = span.of(from..from + count, length);
+                if seen != filled {
+                    let rows = &all[seen.start * 3 * h..seen.end * 3 * h];
+                    self.keys.refill_from_rows(rows, 3 * h, h + head * d, d);
+                    self.values.refill_from_columns(rows, 3 * h, 2 * h + head * d, d);
+                    filled = seen.clone();
+                }
+                let padded = seen.len().next_multiple_of(WIDTH);
                 self.scores.resize(count * padded, 0.0);
                 let queries = Rows::of_floats(&all[from * 3 * h + head * d..], 3 * h, count);
                 let mut scores = Scores { out: &mut self.scores, stride: padded };
                 floats(self.isa, queries, &self.keys, 0..self.keys.count(), &mut scores);
                 self.factors.clear();
-                for row in self.scores.chunks_exact_mut(padded) {
-                    let sum = softmax_shares(&mut row[..length], 1.0 / (d as f32).sqrt());
+                for (place, row) in (from..).zip(self.scores.chunks_exact_mut(padded)) {
+                    let own = span.of(place..place + 1, length);
+                    let own = own.start - seen.start..own.end - seen.start;
+                    if let Some(distances) = distances {
+                        distances.add(head, place - seen.start, &mut row[..seen.len()]);
+                    }
+                    row[..own.start].fill(0.0);
+                    row[own.end..seen.len()].fill(0.0);
+                    let sum = softmax_shares(&mut row[own], 1.0 / (d as f32).sqrt());
                     self.factors.push(1.0 / sum);
                 }
                 let shares = Rows::of_floats(&self.scores, padded, count);
@@ -59,6 +82,32 @@ impl Attention {
                 floats(self.isa, shares, &self.values, 0..self.values.count(), &mut out);
             }
         }
+    }
+}
+
+/// What each head adds to the score of two tokens by their distance, before scores are divided by √d.
+pub(super) struct Distances {
+    /// `[heads, 2P − 1]`, from the farthest token before to the farthest behind.
+    table: Vec<f32>,
+    longest: usize,
+}
+
+impl Distances {
+    /// From the bias `[buckets, heads]`, for documents of at most `longest` tokens and heads of `width`
+    /// numbers.
+    pub(super) fn new(bias: &Matrix, longest: usize, width: usize) -> Distances {
+        let factor = (width as f32).sqrt();
+        let farthest = longest as isize - 1;
+        let head = |head: usize| {
+            (-farthest..=farthest).map(move |distance| factor * bias.row(bucket(distance))[head])
+        };
+        Distances { table: (0..bias.columns).flat_map(head).collect(), longest }
+    }
+
+    /// Adds to the scores of the token at `place`, one for each token of the document.
+    fn add(&self, head: usize, place: usize, row: &mut [f32]) {
+        let own = &self.table[head * (2 * self.longest - 1)..][self.longest - 1 - place..];
+        row.iter_mut().zip(own).for_each(|(score, bias)| *score += bias);
     }
 }
 

@@ -2,14 +2,15 @@
 
 use rayon::prelude::*;
 
-use super::attention::Attention;
+use super::attention::{Attention, Distances};
 use crate::{
     error::Result,
-    model::{Activation, Config, Layer, Linear, Norm, Weights},
+    model::{Activation, Config, Feed, Layer, Linear, Norm, Norms, Sees, Weights},
     ops::{
+        Rotation,
         packed::{Best, Finish, Kind, PackedLinear, WIDTH},
         screen::{Scratch, Screen, States},
-        slices::layer_norm,
+        slices::{gated, layer_norm},
     },
     sparse::{SparseVector, TermId},
 };
@@ -24,14 +25,17 @@ pub struct CpuEncoder {
     weights: Weights,
     layers: Vec<Packed>,
     head: Option<Head>,
+    rotations: Vec<Rotation>,
+    distances: Option<Distances>,
 }
 
 /// A layer, its matrices packed.
 struct Packed {
+    sees: Sees,
     /// `[3H, H]`
     query_key_value: PackedLinear,
     attention_out: PackedLinear,
-    attention_norm: Norm,
+    attention_norm: Option<Norm>,
     up: PackedLinear,
     down: PackedLinear,
     out_norm: Norm,
@@ -47,6 +51,10 @@ struct Buffers {
     query_key_value: Vec<f32>,
     context: Vec<f32>,
     wide: Vec<f32>,
+    /// Both halves of a gated layer.
+    both: Vec<f32>,
+    /// What a norm leaves of the states, where the states themselves are still needed.
+    normed: Vec<f32>,
     attention: Attention,
 }
 
@@ -64,13 +72,17 @@ impl CpuEncoder {
     }
 
     fn of_kind(kind: Kind, config: Config, mut weights: Weights) -> CpuEncoder {
-        let layers = std::mem::take(&mut weights.layers).into_iter();
-        let layers = layers.map(|layer| Packed::new(kind, layer)).collect();
+        let layers = std::mem::take(&mut weights.layers).into_iter().zip(&config.form.sees);
+        let layers = layers.map(|(layer, &sees)| Packed::new(kind, layer, sees)).collect();
+        let (longest, width) = (config.max_positions, config.head_width());
+        let distances = weights.relative.as_ref();
+        let distances = distances.map(|bias| Distances::new(bias, longest, width));
         let head = (!weights.decoder_bias.is_empty()).then(|| Head {
             transform: pack(kind, std::mem::take(&mut weights.head)),
             screen: Screen::new(&weights.decoder().data, &weights.decoder_bias),
         });
-        CpuEncoder { config, weights, layers, head }
+        let rotations = config.rotations();
+        CpuEncoder { config, weights, layers, head, rotations, distances }
     }
 
     /// The weights of each document: `documents` are token ids, special ones included, each at most
@@ -150,33 +162,92 @@ impl CpuEncoder {
     }
 
     fn states(&self, ids: &[u32], buffers: &mut Buffers) -> Vec<f32> {
-        let Weights { words, positions, token_types, embedding_norm, .. } = &self.weights;
-        let mut x = Vec::with_capacity(ids.len() * self.config.hidden);
-        for (at, &id) in ids.iter().enumerate() {
-            let parts =
-                words.row(id as usize).iter().zip(token_types.row(0)).zip(positions.row(at));
-            x.extend(parts.map(|((word, kind), position)| word + kind + position));
-        }
-        self.norm(&mut x, embedding_norm);
+        let mut x = self.embedded(ids);
+        self.norm(&mut x, &self.weights.embedding_norm);
         for layer in &self.layers {
-            self.layer(&mut x, layer, buffers);
+            match self.config.form.norms {
+                Norms::Post => self.post_norm(&mut x, layer, buffers),
+                Norms::Pre => self.pre_norm(&mut x, layer, buffers),
+            }
+        }
+        if let Some(norm) = &self.weights.final_norm {
+            self.norm(&mut x, norm);
         }
         x
     }
 
-    fn layer(&self, x: &mut [f32], layer: &Packed, buffers: &mut Buffers) {
-        let Buffers { query_key_value, context, wide, attention } = buffers;
-        let rows = x.len() / self.config.hidden;
-        query_key_value.resize(rows * layer.query_key_value.outputs(), 0.0);
-        layer.query_key_value.apply(x, query_key_value, Finish::Overwrite);
-        context.resize(x.len(), 0.0);
-        attention.apply(query_key_value, context);
-        layer.attention_out.apply(context, x, Finish::Add);
-        self.norm(x, &layer.attention_norm);
-        wide.resize(rows * layer.up.outputs(), 0.0);
-        layer.up.apply(x, wide, Finish::Gelu);
-        layer.down.apply(wide, x, Finish::Add);
+    /// The sum of each token's embeddings.
+    fn embedded(&self, ids: &[u32]) -> Vec<f32> {
+        let Weights { words, positions, token_types, .. } = &self.weights;
+        let mut x = Vec::with_capacity(ids.len() * self.config.hidden);
+        if self.config.position_rows().is_none() {
+            for &id in ids {
+                let parts = words.row(id as usize).iter().zip(token_types.row(0));
+                x.extend(parts.map(|(word, kind)| word + kind));
+            }
+            return x;
+        }
+        for (&id, place) in ids.iter().zip(self.config.places(ids)) {
+            let parts = words.row(id as usize).iter().zip(token_types.row(0));
+            let parts = parts.zip(positions.row(place as usize));
+            x.extend(parts.map(|((word, kind), position)| word + kind + position));
+        }
+        x
+    }
+
+    fn post_norm(&self, x: &mut [f32], layer: &Packed, buffers: &mut Buffers) {
+        self.attend(x, layer, buffers);
+        layer.attention_out.apply(&buffers.context, x, Finish::Add);
+        if let Some(norm) = &layer.attention_norm {
+            self.norm(x, norm);
+        }
+        self.widen(x, layer, buffers);
+        layer.down.apply(&buffers.wide, x, Finish::Add);
         self.norm(x, &layer.out_norm);
+    }
+
+    fn pre_norm(&self, x: &mut [f32], layer: &Packed, buffers: &mut Buffers) {
+        let mut normed = std::mem::take(&mut buffers.normed);
+        normed.clear();
+        normed.extend_from_slice(x);
+        if let Some(norm) = &layer.attention_norm {
+            self.norm(&mut normed, norm);
+        }
+        self.attend(&normed, layer, buffers);
+        layer.attention_out.apply(&buffers.context, x, Finish::Add);
+        normed.copy_from_slice(x);
+        self.norm(&mut normed, &layer.out_norm);
+        self.widen(&normed, layer, buffers);
+        layer.down.apply(&buffers.wide, x, Finish::Add);
+        buffers.normed = normed;
+    }
+
+    /// What attention makes of x, into `buffers.context`.
+    fn attend(&self, x: &[f32], layer: &Packed, buffers: &mut Buffers) {
+        let Buffers { query_key_value, context, attention, .. } = buffers;
+        let hidden = self.config.hidden;
+        query_key_value.resize(3 * x.len(), 0.0);
+        layer.query_key_value.apply(x, query_key_value, Finish::Overwrite);
+        if let Some(rotation) = self.rotations.get(layer.sees.rotary) {
+            rotation.turn(query_key_value, 3 * hidden, 2 * hidden);
+        }
+        context.resize(x.len(), 0.0);
+        attention.apply(query_key_value, context, layer.sees.span, self.distances.as_ref());
+    }
+
+    /// The states between the two maps of the feed-forward network, into `buffers.wide`.
+    fn widen(&self, x: &[f32], layer: &Packed, buffers: &mut Buffers) {
+        let Buffers { wide, both, .. } = buffers;
+        let width = self.config.intermediate;
+        wide.resize(x.len() / self.config.hidden * width, 0.0);
+        match self.config.form.feed {
+            Feed::Plain => layer.up.apply(x, wide, Finish::Gelu),
+            Feed::Gated(half) => {
+                both.resize(2 * wide.len(), 0.0);
+                layer.up.apply(x, both, Finish::Overwrite);
+                gated(both, half.from(width), wide, width);
+            }
+        }
     }
 
     fn norm(&self, x: &mut [f32], norm: &Norm) {
@@ -188,14 +259,17 @@ impl CpuEncoder {
             query_key_value: Vec::new(),
             context: Vec::new(),
             wide: Vec::new(),
+            both: Vec::new(),
+            normed: Vec::new(),
             attention: Attention::new(self.config.heads, self.config.head_width()),
         }
     }
 }
 
 impl Packed {
-    fn new(kind: Kind, layer: Layer) -> Packed {
+    fn new(kind: Kind, layer: Layer, sees: Sees) -> Packed {
         Packed {
+            sees,
             query_key_value: pack(kind, Linear::side_by_side(layer.query_key_value)),
             attention_out: pack(kind, layer.attention_out),
             attention_norm: layer.attention_norm,
