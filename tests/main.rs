@@ -4,6 +4,7 @@ mod collection;
 mod encode;
 mod encode_broken;
 mod eval_program;
+mod exchange;
 mod families;
 mod families_programs;
 mod floors;

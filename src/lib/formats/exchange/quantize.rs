@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn conventions_give_their_levels() {
         check("none", &[0.5], &[None]);
-        check("scale:100", &[1.234, 0.004, 0.005], &[Some(123), None, Some(1)]);
+        check("scale:100", &[1.234, 0.004, 0.006], &[Some(123), None, Some(1)]);
         check("range:5:256", &[5.0, 2.5, 0.001], &[Some(256), Some(128), None]);
         check("max:255", &[2.0, 1.0, 0.0001], &[Some(255), Some(128), Some(1)]);
         check("minmax:255", &[3.0, 1.0, 2.0], &[Some(255), Some(1), Some(128)]);

@@ -78,7 +78,7 @@ impl Source<'_> {
                         let kept = index.text(doc)?;
                         let title = kept.as_ref().map(|kept| kept.title.clone());
                         let title = title.filter(|title| !title.is_empty());
-                        let text = kept.map(|kept| kept.text);
+                        let text = kept.map(|kept| kept.text).filter(|text| !text.is_empty());
                         let id = index.docno(doc)?.to_owned();
                         take(&Row { id, vector, title, text, ..Row::default() })?;
                     }
