@@ -4,7 +4,11 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use l0::{
-    Error, Result, cli,
+    Error, Result,
+    cli::{
+        self,
+        suggest::{self, suggest},
+    },
     device::{Choice, Precision},
     encode::{EncodeConfig, Job, Model, Role, Shard, bm25::Bm25, idf, texts},
     formats::vectors::Form,
@@ -57,7 +61,8 @@ struct EncodeArgs {
     #[arg(long, short, default_value = "-", value_name = "FILE")]
     output: PathBuf,
     /// parquet, arrow or jsonl [default: by the output's name; arrow into a pipe, jsonl on a terminal]
-    #[arg(long, value_name = "FORM")]
+    #[arg(long, value_name = "FORM", hide_possible_values = true,
+          value_parser = suggest::<Form>(suggest::FORMS))]
     format: Option<Form>,
     /// A model directory, or bm25 [default: the model that ships with the program]
     #[arg(long, value_name = "DIR|bm25")]
@@ -69,13 +74,15 @@ struct EncodeArgs {
     #[arg(long, value_enum, default_value = "document")]
     role: RoleArg,
     /// none, top_k:K, max_ratio:R, abs_value:V or alpha_mass:A
-    #[arg(long, default_value = "none", value_name = "RULE")]
+    #[arg(long, default_value = "none", value_name = "RULE", hide_possible_values = true,
+          value_parser = suggest::<Prune>(suggest::RULES))]
     prune: Prune,
     /// Longest text in tokens, special ones included [default: the model's; none for bm25]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(3..))]
     max_tokens: Option<u32>,
     /// log1p:1 (SPLADE) to log1p:4, in place of what the model's files say (log1p:1 if nothing)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", hide_possible_values = true,
+          value_parser = suggest::<Activation>(suggest::ACTIVATIONS))]
     activation: Option<Activation>,
     /// What is added for how often a document has a term: WEIGHT times BM25's term frequency (k1 1.2,
     /// b 0.75, 150 tokens the usual length), 0 for nothing [default: the model's, for most nothing]
@@ -97,10 +104,12 @@ struct EncodeArgs {
     #[arg(long)]
     resume: bool,
     /// cpu, cuda, cuda:I, or auto: a CUDA device if there is one
-    #[arg(long, default_value = "cpu", value_name = "DEVICE", help_heading = "Running")]
+    #[arg(long, default_value = "cpu", value_name = "DEVICE", help_heading = "Running",
+          hide_possible_values = true, value_parser = suggest::<Choice>(suggest::DEVICES))]
     device: Choice,
     /// f32 or bf16; on a CUDA device also f16
-    #[arg(long, default_value_t = Precision::F32, value_name = "TYPE", help_heading = "Running")]
+    #[arg(long, default_value_t = Precision::F32, value_name = "TYPE", help_heading = "Running",
+          hide_possible_values = true, value_parser = suggest::<Precision>(suggest::WIDTHS))]
     dtype: Precision,
     /// Tokens encoded at a time
     #[arg(long, default_value_t = 16_384, value_name = "N", help_heading = "Running")]

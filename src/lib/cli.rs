@@ -1,6 +1,7 @@
 //! What the five bins share: arguments, exit statuses, progress. The only printing in the library.
 
 pub mod prompt;
+pub mod suggest;
 pub mod train;
 pub mod values;
 
