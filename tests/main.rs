@@ -1,5 +1,6 @@
 //! The one integration crate: what holds across modules, and what the programs do from outside.
 
+mod cluster;
 mod collection;
 mod encode;
 mod encode_broken;

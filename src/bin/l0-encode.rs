@@ -10,7 +10,7 @@ use l0::{
         suggest::{self, suggest},
     },
     device::{Choice, Precision},
-    encode::{EncodeConfig, Job, Model, Role, Shard, bm25::Bm25, idf, texts},
+    encode::{EncodeConfig, Job, Model, Role, Shard, bm25::Bm25, idf, join, texts},
     formats::vectors::Form,
     io::{Input, Output},
     model::{Activation, Overrides, shipped},
@@ -51,6 +51,8 @@ struct Arguments {
 enum Command {
     /// Make the query table of a corpus: ln(1 + (N - df + 0.5)/(df + 0.5)) for every token
     Idf(IdfArgs),
+    /// Make the one output of the parts that --shard made, rows in the order of the input
+    Join(JoinArgs),
 }
 
 #[derive(Args)]
@@ -145,6 +147,27 @@ struct IdfArgs {
     run: cli::RunArgs,
 }
 
+#[derive(Args)]
+#[command(after_long_help = "Examples:
+  Two processes, and the bytes that one makes:
+    l0-encode --shard 0/2 testdata/demo/corpus.jsonl -o 0.parquet
+    l0-encode --shard 1/2 testdata/demo/corpus.jsonl -o 1.parquet
+    l0-encode join 0.parquet 1.parquet -o all.parquet")]
+struct JoinArgs {
+    /// What --shard 0/N to --shard N-1/N made, in this order
+    #[arg(required = true)]
+    parts: Vec<PathBuf>,
+    /// Where the rows go: .parquet, .arrow or .jsonl
+    #[arg(long, short, default_value = "-", value_name = "FILE")]
+    output: PathBuf,
+    /// parquet, arrow or jsonl [default: as of l0-encode]
+    #[arg(long, value_name = "FORM", hide_possible_values = true,
+          value_parser = suggest::<Form>(suggest::FORMS))]
+    format: Option<Form>,
+    #[command(flatten)]
+    run: cli::RunArgs,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum RoleArg {
     Document,
@@ -157,6 +180,7 @@ fn main() -> ExitCode {
         PROGRAM,
         match arguments.command {
             Some(Command::Idf(idf)) => run_idf(idf),
+            Some(Command::Join(join)) => run_join(join),
             None => run(arguments.encode),
         },
     )
@@ -238,4 +262,17 @@ fn run_idf(args: IdfArgs) -> Result<()> {
     rejects.finish()?;
     checked?;
     idf::write(&counted, &tokenizer, output)
+}
+
+fn run_join(args: JoinArgs) -> Result<()> {
+    let form = cli::vector_form(&args.output, args.format)?;
+    let output = Output::create(&args.output)?;
+    let parts = cli::inputs(&args.parts)?;
+    let sources = parts.iter().map(Input::consumed).collect();
+    let mut progress = cli::Progress::new(PROGRAM, "rows", sources, &args.run);
+    let rows = join(parts, output, form, || progress.add(1))?;
+    let (_, seconds) = progress.finish();
+    let count = args.parts.len();
+    args.run.say(PROGRAM, &format!("{rows} rows of {count} parts in {}", cli::clock(seconds)));
+    Ok(())
 }
