@@ -5,6 +5,7 @@ mod collection;
 mod encode;
 mod encode_broken;
 mod eval_program;
+mod examples;
 mod floors;
 mod formats;
 mod golden;
