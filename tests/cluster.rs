@@ -229,6 +229,11 @@ fn a_part_is_made_once_goes_on_after_a_kill_and_is_never_taken_for_another() {
     sh(&work, "pipelines/cluster/parts.sh parts").exits(1).says("not as it was written");
     sh(&work, &part(0, "")).exits(0).says("making it again");
     is_whole(&work, "parts");
+    // made twice at the same time
+    let held = format!("flock parts/.part-00000-of-00002.lock bash -c '{}'", part(0, ""));
+    if has("flock") {
+        sh(&work, &held).exits(1).says("another process makes this part");
+    }
     // other options, another corpus
     sh(&work, &part(0, "--prune top_k:4")).exits(3).says("take another FOLDER");
     sh(&work, "head -1 corpus.jsonl >> corpus.jsonl").exits(0);

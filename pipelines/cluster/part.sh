@@ -46,6 +46,10 @@ manifest() { # what must be the same for the part to be the same; then its hash,
 }
 for input in "${inputs[@]}"; do [ -f "$input" ] || usage "want files, to be read again after a kill: $input is none"; done
 mkdir -p "$folder"
+if command -v flock >/dev/null; then # held until the last process of this part has ended
+    exec 9>"$folder/.$name.lock"
+    flock --nonblock 9 || { echo "part.sh: $out: another process makes this part" >&2; exit 1; }
+fi
 if [ -f "$folder/$name.sha256" ] && [ -f "$out" ]; then
     if ! (cd "$folder" && sha256sum --check --status "$name.sha256"); then
         echo "part.sh: $out is not as it was written; making it again" >&2
