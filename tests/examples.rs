@@ -163,3 +163,24 @@ fn shells_propose_measures_recipe_keys_and_forms() {
     let help = run(work.command(env!("CARGO_BIN_EXE_l0-eval"), "--help"), b"").exits(0);
     assert!(!help.stdout_text().contains("Success@5"), "{help}");
 }
+
+/// What packages put beside the programs: manual pages and completions, where systems look for them.
+#[test]
+fn packages_have_pages_and_completions() {
+    let work = Work::new();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/pages.sh");
+    let programs = Path::new(env!("CARGO_BIN_EXE_l0-encode")).parent().unwrap();
+    let line = format!("{} {} share", script.display(), programs.display());
+    run(work.shell(&line), b"").exits(0).silent();
+    for program in ["l0-encode", "l0-eval", "l0-index", "l0-query", "l0-train"] {
+        let page = format!("zcat share/man/man1/{program}.1.gz");
+        run(work.shell(&page), b"").exits(0).prints(&format!(".TH {program} 1"));
+        for (file, has) in [
+            (format!("share/bash-completion/completions/{program}"), "complete -F"),
+            (format!("share/zsh/site-functions/_{program}"), "#compdef"),
+            (format!("share/fish/vendor_completions.d/{program}.fish"), "complete -c"),
+        ] {
+            assert!(work.text(&file).contains(has), "{file}");
+        }
+    }
+}
