@@ -55,6 +55,8 @@ fn every_form_of_help_needs_nothing_else() {
         "--completions fish",
         "idf -h",
         "idf --help",
+        "join -h",
+        "join --help",
     ] {
         let run = encode(&work, arguments, b"").exits(0);
         assert!(!run.stdout().is_empty() && run.stderr().is_empty(), "{run}");

@@ -1,5 +1,6 @@
 //! The one integration crate: what holds across modules, and what the programs do from outside.
 
+mod cluster;
 mod collection;
 mod encode;
 mod encode_broken;
@@ -7,6 +8,7 @@ mod eval_program;
 mod exchange;
 mod families;
 mod families_programs;
+mod examples;
 mod floors;
 mod formats;
 mod golden;

@@ -71,6 +71,7 @@ fn examples_in_the_help_run_one_after_the_other() {
     for program in [
         "l0-encode",
         "l0-encode idf",
+        "l0-encode join",
         "l0-index",
         "l0-index stats",
         "l0-index verify",

@@ -128,6 +128,11 @@ impl Run {
         self
     }
 
+    /// The exit status, none after a signal.
+    pub fn status(&self) -> Option<i32> {
+        self.output.status.code()
+    }
+
     pub fn stdout(&self) -> &[u8] {
         &self.output.stdout
     }

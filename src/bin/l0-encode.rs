@@ -4,9 +4,13 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use l0::{
-    Error, Result, cli,
+    Error, Result,
+    cli::{
+        self,
+        suggest::{self, suggest},
+    },
     device::{Choice, Precision},
-    encode::{EncodeConfig, Job, Model, Role, Shard, bm25::Bm25, idf, texts},
+    encode::{EncodeConfig, Job, Model, Role, Shard, bm25::Bm25, idf, join, texts},
     formats::vectors::Form,
     io::{Input, Output},
     model::{Activation, Overrides, shipped},
@@ -47,6 +51,8 @@ struct Arguments {
 enum Command {
     /// Make the query table of a corpus: ln(1 + (N - df + 0.5)/(df + 0.5)) for every token
     Idf(IdfArgs),
+    /// Make the one output of the parts that --shard made, rows in the order of the input
+    Join(JoinArgs),
 }
 
 #[derive(Args)]
@@ -57,7 +63,8 @@ struct EncodeArgs {
     #[arg(long, short, default_value = "-", value_name = "FILE")]
     output: PathBuf,
     /// parquet, arrow or jsonl [default: by the output's name; arrow into a pipe, jsonl on a terminal]
-    #[arg(long, value_name = "FORM")]
+    #[arg(long, value_name = "FORM", hide_possible_values = true,
+          value_parser = suggest::<Form>(suggest::FORMS))]
     format: Option<Form>,
     /// A model directory, or bm25 [default: the model that ships with the program]
     #[arg(long, value_name = "DIR|bm25")]
@@ -69,13 +76,15 @@ struct EncodeArgs {
     #[arg(long, value_enum, default_value = "document")]
     role: RoleArg,
     /// none, top_k:K, max_ratio:R, abs_value:V or alpha_mass:A
-    #[arg(long, default_value = "none", value_name = "RULE")]
+    #[arg(long, default_value = "none", value_name = "RULE", hide_possible_values = true,
+          value_parser = suggest::<Prune>(suggest::RULES))]
     prune: Prune,
     /// Longest text in tokens, special ones included [default: the model's; none for bm25]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(3..))]
     max_tokens: Option<u32>,
     /// log1p:1 (SPLADE) to log1p:4, in place of what the model's files say (log1p:1 if nothing)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", hide_possible_values = true,
+          value_parser = suggest::<Activation>(suggest::ACTIVATIONS))]
     activation: Option<Activation>,
     /// What is added for how often a document has a term: WEIGHT times BM25's term frequency (k1 1.2,
     /// b 0.75, 150 tokens the usual length), 0 for nothing [default: the model's, for most nothing]
@@ -97,10 +106,12 @@ struct EncodeArgs {
     #[arg(long)]
     resume: bool,
     /// cpu, cuda, cuda:I, or auto: a CUDA device if there is one
-    #[arg(long, default_value = "cpu", value_name = "DEVICE", help_heading = "Running")]
+    #[arg(long, default_value = "cpu", value_name = "DEVICE", help_heading = "Running",
+          hide_possible_values = true, value_parser = suggest::<Choice>(suggest::DEVICES))]
     device: Choice,
     /// f32 or bf16; on a CUDA device also f16
-    #[arg(long, default_value_t = Precision::F32, value_name = "TYPE", help_heading = "Running")]
+    #[arg(long, default_value_t = Precision::F32, value_name = "TYPE", help_heading = "Running",
+          hide_possible_values = true, value_parser = suggest::<Precision>(suggest::WIDTHS))]
     dtype: Precision,
     /// Tokens encoded at a time
     #[arg(long, default_value_t = 16_384, value_name = "N", help_heading = "Running")]
@@ -136,6 +147,27 @@ struct IdfArgs {
     run: cli::RunArgs,
 }
 
+#[derive(Args)]
+#[command(after_long_help = "Examples:
+  Two processes, and the bytes that one makes:
+    l0-encode --shard 0/2 testdata/demo/corpus.jsonl -o 0.parquet
+    l0-encode --shard 1/2 testdata/demo/corpus.jsonl -o 1.parquet
+    l0-encode join 0.parquet 1.parquet -o all.parquet")]
+struct JoinArgs {
+    /// What --shard 0/N to --shard N-1/N made, in this order
+    #[arg(required = true)]
+    parts: Vec<PathBuf>,
+    /// Where the rows go: .parquet, .arrow or .jsonl
+    #[arg(long, short, default_value = "-", value_name = "FILE")]
+    output: PathBuf,
+    /// parquet, arrow or jsonl [default: as of l0-encode]
+    #[arg(long, value_name = "FORM", hide_possible_values = true,
+          value_parser = suggest::<Form>(suggest::FORMS))]
+    format: Option<Form>,
+    #[command(flatten)]
+    run: cli::RunArgs,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum RoleArg {
     Document,
@@ -148,6 +180,7 @@ fn main() -> ExitCode {
         PROGRAM,
         match arguments.command {
             Some(Command::Idf(idf)) => run_idf(idf),
+            Some(Command::Join(join)) => run_join(join),
             None => run(arguments.encode),
         },
     )
@@ -229,4 +262,17 @@ fn run_idf(args: IdfArgs) -> Result<()> {
     rejects.finish()?;
     checked?;
     idf::write(&counted, &tokenizer, output)
+}
+
+fn run_join(args: JoinArgs) -> Result<()> {
+    let form = cli::vector_form(&args.output, args.format)?;
+    let output = Output::create(&args.output)?;
+    let parts = cli::inputs(&args.parts)?;
+    let sources = parts.iter().map(Input::consumed).collect();
+    let mut progress = cli::Progress::new(PROGRAM, "rows", sources, &args.run);
+    let rows = join(parts, output, form, || progress.add(1))?;
+    let (_, seconds) = progress.finish();
+    let count = args.parts.len();
+    args.run.say(PROGRAM, &format!("{rows} rows of {count} parts in {}", cli::clock(seconds)));
+    Ok(())
 }

@@ -10,7 +10,11 @@ use std::{
 
 use clap::{Args as Arguments, Parser, Subcommand, value_parser};
 use l0::{
-    Error, Result, cli,
+    Error, Result,
+    cli::{
+        self,
+        suggest::{self, suggest},
+    },
     eval::{
         self, Condition, Detail, Floor, Format, IdenticalIds, Measure, Outcome, Picture, Scores,
         Tally, View,
@@ -54,7 +58,8 @@ struct Args {
     runs: Vec<PathBuf>,
     /// What to measure, as ir_measures names it; may be repeated
     /// [default: nDCG@10, RR@10, R@100, AP]
-    #[arg(short, long = "measure", value_name = "MEASURE")]
+    #[arg(short, long = "measure", value_name = "MEASURE", hide_possible_values = true,
+          value_parser = suggest::<Measure>(suggest::MEASURES))]
     measures: Vec<Measure>,
     /// A value for each query first, then `all`
     #[arg(short = 'q', long)]
@@ -66,7 +71,8 @@ struct Args {
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
     /// The least value a measure may have, else exit status 4; may be repeated
-    #[arg(long, value_name = "MEASURE=VALUE")]
+    #[arg(long, value_name = "MEASURE=VALUE", hide_possible_values = true,
+          value_parser = suggest::<Floor>(suggest::FLOORS))]
     min: Vec<Floor>,
     /// Take out the hit whose document id is the query's
     #[arg(long)]

@@ -11,6 +11,7 @@ use l0::{
     Error, Result,
     cli::{
         self,
+        suggest::{self, suggest},
         train::{CheckArgs, MineArgs, PackArgs, ScoreArgs},
     },
     device::{self, Choice, Precision},
@@ -79,7 +80,8 @@ struct TrainArgs {
     #[arg(long, short, required = true, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Change the recipe: stage.0.lr=1e-5; may be given again
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", hide_possible_values = true,
+          value_parser = suggest::<String>(suggest::RECIPE_KEYS))]
     set: Vec<String>,
     /// Go on from the last checkpoint in DIR
     #[arg(long)]
@@ -88,10 +90,12 @@ struct TrainArgs {
     #[arg(long)]
     dry_run: bool,
     /// cpu, cuda, cuda:I or auto
-    #[arg(long, default_value = "cpu", value_name = "DEVICE", help_heading = "Running")]
+    #[arg(long, default_value = "cpu", value_name = "DEVICE", help_heading = "Running",
+          hide_possible_values = true, value_parser = suggest::<Choice>(suggest::DEVICES))]
     device: Choice,
     /// f32; on a CUDA device also bf16 or f16: the width of products and states, weights stay f32
-    #[arg(long, default_value = "f32", value_name = "WIDTH", help_heading = "Running")]
+    #[arg(long, default_value = "f32", value_name = "WIDTH", help_heading = "Running",
+          hide_possible_values = true, value_parser = suggest::<Precision>(suggest::WIDTHS))]
     dtype: Precision,
     #[command(flatten)]
     run: cli::RunArgs,

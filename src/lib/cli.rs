@@ -2,6 +2,7 @@
 
 pub mod exchange;
 pub mod prompt;
+pub mod suggest;
 pub mod train;
 pub mod values;
 

@@ -7,12 +7,14 @@ pub mod bm25;
 mod document;
 pub mod idf;
 mod job;
+mod join;
 pub mod resume;
 
 use std::{fmt, str::FromStr};
 
 pub use document::{EncodeConfig, Source, Summary, Text, encode};
 pub use job::{Job, Model, Role, texts};
+pub use join::join;
 
 use crate::{Error, Result};
 

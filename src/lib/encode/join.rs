@@ -1,0 +1,97 @@
+//! The parts of a sharded run as the one output that an undisturbed run writes.
+
+use crate::{
+    error::{Error, Result},
+    formats::vectors::{self, Form, Row, Rows, VectorMeta, Writer},
+    io::{Input, Output},
+};
+
+/// A part that is being read.
+struct Part {
+    name: String,
+    rows: Rows,
+    read: u64,
+}
+
+impl Part {
+    fn next(&mut self) -> Result<Option<Row>> {
+        let row = self.rows.next().transpose()?;
+        self.read += u64::from(row.is_some());
+        Ok(row)
+    }
+}
+
+/// Writes the rows of `parts`, which `--shard 0/N` to `--shard N-1/N` made in this order, in the order
+/// of the input they were made of: row `i` is row `i / N` of part `i % N`. Returns their number; `each`
+/// is called after every row. A batch of rows of each part is in memory.
+///
+/// # Errors
+/// [`Error::Mismatch`] if the parts were made by different models or options; [`Error::Format`] if
+/// their numbers of rows cannot be those of the shards of one input; the first error of a part or the
+/// output, of which nothing is left then.
+pub fn join(parts: Vec<Input>, output: Output, form: Form, mut each: impl FnMut()) -> Result<u64> {
+    let (mut parts, meta) = open(parts)?;
+    let Some(meta) = meta.or((form == Form::JsonLines).then(VectorMeta::default)) else {
+        let reason =
+            "the parts do not say what made them, as JSON lines cannot: want --format jsonl";
+        return Err(Error::Usage(reason.into()));
+    };
+    let Some(first) = parts.first_mut() else {
+        return Err(Error::Usage("want the parts of a sharded run, got none".into()));
+    };
+    let mut next = first.next()?;
+    let keep_text = next.as_ref().is_some_and(|row| row.text.is_some());
+    let mut writer = Writer::new(output, form, &meta, keep_text)?;
+    let (mut rows, mut at) = (0, 0);
+    while let Some(row) = next {
+        writer.write(&row)?;
+        each();
+        rows += 1;
+        at = (at + 1) % parts.len();
+        next = parts[at].next()?;
+    }
+    check_ends(&mut parts, at)?;
+    writer.finish()?;
+    Ok(rows)
+}
+
+/// Opens every part and compares where they say that they come from.
+fn open(inputs: Vec<Input>) -> Result<(Vec<Part>, Option<VectorMeta>)> {
+    let mut parts: Vec<Part> = Vec::with_capacity(inputs.len());
+    let mut common: Option<Option<VectorMeta>> = None;
+    for input in inputs {
+        let name = input.name().to_owned();
+        let (meta, rows) = vectors::read(input, None)?;
+        let expected = common.get_or_insert_with(|| meta.clone());
+        if *expected != meta {
+            let shown = |meta: &Option<VectorMeta>| match meta {
+                Some(meta) => format!("{meta:?}"),
+                None => "a file that does not say".to_owned(),
+            };
+            return Err(Error::Mismatch {
+                what: format!("{name}: what made the vectors"),
+                expected: format!("as in {}: {}", parts[0].name, shown(expected)),
+                got: shown(&meta),
+                remedy: "join parts of one model, made with the same options".into(),
+            });
+        }
+        parts.push(Part { name, rows, read: 0 });
+    }
+    Ok((parts, common.flatten()))
+}
+
+/// After part `ended` had no further row, no part may have one.
+fn check_ends(parts: &mut [Part], ended: usize) -> Result<()> {
+    let (name, read) = (parts[ended].name.clone(), parts[ended].read);
+    for part in parts.iter_mut() {
+        if part.next()?.is_some() {
+            let reason = format!(
+                "want no more than {} rows, since {name} has {read}; want every shard from 0/N to \
+                 N-1/N, whole, in this order",
+                part.read - 1
+            );
+            return Err(Error::format(&part.name, reason));
+        }
+    }
+    Ok(())
+}
