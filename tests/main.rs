@@ -3,6 +3,7 @@
 mod collection;
 mod encode;
 mod encode_broken;
+mod eval_diff;
 mod eval_program;
 mod floors;
 mod formats;
