@@ -8,6 +8,7 @@ mod eval_program;
 mod floors;
 mod formats;
 mod golden;
+mod hub;
 mod index;
 mod index_broken;
 mod index_fuzz;

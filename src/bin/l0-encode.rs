@@ -59,7 +59,8 @@ struct EncodeArgs {
     /// parquet, arrow or jsonl [default: by the output's name; arrow into a pipe, jsonl on a terminal]
     #[arg(long, value_name = "FORM")]
     format: Option<Form>,
-    /// A model directory, or bm25 [default: the model that ships with the program]
+    /// A model directory, a model's name on the hub (org/name, org/name@revision), or bm25
+    /// [default: the model that ships with the program]
     #[arg(long, value_name = "DIR|bm25")]
     model: Option<PathBuf>,
     /// With --model bm25: whose word pieces, a model directory or a tokenizer.json

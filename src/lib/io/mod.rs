@@ -7,6 +7,7 @@
 
 mod carried;
 pub mod folder;
+pub mod hub;
 mod input;
 mod lines;
 mod output;

@@ -42,12 +42,13 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// From a model directory (`tokenizer.json`, or `vocab.txt` of an uncased or cased BERT), or
-    /// from a `tokenizer.json` itself.
+    /// From a model directory (`tokenizer.json`, or `vocab.txt` of an uncased or cased BERT), which
+    /// may be a name on the hub (`io::hub`), or from a `tokenizer.json` itself.
     ///
     /// # Errors
-    /// [`Error::Io`] if there is none, [`Error::Format`] if it is no tokenizer.
+    /// As [`io::hub::resolve`]; [`Error::Io`] if there is none, [`Error::Format`] if it is no tokenizer.
     pub fn load(path: &Path) -> Result<Tokenizer> {
+        let path = &io::hub::resolve(path, io::hub::Need::Tokenizer)?;
         let (json, vocab) = (path.join("tokenizer.json"), path.join("vocab.txt"));
         if !io::is_folder(path) || io::exists(&json) {
             let file = if io::is_folder(path) { json } else { path.to_path_buf() };
