@@ -20,6 +20,7 @@ mod recipes;
 mod run;
 mod search_equal;
 mod shipped;
+mod stores;
 mod train_broken;
 mod train_data;
 mod train_masked;

@@ -166,6 +166,11 @@ fn run(args: EncodeArgs) -> Result<()> {
         prune: args.prune,
         keep_text: args.keep_text,
     };
+    if args.resume && l0::io::is_object(&args.output) {
+        let reason =
+            "--resume keeps parts beside the output: want a file of this machine, got an object";
+        return Err(Error::Usage(reason.into()));
+    }
     // before the long work: a folder that cannot be written is told at once
     let output = (!args.resume).then(|| Output::create(&args.output)).transpose()?;
     let mut rejects = args.rejects.open(&args.output)?;
