@@ -79,6 +79,7 @@ fn examples_in_the_help_run_one_after_the_other() {
         "l0-query",
         "l0-eval",
         "l0-eval sparsity",
+        "l0-eval diff",
         "l0-eval tradeoff",
         "l0-train",
         "l0-train check",

@@ -66,7 +66,8 @@ struct EncodeArgs {
     #[arg(long, value_name = "FORM", hide_possible_values = true,
           value_parser = suggest::<Form>(suggest::FORMS))]
     format: Option<Form>,
-    /// A model directory, or bm25 [default: the model that ships with the program]
+    /// A model directory, a model's name on the hub (org/name, org/name@revision), or bm25
+    /// [default: the model that ships with the program]
     #[arg(long, value_name = "DIR|bm25")]
     model: Option<PathBuf>,
     /// With --model bm25: whose word pieces, a model directory or a tokenizer.json
@@ -198,6 +199,11 @@ fn run(args: EncodeArgs) -> Result<()> {
         prune: args.prune,
         keep_text: args.keep_text,
     };
+    if args.resume && l0::io::is_object(&args.output) {
+        let reason =
+            "--resume keeps parts beside the output: want a file of this machine, got an object";
+        return Err(Error::Usage(reason.into()));
+    }
     // before the long work: a folder that cannot be written is told at once
     let output = (!args.resume).then(|| Output::create(&args.output)).transpose()?;
     let mut rejects = args.rejects.open(&args.output)?;

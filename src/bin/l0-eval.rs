@@ -17,7 +17,7 @@ use l0::{
     },
     eval::{
         self, Condition, Detail, Floor, Format, IdenticalIds, Measure, Outcome, Picture, Scores,
-        Tally, View,
+        Tally, Tolerance, View, Wanted,
     },
     formats::{
         rejects::Rejects,
@@ -115,6 +115,20 @@ enum Task {
         #[arg(long, value_name = "FORM", default_value = "text")]
         format: Format,
     },
+    /// Tell whether two runs are the same ranking, up to ties, and how far their scores are apart
+    #[command(after_long_help = "Examples:
+  One engine against another, and a gate on it:
+    l0-eval diff testdata/trec/run testdata/trec/baseline -k 3
+    l0-eval diff testdata/trec/run testdata/trec/run --strict --max-error 1e-6
+
+  What the difference is worth, query by query:
+    l0-eval diff testdata/trec/run testdata/trec/baseline --qrels testdata/trec/qrels -m AP -q
+
+Two documents may change places, also across the cut at k, if their scores tie in either run. `overlap`
+is the share of the top k that both have, `tau` Kendall's, ties counted as agreement. `factor` is told if
+it leaves at most half of the usual difference, `explained` what alone would leave such differences. Side
+by side, ! stands before a document that moved and ~ before one that only a tie moved.")]
+    Diff(DiffArgs),
     /// Tell and draw effectiveness against FLOPS, or one field of results against another
     #[command(after_long_help = "Examples:
   Two runs of one method and one of another, as a table:
@@ -131,6 +145,60 @@ enum Task {
 
 The front is what no other point beats: at most its x, at least its y, and better on one side.")]
     Tradeoff(TradeoffArgs),
+}
+
+#[derive(Arguments)]
+struct DiffArgs {
+    /// A run in TREC format; `-` for stdin
+    a: PathBuf,
+    /// The run to hold beside it
+    b: PathBuf,
+    /// Hits of a query that are compared
+    #[arg(short, value_name = "N", default_value_t = 10, value_parser = cli::values::depth)]
+    k: usize,
+    /// Scores of one run that differ by less than this share are ties
+    #[arg(long, value_name = "SHARE", default_value_t = 1e-6, value_parser = cli::values::not_below_zero)]
+    tolerance: f64,
+    /// So are those that differ by less than this
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = cli::values::not_below_zero)]
+    absolute_tolerance: f64,
+    /// A line for each query first: likeness, overlap, the first rank that differs
+    #[arg(short = 'q', long)]
+    per_query: bool,
+    /// Differing queries to show side by side
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    show: usize,
+    /// text or jsonl
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    format: Format,
+    /// Where the result goes
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
+    /// Judgements, TREC or BEIR: measure both runs too
+    #[arg(long, value_name = "QRELS", help_heading = "Measuring")]
+    qrels: Option<PathBuf>,
+    /// What to measure; may be repeated [default: nDCG@10, RR@10, R@100, AP]
+    #[arg(
+        short,
+        long = "measure",
+        value_name = "MEASURE",
+        requires = "qrels",
+        help_heading = "Measuring"
+    )]
+    measures: Vec<Measure>,
+    /// Exit status 4 unless every query has the same ranking, up to ties
+    #[arg(long, help_heading = "Gates")]
+    strict: bool,
+    /// The least mean overlap, ties excused, else exit status 4
+    #[arg(long, value_name = "SHARE", value_parser = cli::values::not_below_zero, help_heading = "Gates")]
+    min_overlap: Option<f64>,
+    /// The largest relative score difference, after the factor if one is told, else exit status 4
+    #[arg(long, value_name = "SHARE", value_parser = cli::values::not_below_zero, help_heading = "Gates")]
+    max_error: Option<f64>,
+    #[command(flatten)]
+    rejects: cli::RejectArgs,
+    #[command(flatten)]
+    run: cli::RunArgs,
 }
 
 #[derive(Arguments)]
@@ -176,6 +244,10 @@ fn main() -> ExitCode {
         None => run(&args),
         Some(Task::Sparsity { vectors, queries, format }) => {
             sparsity(vectors, queries.as_deref(), *format)
+        }
+        Some(Task::Diff(args)) => {
+            args.run.start_threads();
+            with_rejects(&args.rejects, &args.output, &args.run, |rejects| diff(args, rejects))
         }
         Some(Task::Tradeoff(args)) => tradeoff(args),
     };
@@ -250,15 +322,58 @@ fn tradeoff(args: &TradeoffArgs) -> Result<()> {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let notes = args.run;
-    notes.start_threads();
-    let mut rejects = args.rejects.open(&args.output)?;
-    let done = measure(args, &notes, &mut rejects);
+    args.run.start_threads();
+    with_rejects(&args.rejects, &args.output, &args.run, |rejects| {
+        measure(args, &args.run, rejects)
+    })
+}
+
+/// Does the work with a place for refused lines, and tells how many there were.
+fn with_rejects(
+    place: &cli::RejectArgs,
+    output: &Path,
+    notes: &cli::RunArgs,
+    work: impl FnOnce(&mut Rejects) -> Result<()>,
+) -> Result<()> {
+    let mut rejects = place.open(output)?;
+    let done = work(&mut rejects);
     if rejects.count() > 0 {
         notes.say(PROGRAM, &format!("lines that were refused: {}", rejects.count()));
     }
     rejects.finish()?; // what was refused is kept whatever came after
     done
+}
+
+fn diff(args: &DiffArgs, rejects: &mut Rejects) -> Result<()> {
+    if args.format == Format::Markdown {
+        return Err(Error::Usage("--format: want text or jsonl, got markdown".into()));
+    }
+    let paths = [&args.a, &args.b].into_iter().chain(&args.qrels);
+    if paths.filter(|path| *path == Path::new("-")).count() > 1 {
+        return Err(Error::Usage("want `-` (stdin) once at most".into()));
+    }
+    let mut output = Output::create(&args.output)?;
+    let [a, b] = [Input::open(&args.a)?, Input::open(&args.b)?];
+    let qrels = args.qrels.as_deref().map(Input::open).transpose()?;
+    let (a, b) = (Run::read(a, rejects)?, Run::read(b, rejects)?);
+    let measured = match qrels.map(|input| Qrels::read(input, rejects)).transpose()? {
+        None => None,
+        Some(qrels) => {
+            let measures = eval::measures_to_take(&args.measures, &[]);
+            let take = |run| eval::evaluate(&qrels, run, &measures, IdenticalIds::Keep);
+            let measured = [take(&a)?, take(&b)?];
+            measured.iter().flat_map(Scores::notes).for_each(|note| args.run.say(PROGRAM, &note));
+            Some(measured)
+        }
+    };
+    let tolerance = Tolerance { relative: args.tolerance, absolute: args.absolute_tolerance };
+    let found = eval::diff(&a, &b, args.k, tolerance);
+    let detail = if args.per_query { Detail::PerQuery } else { Detail::Overall };
+    eval::render_diff(&mut output, &found, measured.as_ref(), (args.format, detail), args.show)
+        .map_err(|source| Error::io(output.name(), source))?;
+    output.commit()?;
+    let DiffArgs { strict: same, min_overlap, max_error, .. } = *args;
+    found.check(&Wanted { same, min_overlap, max_error })
 }
 
 fn measure(args: &Args, notes: &cli::RunArgs, rejects: &mut Rejects) -> Result<()> {

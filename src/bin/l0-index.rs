@@ -56,7 +56,7 @@ struct BuildArgs {
     /// The index file
     #[arg(short, long, value_name = "INDEX")]
     output: Option<PathBuf>,
-    /// Directory of the model: its tokenizer, and its query table if it has one
+    /// Directory of the model, or its name on the hub: its tokenizer, and its query table if it has one
     /// [default without --tokenizer: the model that ships with the program]
     #[arg(long, value_name = "DIR", conflicts_with = "tokenizer")]
     model: Option<PathBuf>,

@@ -1,5 +1,6 @@
 //! What the five bins share: arguments, exit statuses, progress. The only printing in the library.
 
+mod downloads;
 pub mod exchange;
 pub mod prompt;
 pub mod suggest;
@@ -147,8 +148,11 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// Sets the size of the thread pool and returns it.
+    /// Sets the size of the thread pool and returns it; arranges that downloads are told.
     pub fn start_threads(&self) -> usize {
+        if !self.quiet {
+            downloads::tell();
+        }
         let threads = self.threads.map_or_else(default_threads, usize::from);
         // fails only if a pool exists, and then this is not the first call
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();

@@ -143,7 +143,7 @@ pub struct ScoreArgs {
     pub data: PathBuf,
     /// DIR, mean:DIR, cls:DIR, siamese:DIR or bm25; may be given again
     ///
-    /// A dense directory of Sentence Transformers, or a sparse model; one with a query table looks queries
+    /// A dense directory of Sentence Transformers, or a sparse model, or the name of one on the hub; one with a query table looks queries
     /// up, unless it is said as siamese:DIR. A bare encoder does not name its pooling: say mean:DIR or
     /// cls:DIR.
     #[arg(long, required = true, value_name = "TEACHER")]

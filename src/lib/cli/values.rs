@@ -38,6 +38,24 @@ pub fn bytes(text: &str) -> Result<u64> {
     if bytes.is_finite() && bytes >= 1.0 { Ok(bytes as u64) } else { Err(wanted()) }
 }
 
+/// How many hits of a query: 1 or more.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn depth(text: &str) -> Result<usize> {
+    let depth = text.parse().ok().filter(|&depth| depth > 0);
+    depth.ok_or_else(|| Error::Usage(format!("want a whole number above 0, got `{text}`")))
+}
+
+/// A finite number, 0 or more.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn not_below_zero(text: &str) -> Result<f64> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
+    number.ok_or_else(|| Error::Usage(format!("want a number of 0 or more, got `{text}`")))
+}
+
 /// The last column of a TREC run: one word.
 ///
 /// # Errors

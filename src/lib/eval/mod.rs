@@ -4,6 +4,7 @@
 //! prints, or knows how a run was made.
 
 mod compare;
+mod diff;
 mod measures;
 mod names;
 mod plot;
@@ -13,6 +14,10 @@ mod sparsity;
 mod tradeoff;
 
 pub use compare::{Chance, Comparison, PERMUTATIONS, compare};
+pub use diff::{
+    Apart, Diff, Fit, Likeness, Mark, QueryDiff, Quotients, ScoreDiff, Side, Tolerance, Wanted,
+    diff, render_diff,
+};
 pub use measures::{Gain, JudgedRanking, Measure};
 pub use plot::{Picture, plot};
 pub use render::{Detail, Format, render, render_comparisons};

@@ -24,6 +24,7 @@ impl Staged {
     /// # Errors
     /// [`Error::Io`] if the folder above is missing or not writable.
     pub fn create(target: &Path) -> Result<Staged> {
+        local(target)?;
         let above = target.parent().filter(|above| !above.as_os_str().is_empty());
         let folder = tempfile::Builder::new()
             .prefix(".unfinished.")
@@ -97,11 +98,22 @@ impl Staged {
     }
 }
 
+/// Refuses a path of a store, which knows no folders.
+fn local(folder: &Path) -> Result<()> {
+    match super::is_object(folder) {
+        true => {
+            Err(Error::format(folder, "want a folder of this machine, got an object of a store"))
+        }
+        false => Ok(()),
+    }
+}
+
 /// Makes a folder and those above it, unless it is there.
 ///
 /// # Errors
 /// [`Error::Io`].
 pub fn make(folder: &Path) -> Result<()> {
+    local(folder)?;
     fs::create_dir_all(folder).map_err(|source| Error::io(folder, source))
 }
 

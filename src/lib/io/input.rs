@@ -12,7 +12,7 @@ use std::{
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::{BUFFER_BYTES, Lines};
+use super::{BUFFER_BYTES, Lines, stores};
 use crate::error::{Error, Result};
 
 /// What the first bytes say an input is, after gzip or zstd was taken off.
@@ -69,14 +69,14 @@ impl Consumed {
     }
 }
 
-struct Counted {
-    file: File,
+struct Counted<R> {
+    reader: R,
     bytes: Arc<AtomicU64>,
 }
 
-impl Read for Counted {
+impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
+        let count = self.reader.read(buffer)?;
         self.bytes.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }
@@ -140,7 +140,7 @@ impl Read for Stdin {
 }
 
 impl Input {
-    /// Opens a path, or standard input for `-`; gzip and zstd are taken off.
+    /// Opens a path, an object of a store, or standard input for `-`; gzip and zstd are taken off.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be opened or its first bytes cannot be read.
@@ -150,6 +150,14 @@ impl Input {
             let reader = BufReader::with_capacity(BUFFER_BYTES, stdin);
             return Input::sniff("<stdin>".into(), Box::new(reader), None);
         }
+        if let Some(address) = stores::address(path) {
+            let object = stores::open(address)?;
+            let consumed = Consumed::of(object.bytes);
+            let counted = Counted { reader: object.body, bytes: Arc::clone(&consumed.bytes) };
+            let reader = BufReader::with_capacity(BUFFER_BYTES, counted);
+            let input = Input::sniff(address.to_owned(), Box::new(reader), None)?;
+            return Ok(Input { consumed, ..input });
+        }
         let file = File::open(path).map_err(|source| Error::io(path, source))?;
         let kind = file.metadata().map_err(|source| Error::io(path, source))?;
         if kind.is_dir() {
@@ -158,7 +166,7 @@ impl Input {
         let plain = if kind.is_file() { file.try_clone().ok() } else { None };
         let consumed =
             Consumed { bytes: Arc::default(), total: kind.is_file().then_some(kind.len()) };
-        let counted = Counted { file, bytes: Arc::clone(&consumed.bytes) };
+        let counted = Counted { reader: file, bytes: Arc::clone(&consumed.bytes) };
         let reader = BufReader::with_capacity(BUFFER_BYTES, counted);
         let input = Input::sniff(path.display().to_string(), Box::new(reader), plain)?;
         Ok(Input { consumed, ..input })
@@ -222,8 +230,8 @@ impl Input {
         Lines::new(self.name, self.reader)
     }
 
-    /// A file that can be read at any position: the input itself, or, for a pipe and for compressed
-    /// bytes, a nameless temporary copy.
+    /// A file that can be read at any position: the input itself, or, for a pipe, an object and
+    /// compressed bytes, a nameless temporary copy.
     ///
     /// # Errors
     /// [`Error::Io`] if the copy fails.

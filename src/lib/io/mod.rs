@@ -1,18 +1,21 @@
 //! The door to files and pipes: inputs known by their first bytes, outputs that appear whole or not at all.
 //!
-//! The only module that opens files. `-` is standard input or output. It knows compression and the
+//! The only module that opens files, and with the features `hub` and `stores` the only one that asks a network. `-` is standard input or output. It knows compression and the
 //! difference between a pipe and a file, and nothing of what the bytes mean.
 
 #![expect(clippy::disallowed_methods, reason = "the one module that opens files")]
 
 mod carried;
 pub mod folder;
+pub mod hub;
 mod input;
 mod lines;
 mod output;
+mod stores;
 
 use std::{
     fs::{self, File},
+    io::Read,
     path::Path,
 };
 
@@ -41,22 +44,30 @@ pub fn read_text(path: &Path) -> Result<String> {
 /// # Errors
 /// [`Error::Io`].
 pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    if let Some(address) = stores::address(path) {
+        let mut bytes = Vec::new();
+        let read = stores::open(address)?.body.read_to_end(&mut bytes);
+        return read.map(|_| bytes).map_err(|source| Error::io(path, source));
+    }
     match carried::find(path) {
         Some(bytes) => bytes.map(<[u8]>::to_vec),
         None => fs::read(path).map_err(|source| Error::io(path, source)),
     }
 }
 
-/// Whether a path is a plain file, and no folder, device or pipe.
+/// Whether a path is a plain file or an object, and no folder, device or pipe.
 ///
 /// # Errors
 /// [`Error::Io`] if there is nothing.
 pub fn is_file(path: &Path) -> Result<bool> {
+    if is_object(path) {
+        return Ok(true);
+    }
     let found = fs::metadata(path).map_err(|source| Error::io(path, source))?;
     Ok(found.is_file())
 }
 
-/// A file mapped into memory, read only.
+/// A file mapped into memory, read only; of an object, a temporary copy.
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be opened or mapped (a pipe cannot).
@@ -64,11 +75,14 @@ pub fn map(path: &Path) -> Result<Mapped> {
     if let Some(bytes) = carried::find(path) {
         return bytes.map(Mapped::Carried);
     }
-    // asked first: to open a pipe waits for a writer
-    if !fs::metadata(path).map_err(|source| Error::io(path, source))?.is_file() {
-        return Err(Error::format(path, "want a file, got a directory or a pipe"));
-    }
-    let file = File::open(path).map_err(|source| Error::io(path, source))?;
+    let file = match stores::address(path) {
+        Some(address) => stores::copy(address)?,
+        // asked first: to open a pipe waits for a writer
+        None if !fs::metadata(path).map_err(|source| Error::io(path, source))?.is_file() => {
+            return Err(Error::format(path, "want a file, got a directory or a pipe"));
+        }
+        None => File::open(path).map_err(|source| Error::io(path, source))?,
+    };
     // SAFETY: the map is read only. A file that another process cuts short while it is mapped ends
     // this one by SIGBUS; our own writers never change a file in place, they rename a new one over it.
     let mapped = unsafe { Mmap::map(&file) };
@@ -84,6 +98,11 @@ pub fn let_go(map: &Mapped, bytes: usize) {
     let _ = unsafe {
         map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, 0, bytes.min(map.len()))
     };
+}
+
+/// Whether a path is of an object in a store, which has no folder beside it.
+pub fn is_object(path: &Path) -> bool {
+    stores::address(path).is_some()
 }
 
 /// A nameless temporary file for data that outgrow the memory.

@@ -9,11 +9,23 @@ use std::{
 
 use tempfile::{NamedTempFile, TempPath};
 
-use super::BUFFER_BYTES;
+use super::{BUFFER_BYTES, stores};
 use crate::error::{Error, Result};
 
 /// Files that exist only until their output is committed.
 static TEMPORARIES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn remember(temporary: &Path) {
+    if let Ok(mut paths) = TEMPORARIES.lock() {
+        paths.push(temporary.to_path_buf());
+    }
+}
+
+fn forget(temporary: &Path) {
+    if let Ok(mut paths) = TEMPORARIES.lock() {
+        paths.retain(|path| path != temporary);
+    }
+}
 
 /// Removes the unfinished outputs of this process; for the handler of an interrupt.
 pub fn remove_temporaries() {
@@ -24,9 +36,9 @@ pub fn remove_temporaries() {
     }
 }
 
-/// An output: standard output, a device or pipe written straight, or a file that is written beside
-/// its target and takes the target's name in [`Output::commit`]. Dropped without a commit, it
-/// leaves the target as it was.
+/// An output: standard output, a device or pipe written straight, a file that is written beside its
+/// target and takes the target's name in [`Output::commit`], or an object that is sent there. Dropped
+/// without a commit, it leaves the target as it was.
 pub struct Output {
     name: String,
     sink: Sink,
@@ -36,6 +48,7 @@ enum Sink {
     Stdout(BufWriter<io::Stdout>),
     Direct(BufWriter<File>),
     Beside { writer: BufWriter<File>, temporary: TempPath, target: PathBuf },
+    Object { writer: BufWriter<File>, temporary: TempPath, target: stores::Target },
 }
 
 impl Output {
@@ -77,6 +90,13 @@ impl Output {
         }
         let fail = |source| Error::io(path, source);
         let name = path.display().to_string();
+        if let Some(address) = stores::address(path) {
+            let target = stores::Target::new(address)?;
+            let (file, temporary) = NamedTempFile::new().map_err(fail)?.into_parts();
+            remember(&temporary);
+            let writer = BufWriter::with_capacity(BUFFER_BYTES, file);
+            return Ok(Output { name, sink: Sink::Object { writer, temporary, target } });
+        }
         let (target, old) = target_of(path)?;
         if old.as_ref().is_some_and(|old| !old.is_file()) {
             let file = File::options().write(true).open(&target).map_err(fail)?;
@@ -86,9 +106,7 @@ impl Output {
         let (file, temporary) = unfinished(folder, &target, old.map(|old| old.permissions()))
             .map_err(fail)?
             .into_parts();
-        if let Ok(mut paths) = TEMPORARIES.lock() {
-            paths.push(temporary.to_path_buf());
-        }
+        remember(&temporary);
         let writer = BufWriter::with_capacity(BUFFER_BYTES, file);
         Ok(Output { name, sink: Sink::Beside { writer, temporary, target } })
     }
@@ -106,12 +124,14 @@ impl Output {
     /// Where the file is that will take the target's name; none if there will be no such file.
     pub fn unfinished(&self) -> Option<PathBuf> {
         match &self.sink {
-            Sink::Beside { temporary, .. } => Some(temporary.to_path_buf()),
+            Sink::Beside { temporary, .. } | Sink::Object { temporary, .. } => {
+                Some(temporary.to_path_buf())
+            }
             _ => None,
         }
     }
 
-    /// Puts all bytes where they belong: syncs, then renames over the target.
+    /// Puts all bytes where they belong: syncs, then renames over the target, or sends the object.
     ///
     /// # Errors
     /// [`Error::Io`], for instance when the disk is full; the target is then as it was.
@@ -119,17 +139,26 @@ impl Output {
         let name = self.name.clone();
         let fail = |source| Error::io(&name, source);
         self.flush().map_err(fail)?;
-        if let Sink::Beside { writer, temporary, target } = self.sink {
-            let file = writer.into_inner().map_err(|error| fail(error.into_error()))?;
-            file.sync_all().map_err(fail)?;
-            let unfinished = temporary.to_path_buf();
-            temporary.persist(&target).map_err(|error| fail(error.error))?;
-            if let Ok(mut paths) = TEMPORARIES.lock() {
-                paths.retain(|path| *path != unfinished);
+        match self.sink {
+            Sink::Stdout(_) | Sink::Direct(_) => Ok(()),
+            Sink::Beside { writer, temporary, target } => {
+                let file = writer.into_inner().map_err(|error| fail(error.into_error()))?;
+                file.sync_all().map_err(fail)?;
+                let unfinished = temporary.to_path_buf();
+                temporary.persist(&target).map_err(|error| fail(error.error))?;
+                forget(&unfinished);
+                sync_folder(&target);
+                Ok(())
             }
-            sync_folder(&target);
+            Sink::Object { writer, temporary, target } => {
+                drop(writer.into_inner().map_err(|error| fail(error.into_error()))?);
+                target.send(File::open(&temporary).map_err(fail)?)?;
+                let unfinished = temporary.to_path_buf();
+                temporary.close().map_err(fail)?;
+                forget(&unfinished);
+                Ok(())
+            }
         }
-        Ok(())
     }
 }
 
@@ -137,14 +166,18 @@ impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.sink {
             Sink::Stdout(writer) => writer.write(bytes),
-            Sink::Direct(writer) | Sink::Beside { writer, .. } => writer.write(bytes),
+            Sink::Direct(writer) | Sink::Beside { writer, .. } | Sink::Object { writer, .. } => {
+                writer.write(bytes)
+            }
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.sink {
             Sink::Stdout(writer) => writer.flush(),
-            Sink::Direct(writer) | Sink::Beside { writer, .. } => writer.flush(),
+            Sink::Direct(writer) | Sink::Beside { writer, .. } | Sink::Object { writer, .. } => {
+                writer.flush()
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::Activation;
 use crate::{
     error::{Error, Result},
-    io,
+    io::{self, hub::Need},
     sparse::{Prune, SparseVector, TermId},
     text::Lexical,
 };
@@ -141,12 +141,13 @@ struct Own {
 }
 
 impl ModelDirectory {
-    /// Reads the small files of a model directory.
+    /// Reads the small files of a model directory, which may be a name on the hub (`io::hub`).
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Format`] for a convention that is not implemented;
+    /// As [`io::hub::resolve`]; [`Error::Io`]; [`Error::Format`] for a convention that is not implemented;
     /// [`Error::Mismatch`] if two files disagree on the activation.
     pub fn open(path: &Path) -> Result<ModelDirectory> {
+        let path = &io::hub::resolve(path, Need::Model)?;
         let mut found = ModelDirectory::silent(path)?;
         let modules = path.join("modules.json");
         if io::exists(&modules) {
@@ -168,8 +169,10 @@ impl ModelDirectory {
     /// text may be, and nothing of pooling, activation or tables.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Format`] for modules that do not begin with a transformer.
+    /// As [`io::hub::resolve`]; [`Error::Io`]; [`Error::Format`] for modules that do not begin with a
+    /// transformer.
     pub fn of_encoder(path: &Path) -> Result<ModelDirectory> {
+        let path = &io::hub::resolve(path, Need::Model)?;
         let mut found = ModelDirectory::silent(path)?;
         let modules = path.join("modules.json");
         if !io::exists(&modules) {
@@ -204,9 +207,12 @@ impl ModelDirectory {
         })
     }
 
-    /// The model's name: the last part of its path.
+    /// The model's name: `org/name@commit` if it is of the hub, else the last part of its path.
     pub fn name(&self) -> String {
         let path = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        if let Some(name) = io::hub::name_of(&path) {
+            return name;
+        }
         path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
     }
 

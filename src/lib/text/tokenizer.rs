@@ -75,13 +75,14 @@ impl Beside {
 }
 
 impl Tokenizer {
-    /// From a model directory (`tokenizer.json`, or `vocab.txt` of an uncased or cased BERT), or
-    /// from a `tokenizer.json` itself. Which tokens are special and stand around a text is read off it;
-    /// the mask token's name stands in the files beside it.
+    /// From a model directory (`tokenizer.json`, or `vocab.txt` of an uncased or cased BERT), which
+    /// may be a name on the hub (`io::hub`), or from a `tokenizer.json` itself. Which tokens are special
+    /// and stand around a text is read off it; the mask token's name stands in the files beside it.
     ///
     /// # Errors
-    /// [`Error::Io`] if there is none, [`Error::Format`] if it is no tokenizer.
+    /// As [`io::hub::resolve`]; [`Error::Io`] if there is none, [`Error::Format`] if it is no tokenizer.
     pub fn load(path: &Path) -> Result<Tokenizer> {
+        let path = &io::hub::resolve(path, io::hub::Need::Tokenizer)?;
         let (json, vocab) = (path.join("tokenizer.json"), path.join("vocab.txt"));
         if !io::is_folder(path) || io::exists(&json) {
             let file = if io::is_folder(path) { json } else { path.to_path_buf() };

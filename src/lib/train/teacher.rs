@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use crate::{
     device::{Compute, Precision},
     error::{Error, Result},
+    io::{self, hub::Need},
     model::{DenseDirectory, DenseEncoder, ModelDirectory, Overrides, Pooling, SparseEncoder},
     sparse::{SparseVector, TermId},
     text::{Bm25, DocumentFrequencies, QueryEncoder, QueryTable, Tokenizer},
@@ -57,13 +58,30 @@ impl FromStr for TeacherName {
 
 impl fmt::Display for TeacherName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // a model of the hub has a name that is better than its place
+        let said = |folder: &Path| {
+            io::hub::name_of(folder).unwrap_or_else(|| folder.display().to_string())
+        };
         match self {
-            TeacherName::Directory(folder) => write!(f, "{}", folder.display()),
-            TeacherName::Pooled(Pooling::Mean, folder) => write!(f, "mean:{}", folder.display()),
-            TeacherName::Pooled(Pooling::Cls, folder) => write!(f, "cls:{}", folder.display()),
-            TeacherName::Siamese(folder) => write!(f, "siamese:{}", folder.display()),
+            TeacherName::Directory(folder) => f.write_str(&said(folder)),
+            TeacherName::Pooled(Pooling::Mean, folder) => write!(f, "mean:{}", said(folder)),
+            TeacherName::Pooled(Pooling::Cls, folder) => write!(f, "cls:{}", said(folder)),
+            TeacherName::Siamese(folder) => write!(f, "siamese:{}", said(folder)),
             TeacherName::Bm25 => f.write_str("bm25"),
         }
+    }
+}
+
+impl TeacherName {
+    /// The same teacher by its directory, where it was said by a name on the hub (`io::hub`).
+    fn resolved(self) -> Result<TeacherName> {
+        let at = |folder: PathBuf| io::hub::resolve(&folder, Need::Model);
+        Ok(match self {
+            TeacherName::Directory(folder) => TeacherName::Directory(at(folder)?),
+            TeacherName::Pooled(pooling, folder) => TeacherName::Pooled(pooling, at(folder)?),
+            TeacherName::Siamese(folder) => TeacherName::Siamese(at(folder)?),
+            TeacherName::Bm25 => TeacherName::Bm25,
+        })
     }
 }
 
@@ -169,6 +187,7 @@ impl Teacher {
     /// sparse; [`Error::Usage`] for BM25 without a tokenizer; [`Error::Mismatch`] if tokenizer and
     /// network differ in vocabulary.
     pub fn load(name: TeacherName, options: TeacherOptions) -> Result<Teacher> {
+        let name = name.resolved()?;
         match &name {
             TeacherName::Bm25 => {
                 let Some(tokenizer) = options.tokenizer else {

@@ -104,6 +104,11 @@ impl Ranking {
         ranked
     }
 
+    /// The scores, in the order of the lines.
+    pub fn scores(&self) -> impl Iterator<Item = f64> {
+        self.hits.iter().map(|hit| hit.score)
+    }
+
     /// Takes out each document that an earlier line names already.
     fn refuse_repeated(&mut self, file: &str, qid: &str, rejects: &mut Rejects) -> Result<()> {
         let mut by_docno: Vec<(&str, Hit)> = self.iter().collect();

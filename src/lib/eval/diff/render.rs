@@ -1,0 +1,169 @@
+//! A comparison as text or JSON lines.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+use super::{Apart, Diff, Fit, Likeness, Mark, QueryDiff, Side};
+use crate::eval::{Detail, Format, Scores};
+
+/// The most ranks of a query that are shown side by side.
+const ROWS: usize = 10;
+/// How many of them stand before the first that differs.
+const ROWS_BEFORE: usize = 2;
+
+/// All ways in which a query can be alike, in the order of the outputs.
+const ALL: [Likeness; 5] = [
+    Likeness::Identical,
+    Likeness::UpToTies,
+    Likeness::Different,
+    Likeness::OnlyInA,
+    Likeness::OnlyInB,
+];
+
+/// Writes a comparison: with [`Detail::PerQuery`] a line a query first, then what all come to, the
+/// measures of both runs if there are any, and `shown` queries that differ, side by side (in text).
+///
+/// # Errors
+/// Those of `output`.
+pub fn render_diff(
+    output: &mut impl Write,
+    diff: &Diff,
+    measured: Option<&[Scores; 2]>,
+    (format, detail): (Format, Detail),
+    shown: usize,
+) -> io::Result<()> {
+    let queries = if detail == Detail::PerQuery { &diff.queries[..] } else { &[] };
+    if format == Format::JsonLines {
+        queries.iter().try_for_each(|query| writeln!(output, "{}", query_json(query)))?;
+        writeln!(output, "{}", summary_json(diff))?;
+        let lines = measured.map(measures_json).unwrap_or_default();
+        return lines.iter().try_for_each(|line| writeln!(output, "{line}"));
+    }
+    for QueryDiff { qid, likeness, overlap, first, .. } in queries {
+        let first = first.map_or("-".to_owned(), |first| first.to_string());
+        writeln!(output, "{qid}\t{}\t{overlap:.4}\t{first}", likeness.name())?;
+    }
+    summary(output, diff)?;
+    if let Some(measured) = measured {
+        for (place, measure) in measured[0].measures.iter().enumerate() {
+            let [a, b] = [0, 1].map(|run| measured[run].overall(place));
+            writeln!(output, "{measure}\tA {a:.4}\tB {b:.4}\tB - A {:+.4}", b - a)?;
+        }
+    }
+    let apart = diff.queries.iter().filter(|query| query.likeness == Likeness::Different);
+    apart.take(shown).try_for_each(|query| side_by_side(output, query))
+}
+
+/// What all queries come to, a line each.
+fn summary(output: &mut impl Write, diff: &Diff) -> io::Result<()> {
+    let Diff { a, b, k, queries, scores } = diff;
+    writeln!(output, "A\t{a}\nB\t{b}")?;
+    let verdict = match (diff.is_same(), diff.count(Likeness::UpToTies)) {
+        (true, 0) => "the same",
+        (true, _) => "the same up to ties",
+        (false, _) => "different",
+    };
+    writeln!(output, "top {k}\t{verdict}\nqueries\t{}", queries.len())?;
+    for likeness in ALL {
+        let count = diff.count(likeness);
+        if count > 0 || likeness == Likeness::Identical {
+            writeln!(output, "{}\t{count}", likeness.name())?;
+        }
+    }
+    let (overlap, with_ties) = (diff.overlap(false), diff.overlap(true));
+    writeln!(output, "overlap@{k}\t{overlap:.4}\twith ties {with_ties:.4}")?;
+    if let Some(tau) = diff.tau() {
+        writeln!(output, "tau\t{tau:.4}")?;
+    }
+    let &super::ScoreDiff { shared, equal, within, .. } = scores;
+    writeln!(output, "shared hits\t{shared}\tequal scores {equal}, within the tolerance {within}")?;
+    if let Some(apart) = &scores.absolute {
+        writeln!(output, "absolute error\t{:.3e}\t{}", apart.by, at(apart))?;
+    }
+    if let Some(apart) = &scores.relative {
+        writeln!(output, "relative error\t{:.3e}\t{}", apart.by, at(apart))?;
+    }
+    if let Some(Fit { factor, largest, median, by_query }) = &scores.fit {
+        let (low, high) = (by_query.low, by_query.high);
+        writeln!(output, "factor\tA = {factor:.6} x B\tby query {low:.6} to {high:.6}")?;
+        writeln!(output, "after it\t{:.3e}\t{}; median {median:.3e}", largest.by, at(largest))?;
+    }
+    match &scores.explained {
+        Some(explained) => writeln!(output, "explained\t{explained}"),
+        None => Ok(()),
+    }
+}
+
+fn at(Apart { qid, docno, a, b, .. }: &Apart) -> String {
+    format!("query {qid}, document {docno}: {a} and {b}")
+}
+
+/// The ranks around the first that differs: `~` moved by a tie, `!` by none.
+fn side_by_side(output: &mut impl Write, query: &QueryDiff) -> io::Result<()> {
+    let QueryDiff { qid, overlap, first, rows: [a, b], .. } = query;
+    let begin = first.map_or(0, |first| first.saturating_sub(1 + ROWS_BEFORE));
+    let ranks = begin..(begin + ROWS).min(a.len().max(b.len()));
+    writeln!(output, "\nquery {qid}, overlap {overlap:.4}")?;
+    let shown = |side: Option<&Side>| match side {
+        Some(Side { docno, score, mark }) => {
+            let mark = match mark {
+                Mark::Same => ' ',
+                Mark::Tie => '~',
+                Mark::Moved => '!',
+            };
+            format!("{mark} {docno} {score}")
+        }
+        None => "  -".to_owned(),
+    };
+    let left: Vec<String> = ranks.clone().map(|rank| shown(a.get(rank))).collect();
+    let width = left.iter().map(|cell| cell.chars().count()).max().unwrap_or(0).max(3);
+    writeln!(output, "rank  {:<width$}    B", "  A")?;
+    for (rank, left) in ranks.zip(left) {
+        writeln!(output, "{:>4}  {left:<width$}  {}", rank + 1, shown(b.get(rank)))?;
+    }
+    Ok(())
+}
+
+fn query_json(query: &QueryDiff) -> Value {
+    json!({
+        "query": query.qid, "likeness": query.likeness.name(), "overlap": query.overlap,
+        "overlap_with_ties": query.overlap_with_ties, "tau": query.tau, "first_rank": query.first,
+    })
+}
+
+fn apart_json(apart: &Apart) -> Value {
+    let Apart { qid, docno, a, b, by } = apart;
+    json!({"query": qid, "document": docno, "a": a, "b": b, "value": by})
+}
+
+fn summary_json(diff: &Diff) -> Value {
+    let Diff { a, b, k, queries, scores } = diff;
+    let counts = ALL.map(|likeness| {
+        (likeness.name().to_lowercase().replace(' ', "_"), json!(diff.count(likeness)))
+    });
+    let fit = scores.fit.as_ref().map(|fit| {
+        json!({
+            "factor": fit.factor, "largest": apart_json(&fit.largest), "median": fit.median,
+            "by_query": [fit.by_query.low, fit.by_query.high],
+        })
+    });
+    json!({
+        "a": a, "b": b, "k": k, "same": diff.is_same(), "queries": queries.len(),
+        "likeness": serde_json::Map::from_iter(counts),
+        "overlap": diff.overlap(false), "overlap_with_ties": diff.overlap(true), "tau": diff.tau(),
+        "shared": scores.shared, "equal": scores.equal, "within": scores.within,
+        "absolute": scores.absolute.as_ref().map(apart_json),
+        "relative": scores.relative.as_ref().map(apart_json),
+        "fit": fit, "explained": scores.explained,
+    })
+}
+
+fn measures_json(measured: &[Scores; 2]) -> Vec<Value> {
+    let measures = measured[0].measures.iter().enumerate();
+    let line = |(place, measure): (usize, &crate::eval::Measure)| {
+        let [a, b] = [0, 1].map(|run| measured[run].overall(place));
+        json!({"measure": measure.to_string(), "a": a, "b": b, "difference": b - a})
+    };
+    measures.map(line).collect()
+}

@@ -1,0 +1,232 @@
+//! Models under their names on a hub, `org/name` or `org/name@revision`: where the cache that Hugging Face's
+//! libraries share has them, and, with the cargo feature `hub`, how they come into it.
+//!
+//! The cache holds `models--org--name/refs/REVISION` (a commit), `blobs/HASH` and
+//! `snapshots/COMMIT/FILE`, links to blobs. What it has is taken as it is, without asking anybody.
+
+#[cfg(feature = "hub")]
+mod fetch;
+#[cfg(feature = "hub")]
+mod http;
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use crate::error::{Error, Result};
+
+/// The revision of a name that has none.
+const MAIN: &str = "main";
+/// Where downloads come from, unless `HF_ENDPOINT` says otherwise.
+#[cfg(feature = "hub")]
+const ENDPOINT: &str = "https://huggingface.co";
+
+/// What a directory is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A network, with all that belongs to it.
+    Model,
+    /// A tokenizer alone.
+    Tokenizer,
+}
+
+/// A model on the hub.
+#[derive(Clone, Debug, PartialEq)]
+struct Name {
+    /// `org/name`.
+    repository: String,
+    /// A branch, a tag or a commit.
+    revision: String,
+}
+
+/// How far a download has come.
+#[derive(Clone, Debug)]
+pub struct Download<'a> {
+    /// The model, `org/name@commit`.
+    pub model: &'a str,
+    /// The file in it.
+    pub file: &'a str,
+    /// Bytes that are there.
+    pub done: u64,
+    /// Bytes of the whole file.
+    pub total: u64,
+}
+
+type Teller = Box<dyn Fn(&Download) + Send + Sync>;
+static TELLER: OnceLock<Teller> = OnceLock::new();
+
+/// Sets, once, who is told how far downloads have come.
+pub fn tell_downloads(teller: impl Fn(&Download) + Send + Sync + 'static) {
+    let _ = TELLER.set(Box::new(teller));
+}
+
+impl Name {
+    /// A name of the form `org/name` or `org/name@revision`; none for anything else.
+    fn parse(path: &Path) -> Option<Name> {
+        let text = path.to_str()?;
+        let (repository, revision) = text.split_once('@').unwrap_or((text, MAIN));
+        let (org, name) = repository.split_once('/')?;
+        let is_part = |part: &str| {
+            let is_known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            !part.is_empty() && !part.starts_with('.') && part.chars().all(is_known)
+        };
+        let is_sound = is_part(org) && is_part(name) && revision.split('/').all(is_part);
+        is_sound.then(|| Name { repository: repository.into(), revision: revision.into() })
+    }
+
+    /// Its folder in the cache.
+    fn folder(&self, cache: &Path) -> PathBuf {
+        cache.join(format!("models--{}", self.repository.replace('/', "--")))
+    }
+
+    /// The commit that the cache knows under the revision, or the revision itself if it is one.
+    fn commit(&self, folder: &Path) -> Option<String> {
+        let known = fs::read_to_string(folder.join("refs").join(&self.revision)).ok();
+        let known = known.map(|text| text.trim().to_owned()).filter(|commit| is_commit(commit));
+        known.or_else(|| is_commit(&self.revision).then(|| self.revision.clone()))
+    }
+}
+
+fn is_commit(text: &str) -> bool {
+    text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Where Hugging Face's libraries keep what they downloaded; none if there is no home either.
+fn cache() -> Option<PathBuf> {
+    let of = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    of("HF_HUB_CACHE")
+        .or_else(|| of("HF_HOME").map(|home| home.join("hub")))
+        .or_else(|| of("XDG_CACHE_HOME").map(|home| home.join("huggingface/hub")))
+        .or_else(|| of("HOME").map(|home| home.join(".cache/huggingface/hub")))
+}
+
+/// The directory that a path or a name on the hub stands for: a path that is there is itself, and so is
+/// what has not the form of a name.
+///
+/// # Errors
+/// [`Error::Format`] for a name that neither a directory nor the cache has, saying where it was looked
+/// for and what to do; with the feature `hub`, [`Error::Format`] and [`Error::Io`] of the download.
+pub fn resolve(path: &Path, need: Need) -> Result<PathBuf> {
+    if super::exists(path) {
+        return Ok(path.to_owned());
+    }
+    let Some(name) = Name::parse(path) else { return Ok(path.to_owned()) };
+    let Some(cache) = cache() else {
+        let reason = "want a model directory, found none of that name; nor is there a cache of Hugging \
+                      Face: neither HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME nor HOME is set";
+        return Err(Error::format(path, reason));
+    };
+    let folder = name.folder(&cache);
+    let snapshot = name.commit(&folder).map(|commit| folder.join("snapshots").join(commit));
+    let snapshot = snapshot.filter(|snapshot| snapshot.is_dir());
+    if let Some(snapshot) = snapshot.as_ref().filter(|snapshot| has(snapshot, need)) {
+        return Ok(snapshot.clone());
+    }
+    #[cfg(feature = "hub")]
+    if !is_offline() {
+        return fetch::fetch(&name, &folder, need);
+    }
+    match snapshot {
+        // its loader says what is missing
+        Some(snapshot) => Ok(snapshot),
+        None => Err(absent(path, &name, &folder)),
+    }
+}
+
+fn absent(path: &Path, name: &Name, folder: &Path) -> Error {
+    let Name { repository, revision } = name;
+    let remedy = if cfg!(feature = "hub") {
+        "HF_HUB_OFFLINE is set: unset it to have it downloaded".to_owned()
+    } else {
+        format!(
+            "download it with `hf download {repository}`, or build l0 with the feature `hub`, \
+             which downloads"
+        )
+    };
+    let reason = format!(
+        "want a model directory, found none of that name; nor is its revision {revision} in the cache \
+         of Hugging Face, {}; {remedy}",
+        folder.display()
+    );
+    Error::format(path, reason)
+}
+
+#[cfg(feature = "hub")]
+fn is_offline() -> bool {
+    let value = env::var("HF_HUB_OFFLINE").unwrap_or_default().to_lowercase();
+    matches!(value.as_str(), "1" | "true" | "yes" | "on")
+}
+
+/// Whether a snapshot has what is needed; the libraries of others fetch file by file.
+fn has(snapshot: &Path, need: Need) -> bool {
+    let has = |folder: &Path, names: &[&str]| names.iter().any(|name| folder.join(name).exists());
+    let folders = fs::read_dir(snapshot).into_iter().flatten().flatten().map(|entry| entry.path());
+    let folders: Vec<PathBuf> = folders.filter(|path| path.is_dir()).collect();
+    let anywhere =
+        |names: &[&str]| has(snapshot, names) || folders.iter().any(|folder| has(folder, names));
+    let tokenizer = anywhere(&["tokenizer.json", "vocab.txt"]);
+    match need {
+        Need::Tokenizer => tokenizer,
+        Need::Model => {
+            let weights = anywhere(&["model.safetensors", "pytorch_model.bin"]);
+            tokenizer && weights && anywhere(&["config.json"])
+        }
+    }
+}
+
+/// `org/name@commit` for a snapshot in a cache, whose path says both; none for other folders.
+pub fn name_of(folder: &Path) -> Option<String> {
+    let commit = folder.file_name()?.to_str().filter(|name| is_commit(name))?;
+    let snapshots = folder.parent()?;
+    let model = snapshots.parent()?.file_name()?.to_str()?.strip_prefix("models--")?;
+    // an organisation's name has no `--`
+    let is_ours = snapshots.file_name()? == "snapshots";
+    is_ours.then(|| format!("{}@{commit}", model.replacen("--", "/", 1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_from_paths() {
+        let parsed = |text: &str| {
+            let name = Name::parse(Path::new(text));
+            name.map(|name| format!("{} {}", name.repository, name.revision))
+        };
+        assert_eq!(parsed("org/name").unwrap(), "org/name main");
+        assert_eq!(parsed("org/a.b-c_1@v1.0").unwrap(), "org/a.b-c_1 v1.0");
+        assert_eq!(parsed("org/name@refs/pr/1").unwrap(), "org/name refs/pr/1");
+        for path in [
+            "bm25",
+            "name",
+            "/abs/name",
+            "./name",
+            "../name",
+            "a/b/c",
+            "org/",
+            "/name",
+            "org/name@",
+            "org/name@..",
+            "org/name@a/../b",
+            "org/na me",
+            "org/name@a@b",
+            "l0:/l0-tiny",
+            "",
+        ] {
+            assert_eq!(parsed(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn snapshots_have_names() {
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        let path = PathBuf::from("/c/models--org--a--b/snapshots").join(commit);
+        assert_eq!(name_of(&path).unwrap(), format!("org/a--b@{commit}"));
+        assert_eq!(name_of(&path.join("query")), None);
+        assert_eq!(name_of(Path::new("/c/models--org--a/snapshots/main")), None);
+        assert_eq!(name_of(&Path::new("/models/x").join(commit)), None);
+    }
+}
