@@ -4,6 +4,7 @@ mod cluster;
 mod collection;
 mod encode;
 mod encode_broken;
+mod engines;
 mod eval_diff;
 mod eval_program;
 mod examples;

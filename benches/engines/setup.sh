@@ -5,5 +5,6 @@
 set -euo pipefail
 [ $# -eq 1 ] || { sed -n '2,4s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 "${PYTHON:-python3}" -m venv "$1"
-"$1/bin/pip" install --quiet numpy numba pyarrow bmp==0.2.8 pyseismic-lsr==0.5.4 pyterrier-pisa==0.4.9
+"$1/bin/pip" install --quiet numpy numba pyarrow scipy bmp==0.2.8 pyseismic-lsr==0.5.4 pyterrier-pisa==0.4.9 \
+    qdrant-client duckdb polars
 echo "$1/bin/python is ready" >&2
