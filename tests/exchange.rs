@@ -180,6 +180,15 @@ fn refused(from: &str, bytes: &[u8], words: &str) {
 }
 
 #[test]
+fn vectors_may_be_lists_of_pairs() {
+    let line = r#"{"id":"a","vector":[["z",0.5],["a",2]]}"#;
+    let arguments = "import - --from splade --tokenizer testdata/toy --format jsonl -o pairs.jsonl";
+    let work = Work::new();
+    run(work.command(L0_INDEX, arguments), line.as_bytes()).exits(0);
+    assert_eq!(rows(&work, "pairs.jsonl"), r#""a" [44,69] [2.0,0.5]"#);
+}
+
+#[test]
 fn lines_that_are_no_vectors_are_refused() {
     for (line, words) in [
         ("", "got none"),
@@ -188,6 +197,8 @@ fn lines_that_are_no_vectors_are_refused() {
         (r#"{"id":"a","vector":{"a":-1}}"#, "got -1"),
         (r#"{"vector":{"a":1}}"#, "no id"),
         (r#"{"id":"a","vector":"a"}"#, "in:1"),
+        (r#"{"id":"a","vector":[["a",1],["z"]]}"#, r#"got ["z"] among the pairs of a vector"#),
+        (r#"{"id":"a","vector":[["a",1],["a",2]]}"#, "strictly ascending"),
         (r#"{"id":"a","indices":[999999],"values":[1]}"#, "want terms of a vocabulary of 430"),
     ] {
         refused("anserini", line.as_bytes(), words);

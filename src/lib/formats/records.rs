@@ -164,14 +164,23 @@ pub(super) fn vector_of(indices: &Value, values: &Value) -> Result<SparseVector,
         .map_err(|error| error.to_string())
 }
 
-/// The pairs of `{token: weight}`; the error says what was found.
+/// The pairs of `{token: weight}` or `[[token, weight], ..]`; the error says what was found.
 pub(super) fn tokens_of(vector: &Value) -> Result<Vec<(String, f32)>, String> {
-    let Value::Object(tokens) = vector else { return Err(format!("vector {vector}")) };
-    let pairs = tokens.iter().map(|(token, weight)| {
+    let pair = |token: &str, weight: &Value| {
         let number = weight.as_f64().ok_or_else(|| format!("`{token}`: {weight}"))? as f32;
-        Ok((token.clone(), number))
-    });
-    pairs.collect()
+        Ok((token.to_owned(), number))
+    };
+    match vector {
+        Value::Object(tokens) => tokens.iter().map(|(token, weight)| pair(token, weight)).collect(),
+        Value::Array(pairs) => {
+            let found = pairs.iter().map(|found| match found.as_array().map(Vec::as_slice) {
+                Some([Value::String(token), weight]) => pair(token, weight),
+                _ => Err(format!("{found} among the pairs of a vector")),
+            });
+            found.collect()
+        }
+        other => Err(format!("vector {other}")),
+    }
 }
 
 /// What serde found, without its line number (a record is one line), and the beginning of the text.

@@ -105,10 +105,12 @@ pub fn is_object(path: &Path) -> bool {
     stores::address(path).is_some()
 }
 
-/// A nameless temporary file for data that outgrow the memory.
+/// A nameless temporary file for data that outgrow the memory, in the folder that `TMPDIR` names.
 ///
 /// # Errors
-/// [`Error::Io`].
+/// [`Error::Io`], with that folder.
 pub fn scratch() -> Result<File> {
-    tempfile::tempfile().map_err(|source| Error::io("temporary file", source))
+    let folder = std::env::temp_dir();
+    let named = || format!("temporary file in {} (TMPDIR)", folder.display());
+    tempfile::tempfile_in(&folder).map_err(|source| Error::io(named(), source))
 }

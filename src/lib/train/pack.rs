@@ -129,18 +129,34 @@ impl Part {
             let ModelDirectory { activation, max_tokens, cutoff, lexical, .. } = &part.directory;
             let cutoff = cutoff.as_ref().map(|cutoff| cutoff.in_short());
             let vocabulary = part.tokenizer.vocabulary().fingerprint();
-            let table = part.table.is_some();
+            let Config { layers, hidden, heads, intermediate, vocab_size, .. } = part.config;
+            let lexical = lexical.as_ref().map(|Lexical { weight, k1, b, length }| {
+                format!("weight {weight}, k1 {k1}, b {b}, length {length}")
+            });
+            let table = if part.table.is_some() { "one" } else { "none" };
+            let none = || "none".to_owned();
             [
-                ("sizes", format!("{:?}", part.config)),
+                (
+                    "network",
+                    format!(
+                        "{layers} layers of {hidden}, {heads} heads, {intermediate} within, {vocab_size} tokens"
+                    ),
+                ),
                 ("vocabulary", vocabulary.to_string()),
-                ("activation", format!("{activation:?}")),
-                ("longest text", format!("{max_tokens:?}")),
-                ("threshold", format!("{cutoff:?}")),
-                ("lexical part", format!("{lexical:?}")),
-                ("having a query table", table.to_string()),
+                ("activation", activation.map_or_else(none, |own| own.to_string())),
+                ("longest text", max_tokens.map_or_else(none, |own| format!("{own} tokens"))),
+                ("threshold", cutoff.unwrap_or_else(none)),
+                ("lexical part", lexical.unwrap_or_else(none)),
+                ("query table", table.to_owned()),
             ]
         };
         let differs = said(self).into_iter().zip(said(other)).find(|(a, b)| a != b);
+        // networks of equal sizes may still be of two families
+        let otherwise = || {
+            let built = |text: &str| ("network", text.to_owned());
+            (built("one of its family and settings"), built("another of the same sizes"))
+        };
+        let differs = differs.or_else(|| (self.config != other.config).then(otherwise));
         differs.map_or(Ok(()), |((what, expected), (_, got))| {
             Err(Error::Mismatch {
                 what: format!("{what} of {}", other.directory.path.display()),
