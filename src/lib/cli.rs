@@ -2,6 +2,7 @@
 
 mod downloads;
 pub mod exchange;
+pub mod index;
 pub mod prompt;
 pub mod suggest;
 pub mod train;
