@@ -199,7 +199,10 @@ fn lines_that_are_no_vectors_are_refused() {
         (r#"{"id":"a","vector":"a"}"#, "in:1"),
         (r#"{"id":"a","vector":[["a",1],["z"]]}"#, r#"got ["z"] among the pairs of a vector"#),
         (r#"{"id":"a","vector":[["a",1],["a",2]]}"#, "strictly ascending"),
-        (r#"{"id":"a","indices":[999999],"values":[1]}"#, "want terms of a vocabulary of 430"),
+        (
+            r#"{"id":"a","indices":[999999],"values":[1]}"#,
+            "in:1: want terms of the vocabulary and weights above 0, got term 999999, of a vocabulary of 430",
+        ),
     ] {
         refused("anserini", line.as_bytes(), words);
     }
@@ -208,12 +211,12 @@ fn lines_that_are_no_vectors_are_refused() {
 #[test]
 fn responses_that_are_none_are_refused() {
     for (line, words) in [
-        ("{}", "in:1: want [[{\"index\", \"value\"}"),
+        ("{}", "line 1: want [[{\"index\", \"value\"}"),
         ("[[{\"index\":1}]]", "missing field `value`"),
         ("[[{\"index\":430,\"value\":1}]]", "index 430, of a vocabulary of 430"),
         ("[[{\"index\":1,\"value\":0}]]", "got 0 for term 1"),
         ("[[{\"index\":1,\"value\":1},{\"index\":1,\"value\":1}]]", "strictly ascending"),
-        ("[[]]\n[[", "in:2"),
+        ("[[]]\n[[", "line 2"),
     ] {
         refused("tei", line.as_bytes(), words);
     }
@@ -260,7 +263,7 @@ fn matrices_that_are_damaged_are_refused() {
     refused("csr", &replaced(&sound, b"csr", b"csc"), "`format`");
     refused("csr", &replaced(&sound, &3.0f32.to_le_bytes(), &2.0f32.to_le_bytes()), "`data`");
     let work = Work::new();
-    work.write("docs.jsonl", "{\"_id\":\"a\",\"indices\":[5],\"values\":[1]}");
+    work.write("docs.jsonl", "{\"_id\":\"a\",\"indices\":[5],\"values\":[1]}\n");
     index(&work, "export docs.jsonl --to csr -o wide.npz").exits(0);
     refused("csr", &work.read("wide.npz"), "30522 columns for a vocabulary of 430 terms");
 }
@@ -332,7 +335,6 @@ fn what_a_form_cannot_hold_is_refused() {
     export("docs.l0x --to jsonl --quantize u8").exits(2).says("u8-ceil:C");
     export("docs.l0x --to opensearch --name Big").exits(2).says("a-z, 0-9 or _");
     export("asked.parquet --to jsonl").exits(3).says("vocabulary of asked.parquet");
-    export("asked.parquet docs.jsonl --tokenizer testdata/toy --to anserini -o x").exits(0);
     export("nowhere --to jsonl").exits(1).says("nowhere");
     let piped = "export - --tokenizer testdata/toy --to jsonl --quantize max:255";
     run(work.command(L0_INDEX, piped), VECTORS.as_bytes()).exits(2).says("read the vectors twice");
@@ -340,4 +342,118 @@ fn what_a_form_cannot_hold_is_refused() {
     export("line.jsonl --tokenizer testdata/toy --to csr -o x.npz")
         .exits(1)
         .says("without line breaks");
+    export("line.jsonl --tokenizer testdata/toy --to opensearch --field text")
+        .exits(2)
+        .says("other than id, title");
+    index(&work, "line.jsonl --tokenizer testdata/toy -o line.l0x --quiet").exits(0);
+    export("line.l0x --to pisa -o x").exits(1).says("x.documents: want ids without line breaks");
+    for (id, to, wrong) in
+        [("a\\tb", "anserini", "'\\t'"), ("a:b", "pisa", "':'"), ("a\\nb", "ciff", "'\\n'")]
+    {
+        work.write("wrong.jsonl", format!("{{\"_id\":\"{id}\",\"indices\":[5],\"values\":[1]}}"));
+        export(&format!("wrong.jsonl --role query --tokenizer testdata/toy --to {to} -o x"))
+            .exits(1)
+            .says(wrong);
+    }
+    assert!(
+        !work
+            .names()
+            .iter()
+            .any(|name| name.starts_with('x') && name != "x" && !name.starts_with("x.export")),
+        "{:?}",
+        work.names()
+    );
+}
+
+#[test]
+fn queries_without_metadata_are_queries_where_it_is_said() {
+    let work = folder();
+    let export =
+        "export asked.jsonl --role query --tokenizer testdata/toy --to anserini -o lines.asked";
+    index(&work, export).exits(0).says("no fingerprint");
+    assert_eq!(
+        work.read("lines.asked"),
+        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/exchange/anserini.asked"))
+            .unwrap()
+    );
+    index(&work, "export asked.parquet --role document --tokenizer testdata/toy --to jsonl")
+        .exits(2)
+        .says("of one role");
+    index(&work, "import asked.parquet --from jsonl --tokenizer testdata/toy")
+        .exits(1)
+        .says("l0-index takes it as it is");
+}
+
+#[test]
+fn a_count_that_looks_like_gzip_is_a_count() {
+    let work = Work::new();
+    let mut bytes = 0x8b1f_u32.to_le_bytes().to_vec();
+    bytes.resize(4 + 0x8b1f * 4, 0); // as many vectors without a term
+    work.write("in", &bytes);
+    index(&work, "import in --from seismic-bin --tokenizer testdata/toy -o out.parquet")
+        .exits(0)
+        .says("35615 rows");
+}
+
+#[test]
+fn an_export_into_a_device_is_that_alone() {
+    let work = folder();
+    let told =
+        run(work.shell("l0-index export docs.l0x --to jsonl -o >(cat >piped); sleep 0.3"), b"")
+            .exits(0);
+    assert!(told.stderr().contains("written with -o FILE"), "{told}");
+    index(&work, "export docs.l0x --to jsonl -o filed").exits(0);
+    assert_eq!(work.read("piped"), work.read("filed"));
+    index(&work, "export docs.l0x --to csr -o /dev/null").exits(2).says("several files");
+}
+
+#[test]
+fn what_one_record_breaks_may_be_skipped() {
+    let work = folder();
+    let lines = "{\"id\":\"a\",\"vector\":{\"a\":1}}\n{\"id\":\"b\",\"indices\":[430],\"values\":[1]}\n{\"id\":\"c\",\"vector\":{\"a\":1e-45}}\n";
+    work.write("in.jsonl", lines);
+    let skip = "import in.jsonl --from jsonl --divide 10 --tokenizer testdata/toy --on-error skip --rejects bad.jsonl -o out.jsonl";
+    index(&work, skip).exits(0).says("1 rows in").says("2 refused");
+    assert!(
+        work.text("bad.jsonl").contains("in.jsonl:2: ")
+            && work.text("bad.jsonl").contains("in.jsonl:3: ")
+    );
+}
+
+#[test]
+fn a_header_that_promises_much_costs_nothing() {
+    let header =
+        Header { version: 1, num_docs: i32::MAX, num_postings_lists: 0, ..Header::default() };
+    let mut bytes = Vec::new();
+    ciff::write(&mut bytes, &header).unwrap();
+    refused("ciff", &bytes, "message 2: want a document, got the end");
+}
+
+#[test]
+fn an_input_is_not_replaced_and_no_id_comes_twice() {
+    let work = folder();
+    index(&work, "export docs.l0x --to jsonl -o docs.l0x")
+        .exits(2)
+        .says("would replace the input docs.l0x");
+    index(&work, "import docs.jsonl --from jsonl --tokenizer testdata/toy -o docs.jsonl")
+        .exits(2)
+        .says("would replace");
+    index(&work, "docs.jsonl --tokenizer testdata/toy -o docs.jsonl")
+        .exits(2)
+        .says("would replace");
+    index(&work, "export docs.jsonl docs.jsonl --tokenizer testdata/toy --to jsonl")
+        .exits(1)
+        .says("`a`: want every id once");
+    work.write("twice.jsonl", [VECTORS, VECTORS].concat());
+    index(&work, "import twice.jsonl --from jsonl --tokenizer testdata/toy")
+        .exits(1)
+        .says("twice.jsonl:4: want every id once");
+}
+
+#[test]
+fn an_engine_that_cuts_weights_is_told_the_largest() {
+    let work = Work::new();
+    work.write("docs.jsonl", "{\"_id\":\"a\",\"indices\":[5],\"values\":[9.5]}");
+    index(&work, "export docs.jsonl --tokenizer testdata/toy --to opensearch-ann -o ann").exits(0);
+    assert!(work.text("ann.mapping.json").contains("\"quantization_ceiling_ingest\": 9.5"));
 }

@@ -88,6 +88,7 @@ fn build(args: BuildArgs) -> Result<()> {
     let Some(path) = &args.output else {
         return Err(Error::Usage("want -o INDEX, the file to write".into()));
     };
+    cli::apart(path, &args.vectors)?;
     let output = Output::create(path)?;
     if output.is_terminal() {
         return Err(Error::Usage("will not write an index to a terminal; say -o FILE".into()));
@@ -210,7 +211,10 @@ fn spoken(
 fn export(args: &ExportArgs) -> Result<()> {
     args.run.start_threads();
     let started = Instant::now();
-    let index = match &args.inputs[..] {
+    cli::apart(&args.output, &args.inputs)?;
+    let stdin = [PathBuf::from("-")];
+    let inputs = if args.inputs.is_empty() { &stdin[..] } else { &args.inputs[..] };
+    let index = match inputs {
         [one] if Index::is(one)? => Some(Index::open(one)?),
         _ => None,
     };
@@ -223,10 +227,16 @@ fn export(args: &ExportArgs) -> Result<()> {
         Some(index) => (exchange::Source::Index(index), Language::of(index)?),
         None => {
             let (_, language) = spoken(args.model.as_deref(), args.tokenizer.as_deref(), None)?;
-            (exchange::Source::Vectors(&args.inputs), language)
+            (exchange::Source::Vectors(inputs), language)
         }
     };
-    let role = source.role()?;
+    let said = source.role()?;
+    let role = args.role.or(said).unwrap_or(exchange::Role::Documents);
+    if said.is_none() {
+        let trusted =
+            "vectors that carry no fingerprint: that they belong to the tokenizer is trusted";
+        args.run.say("l0-index", trusted);
+    }
     let names = Names { collection: args.name.clone(), field: args.field.clone() };
     let quantize = args.rule(role);
     let plan = Export { language: &language, target: args.to, names, quantize, role, k: args.k };
@@ -238,6 +248,7 @@ fn export(args: &ExportArgs) -> Result<()> {
 fn import(args: &ImportArgs) -> Result<()> {
     args.run.start_threads();
     args.check()?;
+    cli::apart(&args.output, args.ids.iter().chain([&args.input]))?;
     let started = Instant::now();
     let form = cli::vector_form(&args.output, args.format)?;
     let output = Output::create(&args.output)?;
@@ -254,7 +265,6 @@ fn import(args: &ImportArgs) -> Result<()> {
     };
     let read = exchange::import(&args.input, &plan, &mut rejects, output, form);
     let refused = rejects.count();
-    let read = read.and_then(|rows| rejects.check(rows).map(|()| rows));
     rejects.finish()?;
     args.run.say("l0-index", &args.told(read?, refused, started.elapsed().as_secs_f64()));
     Ok(())

@@ -225,6 +225,22 @@ pub fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>> {
     paths.iter().map(|path| Input::open(path)).collect()
 }
 
+/// That an output is not one of the inputs, which it would replace.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn apart<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
+    let Ok(place) = output.canonicalize() else { return Ok(()) };
+    let is_it = |input: &&PathBuf| input.canonicalize().is_ok_and(|at| at == place);
+    match inputs.into_iter().find(is_it).filter(|_| place.is_file()) {
+        Some(input) => {
+            let input = input.display();
+            Err(Error::Usage(format!("-o would replace the input {input}; want another place")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// The form of an output of vectors: `--format`, else the extension, else by who reads it.
 ///
 /// # Errors

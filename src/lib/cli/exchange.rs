@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 
-use super::{RejectArgs, RunArgs, clock};
+use super::{
+    RejectArgs, RunArgs, clock,
+    suggest::{self, suggest},
+};
 use crate::{
     error::{Error, Result},
     formats::{
@@ -30,12 +33,12 @@ use crate::{
     l0-index export demo.l0x --to ciff -o demo.ciff"
 )]
 pub struct ExportArgs {
-    /// An index, or files of vectors in order; queries become queries in the engine's form
-    #[arg(required = true, value_name = "INDEX|VECTORS", value_hint = ValueHint::FilePath)]
+    /// An index, or files of vectors in order; none or - for standard input
+    #[arg(value_name = "INDEX|VECTORS", value_hint = ValueHint::FilePath)]
     pub inputs: Vec<PathBuf>,
     /// opensearch, opensearch-ann, elasticsearch, vespa, qdrant, anserini, seismic, seismic-bin, jsonl, csr,
     /// ciff or pisa
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT", value_parser = suggest::<Target>(suggest::EXPORTS))]
     pub to: Target,
     /// Where it goes; what belongs to it is put beside, under this name and an ending
     #[arg(short, long, value_name = "FILE", default_value = "-")]
@@ -43,18 +46,23 @@ pub struct ExportArgs {
     /// How weights become whole numbers: none, scale:S, range:R:LEVELS, max:LEVELS, minmax:LEVELS (not linear)
     /// or u8-ceil:C [default: none; scale:100 for anserini, max:255 for ciff and pisa, scale:10 for their
     /// queries]
-    #[arg(long, value_name = "RULE")]
+    #[arg(long, value_name = "RULE", value_parser = suggest::<Quantize>(suggest::LEVELS))]
     pub quantize: Option<Quantize>,
+    /// What vectors stand for: queries become queries in the engine's form [default: what the vectors say, else
+    /// document]
+    #[arg(long, value_name = "document|query", value_parser = role)]
+    pub role: Option<Role>,
     /// What the index or collection is called in the engine
     #[arg(long, value_name = "NAME", default_value = "l0", value_parser = name)]
     pub name: String,
     /// What the field with the weights is called
-    #[arg(long, value_name = "NAME", default_value = "emb", value_parser = name)]
+    #[arg(long, value_name = "NAME", default_value = "emb", value_parser = field)]
     pub field: String,
     /// Hits that exported queries ask for
-    #[arg(short, value_name = "K", default_value_t = 10)]
+    #[arg(short, value_name = "K", default_value_t = 10, value_parser = hits)]
     pub k: usize,
-    /// For vectors: the directory of the model that made them
+    /// For vectors: the directory of the model that made them, or its name on the hub
+    /// [default without --tokenizer: the model that ships with the program]
     #[arg(long, value_name = "DIR", conflicts_with = "tokenizer")]
     pub model: Option<PathBuf>,
     /// For vectors: the directory of the tokenizer, or its tokenizer.json
@@ -69,8 +77,8 @@ impl ExportArgs {
     /// The rule that is asked for, or the one that users of the form expect.
     pub fn rule(&self, role: Role) -> Quantize {
         self.quantize.unwrap_or(match role {
-            Role::Queries if self.to.is_whole() => Quantize::Scale(10.0),
-            _ => self.to.usual(),
+            Role::Queries => self.to.usual_of_queries(),
+            Role::Documents => self.to.usual(),
         })
     }
 
@@ -91,6 +99,29 @@ impl ExportArgs {
             _ => text += &format!("; beside: {}", told.beside.join(", ")),
         }
         text
+    }
+}
+
+/// A name that is not that of a field beside.
+fn field(text: &str) -> Result<String> {
+    match text {
+        "id" | "title" | "text" => {
+            Err(Error::Usage(format!("want a name other than id, title and text, got `{text}`")))
+        }
+        _ => name(text),
+    }
+}
+
+fn hits(text: &str) -> Result<usize> {
+    let number = text.parse().ok().filter(|&number: &usize| number > 0);
+    number.ok_or_else(|| Error::Usage(format!("want a number above 0, got `{text}`")))
+}
+
+fn role(text: &str) -> Result<Role> {
+    match text {
+        "document" => Ok(Role::Documents),
+        "query" => Ok(Role::Queries),
+        _ => Err(Error::Usage(format!("want document or query, got `{text}`"))),
     }
 }
 
@@ -117,12 +148,12 @@ fn name(text: &str) -> Result<String> {
     echo '[[{\"index\":101,\"value\":1.5}],[]]' >responses.jsonl; printf 'a\\nb\\n' >ids.txt
     l0-index import responses.jsonl --from tei --ids ids.txt --tokenizer testdata/demo --format jsonl")]
 pub struct ImportArgs {
-    /// The file; - for standard input
-    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// The file; none or - for standard input
+    #[arg(value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath)]
     pub input: PathBuf,
-    /// ciff, anserini, seismic, splade, jsonl (lines with an id and a vector keyed by tokens), seismic-bin, csr
+    /// ciff, anserini, seismic, splade, jsonl (lines with an id and a vector keyed by tokens, as pairs, or as indices and values), seismic-bin, csr
     /// (scipy.sparse.save_npz) or tei (responses of /embed_sparse)
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT", value_parser = suggest::<Source>(suggest::IMPORTS))]
     pub from: Source,
     /// For seismic-bin, csr and tei: document ids, one a line [default: numbers from 0]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -146,7 +177,7 @@ pub struct ImportArgs {
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub output: PathBuf,
     /// parquet, arrow or jsonl [default: by the name of the output]
-    #[arg(long, value_name = "FORM")]
+    #[arg(long, value_name = "FORM", value_parser = suggest::<Form>(suggest::FORMS))]
     pub format: Option<Form>,
     /// What happens to bad records
     #[command(flatten)]
@@ -172,9 +203,7 @@ impl ImportArgs {
             _ => Ok(()),
         }
     }
-}
 
-impl ImportArgs {
     /// The closing line.
     pub fn told(&self, rows: u64, refused: u64, seconds: f64) -> String {
         let mut text = format!("{rows} rows in {}", clock(seconds));

@@ -200,6 +200,16 @@ pub fn body(target: Target, names: &Names, k: usize, entry: &Entry) -> Option<se
     })
 }
 
+/// The character of a query's id at which an engine would take it to end, if it has one.
+pub fn parts_a_query(target: Target, id: &str) -> Option<char> {
+    let ends = match target {
+        Target::Anserini => ['\n', '\r', '\t'],
+        Target::Ciff | Target::Pisa => ['\n', '\r', ':'],
+        _ => return None,
+    };
+    id.chars().find(|c| ends.contains(c))
+}
+
 /// Writes a query in the form that `target` reads queries in.
 ///
 /// # Errors

@@ -27,6 +27,7 @@ pub mod pisa;
 mod quantize;
 pub mod read;
 pub mod schema;
+pub mod steps;
 
 use std::{fmt, str::FromStr};
 
@@ -109,11 +110,6 @@ impl Target {
         matches!(self, Target::Ciff | Target::Pisa)
     }
 
-    /// Whether tokens stand in a text that is cut at white space.
-    pub fn splits_at_space(self) -> bool {
-        matches!(self, Target::Anserini | Target::Pisa)
-    }
-
     /// Whether it holds whole numbers only.
     pub fn is_whole(self) -> bool {
         matches!(self, Target::Anserini | Target::Ciff | Target::Pisa)
@@ -124,13 +120,18 @@ impl Target {
         matches!(self, Target::SeismicBinary | Target::Csr)
     }
 
-    /// The convention its users expect.
+    /// The convention that its users expect for documents.
     pub fn usual(self) -> Quantize {
         match self {
             Target::Anserini => Quantize::Scale(100.0),
             Target::Ciff | Target::Pisa => Quantize::Max(255),
             _ => Quantize::None,
         }
+    }
+
+    /// The convention for queries: a query says a word as often as it weighs.
+    pub fn usual_of_queries(self) -> Quantize {
+        if self.is_whole() { Quantize::Scale(10.0) } else { Quantize::None }
     }
 }
 

@@ -142,19 +142,21 @@ pub fn read(name: &str, file: impl Read + Seek, vocabulary: usize) -> Result<Mat
         Error::format(name, format!("want {wanted}, got {found}"))
     };
     let mut zip = ZipArchive::new(file).map_err(|error| bad(format!("no .npz: {error}")))?;
-    let kind = bytes_of(&mut zip, "format").map_err(bad)?;
+    let kind = bytes_of(&mut zip, "format", 1).map_err(bad)?;
     if !kind.ends_with(b"csr") {
         let found = String::from_utf8_lossy(&kind[kind.len().saturating_sub(3)..]).into_owned();
         return Err(bad(format!("format `{found}`")));
     }
-    let shape = whole(&mut zip, "shape").map_err(bad)?;
+    let shape = whole(&mut zip, "shape", 2).map_err(bad)?;
     let [rows, columns] = shape[..] else { return Err(bad(format!("a shape of {shape:?}"))) };
     if columns > vocabulary as i64 {
         return Err(bad(format!("{columns} columns for a vocabulary of {vocabulary} terms")));
     }
-    let ends = whole(&mut zip, "indptr").map_err(bad)?;
-    let indices = whole(&mut zip, "indices").map_err(bad)?;
-    let data = reals(&mut zip, "data").map_err(bad)?;
+    let ends = whole(&mut zip, "indptr", rows.max(0).saturating_add(1) as u64).map_err(bad)?;
+    // what is longer than the last end says does not fit, however much it unpacks to
+    let most = ends.last().copied().unwrap_or(0).max(0) as u64;
+    let indices = whole(&mut zip, "indices", most).map_err(bad)?;
+    let data = reals(&mut zip, "data", most).map_err(bad)?;
     let ascend = ends.windows(2).all(|pair| pair[0] <= pair[1]);
     let fits = ends.len() as i64 == rows.saturating_add(1)
         && ascend
@@ -199,12 +201,21 @@ impl Matrix {
     }
 }
 
-fn bytes_of<R: Read + Seek>(zip: &mut ZipArchive<R>, name: &str) -> Result<Vec<u8>, String> {
+/// The bytes of an array of at most `most` numbers of eight bytes, and of its header.
+fn bytes_of<R: Read + Seek>(
+    zip: &mut ZipArchive<R>,
+    name: &str,
+    most: u64,
+) -> Result<Vec<u8>, String> {
+    const HEADER: u64 = 1 << 16;
     let mut bytes = Vec::new();
-    let mut file =
-        zip.by_name(&format!("{name}.npy")).map_err(|error| format!("`{name}`: {error}"))?;
-    file.read_to_end(&mut bytes).map_err(|error| format!("`{name}`: {error}"))?;
-    Ok(bytes)
+    let file = zip.by_name(&format!("{name}.npy")).map_err(|error| format!("`{name}`: {error}"))?;
+    let limit = most.saturating_mul(8).saturating_add(HEADER);
+    let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+    match read.map_err(|error| format!("`{name}`: {error}"))? as u64 {
+        read if read > limit => Err(format!("`{name}`: more than {most} numbers")),
+        _ => Ok(bytes),
+    }
 }
 
 /// An array, whose header does not promise more than there is.
@@ -218,8 +229,12 @@ fn open<'a>(name: &str, bytes: &'a [u8]) -> Result<NpyFile<&'a [u8]>, String> {
 }
 
 /// Numbers of any whole type.
-fn whole<R: Read + Seek>(zip: &mut ZipArchive<R>, name: &str) -> Result<Vec<i64>, String> {
-    let bytes = bytes_of(zip, name)?;
+fn whole<R: Read + Seek>(
+    zip: &mut ZipArchive<R>,
+    name: &str,
+    most: u64,
+) -> Result<Vec<i64>, String> {
+    let bytes = bytes_of(zip, name, most)?;
     let open = || open(name, &bytes);
     if let Ok(found) = open()?.into_vec::<i32>() {
         return Ok(found.into_iter().map(i64::from).collect());
@@ -227,12 +242,19 @@ fn whole<R: Read + Seek>(zip: &mut ZipArchive<R>, name: &str) -> Result<Vec<i64>
     open()?.into_vec::<i64>().map_err(|error| format!("`{name}`: {error}"))
 }
 
-/// Numbers of either real type.
-fn reals<R: Read + Seek>(zip: &mut ZipArchive<R>, name: &str) -> Result<Vec<f32>, String> {
-    let bytes = bytes_of(zip, name)?;
+/// Numbers of any real type, and counts.
+fn reals<R: Read + Seek>(
+    zip: &mut ZipArchive<R>,
+    name: &str,
+    most: u64,
+) -> Result<Vec<f32>, String> {
+    let bytes = bytes_of(zip, name, most)?;
     let open = || open(name, &bytes);
     if let Ok(found) = open()?.into_vec::<f32>() {
         return Ok(found);
+    }
+    if let Ok(found) = open()?.into_vec::<i64>() {
+        return Ok(found.into_iter().map(|count| count as f32).collect());
     }
     let wide = open()?.into_vec::<f64>().map_err(|error| format!("`{name}`: {error}"))?;
     Ok(wide.into_iter().map(|weight| weight as f32).collect())

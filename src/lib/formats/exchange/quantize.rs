@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use super::Number;
 use crate::error::{Error, Result};
 
 /// A convention, by name. All but [`Quantize::MinMax`] are linear, so that a score stays a sum of
@@ -96,6 +97,14 @@ impl Quantize {
     /// Whether weights become whole numbers.
     pub fn is_whole(self) -> bool {
         self != Quantize::None
+    }
+
+    /// A weight above 0 as it is written; none for one that is left out.
+    pub fn number(self, weight: f32, extent: Extent) -> Option<Number> {
+        match self {
+            Quantize::None => Some(Number::Real(weight)),
+            _ => self.level(weight, extent).map(Number::Whole),
+        }
     }
 
     /// The whole number for a weight above 0; none for one that is left out, and for

@@ -1,6 +1,6 @@
 //! Vectors that other programs wrote, as rows.
 
-use std::{fmt, io::Read, path::Path, str::FromStr};
+use std::{collections::BTreeMap, fmt, io::Read, path::Path, str::FromStr};
 
 use serde::Deserialize;
 
@@ -12,7 +12,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     formats::vectors::{self, Lookup, Row, Rows},
-    io::{self, Input},
+    io::{self, Content, Input},
     sparse::{SparseVector, TermId},
 };
 
@@ -126,9 +126,15 @@ pub fn rows(
     lookup: Lookup,
     vocabulary: usize,
 ) -> Result<Rows> {
-    let input = Input::open(path)?;
+    let input = match from {
+        Source::SeismicBinary => Input::raw(path)?,
+        _ => Input::open(path)?,
+    };
     let name = input.name().to_owned();
     match from {
+        Source::JsonLines if input.content() != Content::Text => {
+            Err(Error::format(name, "want JSON lines, got a table: l0-index takes it as it is"))
+        }
         Source::JsonLines => vectors::read(input, Some(lookup)).map(|(_, rows)| rows),
         Source::Ciff => ciff(&name, input.into_reader(), &lookup),
         Source::SeismicBinary => {
@@ -148,7 +154,8 @@ fn csr(name: &str, path: &Path, ids: Ids, vocabulary: usize) -> Result<Rows> {
     let matrix = npz::read(name, std::io::Cursor::new(&bytes[..]), vocabulary)?;
     let (name, file) = (name.to_owned(), name.to_owned());
     let vectors = (0..matrix.len()).map(move |at| {
-        let bad = |error: Error| Error::format(&file, format!("row {}: {error}", at + 1));
+        let wanted = "a row of ascending columns and numbers above 0";
+        let bad = |error: Error| Error::line(&file, at as u64 + 1, wanted, error.to_string());
         matrix.row(at).map_err(bad)
     });
     Ok(numbered(name, vectors, ids))
@@ -190,11 +197,12 @@ fn tei(input: Input, vocabulary: usize) -> impl Iterator<Item = Result<SparseVec
             Ok(raw) => raw,
             Err(error) => return Some(Err(error)),
         };
-        let record = raw.bytes.clone();
         let name = lines.name().to_owned();
         let found = lines.check(raw).and_then(|line| {
+            // no record alone: how many texts a bad line stands for is unknown
             let bad = |found: String| {
-                Error::line(&name, line.number, r#"[[{"index", "value"}, ..], ..]"#, found)
+                let wanted = r#"want [[{"index", "value"}, ..], ..]"#;
+                Error::format(&name, format!("line {}: {wanted}, got {found}", line.number))
             };
             if line.text.trim().is_empty() {
                 return Ok(Vec::new());
@@ -203,7 +211,7 @@ fn tei(input: Input, vocabulary: usize) -> impl Iterator<Item = Result<SparseVec
                 serde_json::from_str(&line.text).map_err(|error| bad(error.to_string()))?;
             texts.into_iter().map(|text| tei_vector(text, vocabulary).map_err(bad)).collect()
         });
-        Some(found.map_err(|error| error.with_record(&record)))
+        Some(found)
     });
     lines.flat_map(|line: Result<Vec<SparseVector>>| match line {
         Ok(vectors) => vectors.into_iter().map(Ok).collect::<Vec<_>>(),
@@ -243,21 +251,15 @@ fn ciff(name: &str, input: impl Read, lookup: &Lookup) -> Result<Rows> {
             .ok_or_else(|| bad("want a token of the vocabulary, got none of that name".into()))?;
         take(&list, term, header.num_docs, &mut postings).map_err(bad)?;
     }
-    let mut ids = vec![String::new(); header.num_docs as usize];
+    let mut ids = BTreeMap::new();
     for _ in 0..header.num_docs {
-        let record: DocRecord = messages.next("a document")?;
-        let place = usize::try_from(record.docid).ok().and_then(|at| ids.get_mut(at));
-        match place {
-            Some(id) if id.is_empty() && !record.collection_docid.is_empty() => {
-                *id = record.collection_docid;
-            }
-            _ => {
-                let DocRecord { docid, collection_docid, .. } = record;
-                let wanted = format!("want each of {} documents once, with an id", header.num_docs);
-                let found = format!("{wanted}, got document {docid}, `{collection_docid}`");
-                return Err(Error::format(name, found));
-            }
+        let DocRecord { docid, collection_docid: id, .. } = messages.next("a document")?;
+        let known = (0..header.num_docs).contains(&docid) && !id.is_empty();
+        if !known || ids.contains_key(&docid) {
+            let wanted = format!("want each of {} documents once, with an id", header.num_docs);
+            return Err(Error::format(name, format!("{wanted}, got document {docid}, `{id}`")));
         }
+        ids.insert(docid, id);
     }
     messages.end()?;
     postings.sort_unstable_by_key(|&(doc, term, _)| (doc, term));
@@ -290,9 +292,10 @@ fn take(
     Ok(())
 }
 
-fn forward(name: String, postings: Vec<(u32, TermId, f32)>, ids: Vec<String>) -> Rows {
+fn forward(name: String, postings: Vec<(u32, TermId, f32)>, ids: BTreeMap<i32, String>) -> Rows {
     let mut at = 0;
-    let rows = (0u32..).zip(ids).map(move |(doc, id)| {
+    // each number below their count once
+    let rows = (0u32..).zip(ids.into_values()).map(move |(doc, id)| {
         let begin = at;
         while postings.get(at).is_some_and(|posting| posting.0 == doc) {
             at += 1;

@@ -1,22 +1,17 @@
 //! What stands beside an export: what it is, the engine's schema, a sample query.
 
-use std::{io::Write, path::Path};
+use std::path::Path;
 
 use serde_json::json;
 
-use super::{Export, Exported, Role, Source, with_ending};
+use super::{Export, Exported, Role, Source, files::Files};
 use crate::{
     error::{Error, Result},
     formats::{
-        exchange::{
-            Entry, Extent, Number, Quantize, Target,
-            lines::{self},
-            schema,
-        },
+        exchange::{Entry, Extent, Target, lines, schema, steps},
         vectors::Row,
     },
     index::Language,
-    io::Output,
     sparse::{SparseVector, TermId},
 };
 
@@ -31,27 +26,18 @@ impl Export<'_> {
         told: &Exported,
         sample: Option<&Sample>,
         output: &Path,
-    ) -> Result<Vec<String>> {
-        let mut beside = Vec::new();
-        let mut put = |ending: &str, text: &str| -> Result<()> {
-            let path = with_ending(output, ending);
-            let mut file = Output::create(&path)?;
-            file.write_all(text.as_bytes()).map_err(|error| Error::io(&path, error))?;
-            file.commit()?;
-            beside.push(path.display().to_string());
-            Ok(())
-        };
+        files: &mut Files,
+    ) -> Result<()> {
         if self.role == Role::Documents {
-            if let Some(found) = schema::schema(self.target, &self.names, told.rows) {
-                put(found.ending, &found.text)?;
+            if let Some(found) = schema::schema(self.target, &self.names, told.rows, told.most) {
+                files.put(found.ending, &found.text)?;
             }
             if let Some(sample) = sample {
-                sample.put(self, &mut put)?;
+                sample.put(self, files)?;
             }
         }
         let name = output.file_name().unwrap_or_default().to_string_lossy();
-        let steps = schema::steps(self.target, &self.names);
-        let steps: Vec<String> = steps.iter().map(|step| step.replace("FILE", &name)).collect();
+        let lines = steps::steps(self.target, &self.names, &name);
         let mut manifest = json!({
             "format": self.target.name(),
             "role": match self.role { Role::Documents => "document", Role::Queries => "query" },
@@ -59,8 +45,11 @@ impl Export<'_> {
             "quantize": self.quantize.to_string(), "dropped": told.dropped,
             "terms": if self.target.by_token() { "tokens" } else { "ids" },
             "vocabulary_sha256": self.language.tokenizer.vocabulary().fingerprint(),
-            "l0": env!("CARGO_PKG_VERSION"), "steps": steps,
+            "l0": env!("CARGO_PKG_VERSION"), "steps": lines,
         });
+        if let Some(needed) = steps::needs(self.target) {
+            manifest["needs"] = json!(needed);
+        }
         match source {
             Source::Index(index) => {
                 let metadata = index.metadata();
@@ -70,8 +59,7 @@ impl Export<'_> {
             }
             Source::Vectors(_) => manifest["stored"] = json!("as they came"),
         }
-        put("export.json", &format!("{manifest:#}\n"))?;
-        Ok(beside)
+        files.put("export.json", &format!("{manifest:#}\n"))
     }
 }
 
@@ -91,22 +79,19 @@ impl Sample {
     }
 
     /// Writes the query in the engine's form, beside the documents.
-    fn put(&self, plan: &Export, put: &mut impl FnMut(&str, &str) -> Result<()>) -> Result<()> {
+    fn put(&self, plan: &Export, files: &mut Files) -> Result<()> {
         let Sample(vector) = self;
-        let quantize = plan.query_quantize();
+        let quantize = plan.target.usual_of_queries();
         let extent = vector.weights().iter().fold(Extent::NONE, |extent, &w| extent.with(w));
         let mut terms = Vec::new();
         for (term, weight) in vector.iter() {
-            let number = match quantize.level(weight, extent) {
-                Some(level) => Number::Whole(level),
-                None if quantize.is_whole() => continue,
-                None => Number::Real(weight),
-            };
-            terms.push((term.0, plan.token(term)?, number));
+            if let Some(number) = quantize.number(weight, extent) {
+                terms.push((term.0, plan.token(term)?, number));
+            }
         }
         let entry = Entry { place: 0, id: "sample", title: None, text: None, terms: &terms };
         if let Some(body) = lines::body(plan.target, &plan.names, plan.k, &entry) {
-            return put("query.json", &format!("{body:#}\n"));
+            return files.put("query.json", &format!("{body:#}\n"));
         }
         if plan.target.lacks_ids() {
             return Ok(());
@@ -115,13 +100,6 @@ impl Sample {
         let told = lines::query(&mut text, plan.target, &plan.names, plan.k, &entry);
         told.map_err(|error| Error::io("sample query", error))?;
         let ending = if plan.target == Target::Anserini { "query.tsv" } else { "query.txt" };
-        put(ending, &String::from_utf8_lossy(&text))
-    }
-}
-
-impl Export<'_> {
-    /// How the sample query's weights become numbers.
-    fn query_quantize(&self) -> Quantize {
-        if self.target.is_whole() { Quantize::Scale(10.0) } else { Quantize::None }
+        files.put(ending, &String::from_utf8_lossy(&text))
     }
 }

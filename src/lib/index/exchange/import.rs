@@ -1,8 +1,8 @@
 //! Vectors of other programs, as files of vectors.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
-use super::Role;
+use super::{Role, source::strange};
 use crate::{
     error::{Error, Result},
     formats::{
@@ -36,8 +36,8 @@ pub struct Import<'a> {
 /// Reads all rows of `input` and writes them to `output`; returns how many.
 ///
 /// # Errors
-/// What [`read::rows`], [`Rejects::take`] and [`Writer`] say; [`Error::Format`] for a weight that is no
-/// weight any more when it is divided.
+/// What [`read::rows`], [`Rejects::take`] and [`Writer`] say; [`Error::Line`], with the number of the vector,
+/// for a term outside the vocabulary and a weight that is none any more when it is divided.
 pub fn import(
     input: &Path,
     plan: &Import,
@@ -69,9 +69,21 @@ pub fn import(
     };
     let mut writer = Writer::new(output, form, &meta, plan.keep_text)?;
     let (mut count, mut nothing) = (0, true);
-    for row in rows {
+    let (name, mut ids) = (input.display().to_string(), BTreeSet::new());
+    for (number, row) in (1..).zip(rows) {
         nothing = false;
-        match row.and_then(|row| checked(row, vocabulary, plan.divide)) {
+        let row = row.and_then(|row| {
+            let wanted = "terms of the vocabulary and weights above 0";
+            checked(row, vocabulary, plan.divide)
+                .map_err(|found| Error::line(&name, number, wanted, found))
+        });
+        let row = row.and_then(|row| match ids.insert(row.id.clone()) {
+            true => Ok(row),
+            false => {
+                Err(Error::line(&name, number, "every id once", format!("`{}` twice", row.id)))
+            }
+        });
+        match row {
             Ok(row) => {
                 writer.write(&row)?;
                 count += 1;
@@ -79,8 +91,8 @@ pub fn import(
             Err(error) => rejects.take(error, &[])?,
         }
     }
-    if nothing && plan.from == Source::JsonLines {
-        let reason = "want lines of vectors, got none; did the program before it fail?";
+    if nothing && matches!(plan.from, Source::JsonLines | Source::Tei) {
+        let reason = "want vectors, got none; did the program before it fail?";
         return Err(Error::format(input, reason));
     }
     rejects.check(count)?;
@@ -89,17 +101,16 @@ pub fn import(
     Ok(count)
 }
 
-/// The row with its weights divided, if its terms are of the vocabulary.
-fn checked(row: Row, vocabulary: &Vocabulary, divide: f32) -> Result<Row> {
-    let high = row.vector.terms().last().map_or(0, |term| term.index() + 1);
-    if high > vocabulary.len() {
-        let (term, size) = (high - 1, vocabulary.len());
-        let found = format!("`{}`: want terms of a vocabulary of {size}, got {term}", row.id);
-        return Err(Error::format("vectors", found));
+/// The row with its weights divided, if its terms are of the vocabulary; else what was found.
+fn checked(row: Row, vocabulary: &Vocabulary, divide: f32) -> Result<Row, String> {
+    if let Some(found) = strange(&row, vocabulary) {
+        return Err(found);
     }
     if divide == 1.0 {
         return Ok(row);
     }
     let pairs = row.vector.iter().map(|(term, weight): (TermId, f32)| (term, weight / divide));
-    Ok(Row { vector: SparseVector::new(pairs)?, ..row })
+    let bad = |error: Error| format!("{error} in `{}`, divided by {divide}", row.id);
+    let vector = SparseVector::new(pairs).map_err(bad)?;
+    Ok(Row { vector, ..row })
 }

@@ -1,11 +1,11 @@
 //! Exports that go list by list.
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
+use super::{
+    Export, Writer,
+    beside::Sample,
+    files::{Files, Named},
+    source::terms,
 };
-
-use super::{Export, Writer, beside::Sample, source::terms, with_ending};
 use crate::{
     error::{Error, Result},
     formats::{
@@ -16,7 +16,6 @@ use crate::{
         vectors::Row,
     },
     index::{DocId, Index},
-    io::Output,
     sparse::TermId,
 };
 
@@ -74,19 +73,11 @@ impl Writer<'_> {
         Ok(Measured { lists, sums })
     }
 
-    pub(super) fn ciff(&mut self, index: &Index, output: &Path) -> Result<()> {
-        let plan = self.plan;
-        let mut out = Output::create(output)?;
-        let name = out.name().to_owned();
-        let fail = |error| Error::io(&name, error);
+    pub(super) fn ciff(&mut self, index: &Index, files: &mut Files) -> Result<()> {
+        let (plan, out) = (self.plan, files.main()?);
         let Measured { lists, sums } = self.measure(index, plan)?;
-        let whole = |number: u64, what: &str| {
-            i32::try_from(number).map_err(|_| {
-                Error::Usage(format!("--to ciff counts in 31 bits, got {number} {what}"))
-            })
-        };
-        let docs = whole(index.len() as u64, "documents")?;
-        let count = whole(lists.len() as u64, "lists")?;
+        let docs = counted(index.len() as u64, "documents")?;
+        let count = counted(lists.len() as u64, "lists")?;
         let total: u64 = sums.iter().sum();
         let header = Header {
             version: 1,
@@ -94,57 +85,58 @@ impl Writer<'_> {
             num_docs: docs,
             total_postings_lists: count,
             total_docs: docs,
-            total_terms_in_collection: i64::try_from(total).unwrap_or(i64::MAX),
+            // at most 2³¹ documents of at most 2³¹
+            total_terms_in_collection: total as i64,
             average_doclength: total as f64 / index.len().max(1) as f64,
             description: format!("l0 {}, impacts {}", env!("CARGO_PKG_VERSION"), plan.quantize),
         };
-        ciff::write(&mut out, &header).map_err(fail)?;
+        out.with(|out| ciff::write(out, &header))?;
         for (token, term) in lists {
             let list = ciff::list(token, &self.impacts(index, term)?);
-            ciff::write(&mut out, &list).map_err(fail)?;
+            out.with(|out| ciff::write(out, &list))?;
         }
         for (docid, &sum) in (0..docs).zip(&sums) {
             // an index has as many ids as documents
             let collection_docid = index.docno(DocId(docid as u32))?.to_owned();
-            let doclength = whole(sum, "as a document's length")?;
+            let doclength = counted(sum, "as a document's length")?;
             let record = DocRecord { docid, collection_docid, doclength };
-            ciff::write(&mut out, &record).map_err(fail)?;
-        }
-        out.commit()
-    }
-
-    pub(super) fn pisa(&mut self, index: &Index, output: &Path) -> Result<()> {
-        let plan = self.plan;
-        let Measured { lists, sums } = self.measure(index, plan)?;
-        let endings = ["docs", "freqs", "sizes", "terms", "documents"];
-        let paths = endings.map(|ending| with_ending(output, ending));
-        let mut files = Vec::new();
-        for path in &paths {
-            files.push((path, Output::create(path)?));
-        }
-        let [docs, freqs, sizes, terms, documents] = &mut files[..] else { return Ok(()) };
-        let put = |to: &mut (&PathBuf, Output), numbers: Vec<u32>| {
-            pisa::list(&mut to.1, numbers.into_iter()).map_err(|error| Error::io(to.0, error))
-        };
-        let line = |to: &mut (&PathBuf, Output), text: &str| {
-            writeln!(to.1, "{text}").map_err(|error| Error::io(to.0, error))
-        };
-        // an index has fewer than 2³² documents
-        put(docs, vec![index.len() as u32])?;
-        for (token, term) in lists {
-            let (places, impacts) = self.impacts(index, term)?.into_iter().unzip();
-            put(docs, places)?;
-            put(freqs, impacts)?;
-            line(terms, token)?;
-        }
-        put(sizes, sums.iter().map(|&sum| u32::try_from(sum).unwrap_or(u32::MAX)).collect())?;
-        for doc in 0..index.len() as u32 {
-            line(documents, index.docno(DocId(doc))?)?;
-        }
-        for (path, file) in files {
-            file.commit()?;
-            self.told.beside.push(path.display().to_string());
+            out.with(|out| ciff::write(out, &record))?;
         }
         Ok(())
     }
+
+    pub(super) fn pisa(&mut self, index: &Index, files: &mut Files) -> Result<()> {
+        let plan = self.plan;
+        let Measured { lists, sums } = self.measure(index, plan)?;
+        let (mut docs, mut freqs) = (files.begin("docs")?, files.begin("freqs")?);
+        let (mut sizes, mut terms) = (files.begin("sizes")?, files.begin("terms")?);
+        let mut documents = files.begin("documents")?;
+        let put =
+            |to: &mut Named, numbers: Vec<u32>| to.with(|out| pisa::list(out, numbers.into_iter()));
+        // an index has fewer than 2³² documents
+        put(&mut docs, vec![index.len() as u32])?;
+        for (token, term) in lists {
+            let (places, impacts) = self.impacts(index, term)?.into_iter().unzip();
+            put(&mut docs, places)?;
+            put(&mut freqs, impacts)?;
+            terms.line(token)?;
+        }
+        let lengths = sums.iter().map(|&sum| counted(sum, "as a document's length"));
+        // counted: at least 0
+        let lengths = lengths.map(|length| length.map(|length| length as u32));
+        put(&mut sizes, lengths.collect::<Result<_>>()?)?;
+        for doc in 0..index.len() as u32 {
+            documents.line(index.docno(DocId(doc))?)?;
+        }
+        for file in [docs, freqs, sizes, terms, documents] {
+            files.take(file);
+        }
+        Ok(())
+    }
+}
+
+/// A number that inverted files hold.
+fn counted(number: u64, what: &str) -> Result<i32> {
+    i32::try_from(number)
+        .map_err(|_| Error::Usage(format!("inverted files count in 31 bits, got {number} {what}")))
 }

@@ -1,6 +1,7 @@
 //! An index or vectors in the form of another engine, with all that it needs beside; and back.
 
 mod beside;
+mod files;
 mod import;
 mod lists;
 mod rows;
@@ -8,10 +9,13 @@ mod source;
 
 use std::path::{Path, PathBuf};
 
+use files::Files;
+
 use super::{Index, Language};
 use crate::{
     error::{Error, Result},
     formats::exchange::{Extent, Quantize, Target, lines::Names},
+    io,
     sparse::TermId,
 };
 
@@ -59,6 +63,8 @@ pub struct Exported {
     pub postings: u64,
     /// Rows that have no weight.
     pub empty: u64,
+    /// The largest weight of a line's form; 0 if there is none.
+    pub most: f32,
     /// Weights that became 0 as whole numbers, and are left out.
     pub dropped: u64,
     /// Names of the files beside.
@@ -66,39 +72,50 @@ pub struct Exported {
 }
 
 /// Writes to `output`, and what belongs beside it where that is a file: `OUTPUT.export.json` (what it is
-/// and how it was made), the engine's schema, a sample query, document ids where the form has none.
+/// and how it was made), the engine's schema, a sample query, document ids where the form has none. All
+/// appear together at the end.
 ///
 /// # Errors
-/// [`Error::Usage`] for a form that cannot be written so; [`Error::Format`] for tokens that the form
-/// cannot hold; what reading and writing say.
+/// [`Error::Usage`] for a form that cannot be written so; [`Error::Format`] for tokens and ids that the
+/// form cannot hold; what reading and writing say.
 pub fn export(source: &Source, plan: &Export, output: &Path) -> Result<Exported> {
-    plan.check(output)?;
+    plan.check()?;
     let tokens = plan.language.tokenizer.vocabulary();
+    let several = plan.target == Target::Pisa && plan.role == Role::Documents;
+    let mut files = match several {
+        true if !may_begin_names(output) => return Err(plan.several_files()),
+        true => Files::named_after(output),
+        false => Files::with_main(output)?,
+    };
+    if plan.target.lacks_ids() && !files.is_on_disk() {
+        return Err(plan.several_files());
+    }
     let extent = match plan.quantize.needs_extent() {
         true => source.extent(tokens, plan.role)?,
         false => Extent::NONE,
     };
     let mut writer = Writer { plan, extent, told: Exported::default(), sample: None };
     match (plan.target, plan.role, source) {
-        (Target::Ciff, Role::Documents, Source::Index(index)) => writer.ciff(index, output)?,
-        (Target::Pisa, Role::Documents, Source::Index(index)) => writer.pisa(index, output)?,
+        (Target::Ciff, Role::Documents, Source::Index(index)) => writer.ciff(index, &mut files)?,
+        (Target::Pisa, Role::Documents, Source::Index(index)) => writer.pisa(index, &mut files)?,
         (target, Role::Documents, _) if target.by_list() => {
             return Err(Error::Usage(format!(
                 "--to {target} is written list by list: make an index of the vectors first \
                  (l0-index VECTORS --weights f32 -o x.l0x), then export that"
             )));
         }
-        _ => writer.rows(source, output)?,
+        _ => writer.rows(source, &mut files)?,
     }
     let Writer { mut told, sample, .. } = writer;
-    if output != Path::new("-") {
-        told.beside.extend(plan.beside(source, &told, sample.as_ref(), output)?);
+    if files.is_on_disk() {
+        plan.beside(source, &told, sample.as_ref(), output, &mut files)?;
     }
+    told.beside = files.commit()?;
     Ok(told)
 }
 
 impl Export<'_> {
-    fn check(&self, output: &Path) -> Result<()> {
+    fn check(&self) -> Result<()> {
         let Export { target, quantize, .. } = *self;
         if target.is_whole() && !quantize.is_whole() {
             let usual = target.usual();
@@ -106,13 +123,14 @@ impl Export<'_> {
                 "--to {target} holds whole numbers: want a --quantize that makes some, such as {usual}"
             )));
         }
-        let several = target.lacks_ids() || target == Target::Pisa && self.role == Role::Documents;
-        if several && output == Path::new("-") {
-            return Err(Error::Usage(format!(
-                "--to {target} is several files: want -o FILE, got standard output"
-            )));
-        }
         Ok(())
+    }
+
+    fn several_files(&self) -> Error {
+        let target = self.target;
+        Error::Usage(format!(
+            "--to {target} is several files: want -o FILE, got none that is a file"
+        ))
     }
 
     /// The token of a term, if the form can hold it.
@@ -135,11 +153,22 @@ impl Export<'_> {
         if vocabulary.id(token) != Some(term) {
             return Err(bad("want a token of its own, got one that two terms share"));
         }
-        if self.target.splits_at_space() && token.contains(char::is_whitespace) {
+        if self.splits_at_space() && token.contains(char::is_whitespace) {
             return Err(bad("want a token without white space"));
         }
         Ok(token)
     }
+
+    /// Whether tokens stand in a text that is cut at white space.
+    fn splits_at_space(&self) -> bool {
+        let said = matches!(self.target, Target::Anserini | Target::Pisa | Target::Ciff);
+        self.target == Target::Anserini || self.role == Role::Queries && said
+    }
+}
+
+/// Whether files can be named after a path: no pipe, device or folder stands there.
+fn may_begin_names(output: &Path) -> bool {
+    output != Path::new("-") && !io::is_folder(output) && io::is_file(output).unwrap_or(true)
 }
 
 fn with_ending(output: &Path, ending: &str) -> PathBuf {

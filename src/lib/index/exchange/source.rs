@@ -1,6 +1,6 @@
 //! What is exported, row by row.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use super::{Role, Source};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
         vectors::{self, Lookup, Row},
     },
     index::{DocId, Index},
-    io::Input,
+    io::{self, Input},
     sparse::TermId,
     text::Vocabulary,
 };
@@ -45,20 +45,21 @@ impl Source<'_> {
         Ok(extent)
     }
 
-    /// Whether the rows are queries: what the metadata of the first file say.
+    /// Whether the rows are queries, as far as the first file says it, which is not asked if it is a pipe.
     ///
     /// # Errors
     /// As [`vectors::read`].
-    pub fn role(&self) -> Result<Role> {
-        let Source::Vectors([first, ..]) = self else { return Ok(Role::Documents) };
-        if first == Path::new("-") {
-            return Ok(Role::Documents);
-        }
+    pub fn role(&self) -> Result<Option<Role>> {
+        let first = match self {
+            Source::Vectors([first, ..]) if first != Path::new("-") && io::is_file(first)? => first,
+            Source::Vectors(_) => return Ok(None),
+            Source::Index(_) => return Ok(Some(Role::Documents)),
+        };
         let (meta, _) = vectors::read(Input::open(first)?, None)?;
-        Ok(match meta.is_some_and(|meta| meta.role == "query") {
-            true => Role::Queries,
-            false => Role::Documents,
-        })
+        Ok(meta.map(|meta| match meta.role.as_str() {
+            "query" => Role::Queries,
+            _ => Role::Documents,
+        }))
     }
 
     /// All rows, in order.
@@ -86,6 +87,7 @@ impl Source<'_> {
                 Ok(())
             }
             Source::Vectors(paths) => {
+                let mut ids = BTreeSet::new();
                 for path in *paths {
                     let words = tokens.clone();
                     let lookup: Lookup = Box::new(move |token| words.id(token));
@@ -98,11 +100,15 @@ impl Source<'_> {
                     }
                     for row in rows {
                         let row = row?;
-                        let high = row.vector.terms().last().map_or(0, |term| term.index() + 1);
-                        if high > tokens.len() {
-                            let wanted = format!("want terms of a vocabulary of {}", tokens.len());
-                            let found = format!("{wanted}, got term {} in `{}`", high - 1, row.id);
-                            return Err(Error::format(&name, found));
+                        if !ids.insert(row.id.clone()) {
+                            let wanted = "want every id once, got it twice";
+                            return Err(Error::format(&name, format!("`{}`: {wanted}", row.id)));
+                        }
+                        if let Some(found) = strange(&row, tokens) {
+                            return Err(Error::format(
+                                &name,
+                                format!("want terms of the vocabulary, got {found}"),
+                            ));
                         }
                         take(&row)?;
                     }
@@ -125,13 +131,20 @@ fn check_vocabulary(file: &str, found: &str, tokens: &Vocabulary) -> Result<()> 
     })
 }
 
+/// What is wrong with a row whose terms are not all of the vocabulary.
+pub(super) fn strange(row: &Row, tokens: &Vocabulary) -> Option<String> {
+    let high = row.vector.terms().last().filter(|term| term.index() >= tokens.len())?;
+    let size = tokens.len();
+    Some(format!("term {}, of a vocabulary of {size}, in `{}`", high.0, row.id))
+}
+
 /// Files of documents and of queries do not mix, and a pipe does not say beforehand what it brings.
 fn check_role(file: &str, found: &str, role: Role) -> Result<()> {
     if (found == "query") == (role == Role::Queries) {
         return Ok(());
     }
     Err(Error::Usage(format!(
-        "{file}: want documents, or files of queries alone (no pipe); got vectors of role `{found}`"
+        "{file}: want vectors of one role: say --role where a pipe brings queries; got role `{found}`"
     )))
 }
 
