@@ -337,7 +337,15 @@ fn parts_that_are_no_shards_of_one_input_are_not_joined() {
     work.write("bad.jsonl", "{\"_id\":\"x\",\"indices\":[3],\"values\":[-1]}\n");
     work.write("out.parquet", "as it was");
     for (parts, status, told) in [
-        ("2.parquet 1.parquet 0.parquet", 1, "want every shard"),
+        ("2.parquet 1.parquet 0.parquet", 3, "2.parquet: shard: want 0/3"),
+        (
+            "0.parquet 1.parquet",
+            3,
+            "0.parquet: shard: want 0/2, being number 0 of 2 parts, got 0/3",
+        ),
+        ("0.parquet 1.parquet 1.parquet", 3, "1.parquet: shard: want 2/3"),
+        ("0.parquet", 3, "want 0/1"),
+        ("one.parquet one.parquet", 3, "got a file that does not say"),
         ("0.parquet other.parquet 2.parquet", 3, "what made the vectors"),
         ("0.parquet 1.jsonl 2.parquet", 3, "a file that does not say"),
         ("0.jsonl 1.jsonl 2.jsonl", 2, "want --format jsonl"),

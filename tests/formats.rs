@@ -28,6 +28,7 @@ fn meta() -> VectorMeta {
         activation: "log1p:2".into(),
         max_tokens: Some(64),
         prune: "none".into(),
+        shard: None,
     }
 }
 

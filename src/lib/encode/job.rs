@@ -132,6 +132,7 @@ impl Model {
             activation,
             max_tokens,
             prune: config.prune.to_string(),
+            shard: None,
         }
     }
 }
@@ -149,6 +150,12 @@ pub struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// What the rows will say of where they come from.
+    fn meta(&self) -> VectorMeta {
+        let shard = (self.shard != Shard::WHOLE).then(|| self.shard.to_string());
+        VectorMeta { shard, ..self.model.meta(self.role, &self.config) }
+    }
+
     /// Encodes the records of `inputs` into `output`; `each` is called after every row.
     ///
     /// # Errors
@@ -161,7 +168,7 @@ impl Job<'_> {
         form: Form,
         mut each: impl FnMut(),
     ) -> Result<Summary> {
-        let meta = self.model.meta(self.role, &self.config);
+        let meta = self.meta();
         let mut writer = Writer::new(output, form, &meta, self.config.keep_text)?;
         let summary = self.rows(texts(self.role, inputs, rejects), |row| {
             writer.write(&row)?;
@@ -202,7 +209,7 @@ impl Job<'_> {
             );
             return Err(Error::Usage(message));
         }
-        let meta = self.model.meta(self.role, &self.config);
+        let meta = self.meta();
         let keep_text = self.config.keep_text;
         let tokenizer = self.model.tokenizer().to_json();
         let tokenizer = InputHash::of_bytes(tokenizer).hex();

@@ -59,25 +59,55 @@ pub fn join(parts: Vec<Input>, output: Output, form: Form, mut each: impl FnMut(
 fn open(inputs: Vec<Input>) -> Result<(Vec<Part>, Option<VectorMeta>)> {
     let mut parts: Vec<Part> = Vec::with_capacity(inputs.len());
     let mut common: Option<Option<VectorMeta>> = None;
+    let mut shards = Vec::with_capacity(inputs.len());
     for input in inputs {
         let name = input.name().to_owned();
-        let (meta, rows) = vectors::read(input, None)?;
+        let (mut meta, rows) = vectors::read(input, None)?;
+        shards.push(meta.as_mut().and_then(|meta| meta.shard.take()));
         let expected = common.get_or_insert_with(|| meta.clone());
         if *expected != meta {
-            let shown = |meta: &Option<VectorMeta>| match meta {
-                Some(meta) => format!("{meta:?}"),
-                None => "a file that does not say".to_owned(),
+            let differs = match (&*expected, &meta) {
+                (Some(expected), Some(meta)) => expected.difference(meta),
+                _ => None,
             };
+            let (key, expected, got) = differs.unwrap_or_else(|| {
+                let said = |meta: &Option<VectorMeta>| match meta {
+                    Some(meta) => meta.model.clone(),
+                    None => "a file that does not say".to_owned(),
+                };
+                ("model".into(), said(expected), said(&meta))
+            });
             return Err(Error::Mismatch {
-                what: format!("{name}: what made the vectors"),
-                expected: format!("as in {}: {}", parts[0].name, shown(expected)),
-                got: shown(&meta),
+                what: format!("{name}: what made the vectors, {key}"),
+                expected: format!("{expected} as in {}", parts[0].name),
+                got,
                 remedy: "join parts of one model, made with the same options".into(),
             });
         }
         parts.push(Part { name, rows, read: 0 });
     }
+    if common.as_ref().is_some_and(Option::is_some) {
+        check_shards(&parts, &shards)?;
+    }
     Ok((parts, common.flatten()))
+}
+
+/// That the parts are the shards 0/N to N-1/N, in this order; a part alone may be a whole run.
+fn check_shards(parts: &[Part], shards: &[Option<String>]) -> Result<()> {
+    let count = parts.len();
+    for (at, (part, found)) in parts.iter().zip(shards).enumerate() {
+        let wanted = format!("{at}/{count}");
+        if *found == Some(wanted.clone()) || count == 1 && found.is_none() {
+            continue;
+        }
+        return Err(Error::Mismatch {
+            what: format!("{}: shard", part.name),
+            expected: format!("{wanted}, being number {at} of {count} parts"),
+            got: found.clone().unwrap_or_else(|| "a file that does not say".into()),
+            remedy: "give every part once, from 0/N to N-1/N in this order".into(),
+        });
+    }
+    Ok(())
 }
 
 /// After part `ended` had no further row, no part may have one.

@@ -75,6 +75,8 @@ pub struct VectorMeta {
     pub max_tokens: Option<usize>,
     /// The pruning rule.
     pub prune: String,
+    /// `I/N` for the rows of one shard of N; none for all rows.
+    pub shard: Option<String>,
 }
 
 impl VectorMeta {
@@ -96,7 +98,20 @@ impl VectorMeta {
         if let Some(length) = self.max_tokens {
             put("max_length", length.to_string());
         }
+        if let Some(shard) = &self.shard {
+            put("shard", shard.clone());
+        }
         map
+    }
+
+    /// The first thing in which two differ: its key, and what each says.
+    pub fn difference(&self, other: &VectorMeta) -> Option<(String, String, String)> {
+        let (ours, theirs) = (self.to_map(), other.to_map());
+        let said = |map: &BTreeMap<String, String>, key: &str| {
+            map.get(key).cloned().unwrap_or_else(|| "nothing".into())
+        };
+        let key = ours.keys().chain(theirs.keys()).find(|&key| ours.get(key) != theirs.get(key))?;
+        Some((key.clone(), said(&ours, key), said(&theirs, key)))
     }
 
     /// None for a file that some other program wrote.
@@ -131,6 +146,7 @@ impl VectorMeta {
             activation: text("l0.activation"),
             max_tokens: number("l0.max_length")?,
             prune: text("l0.prune"),
+            shard: get("l0.shard").cloned(),
         }))
     }
 }

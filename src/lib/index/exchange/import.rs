@@ -66,6 +66,7 @@ pub fn import(
         },
         max_tokens: None,
         prune: "none".into(),
+        shard: None,
     };
     let mut writer = Writer::new(output, form, &meta, plan.keep_text)?;
     let (mut count, mut nothing) = (0, true);
