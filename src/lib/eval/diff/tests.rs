@@ -91,7 +91,7 @@ fn queries_of_one_run_alone_count_nothing() {
     let likeness: Vec<_> = found.queries.iter().map(|query| query.likeness).collect();
     assert_eq!(likeness, [Likeness::OnlyInA, Likeness::Identical, Likeness::OnlyInB]);
     assert!(!found.is_same());
-    assert_eq!((found.overlap(false), found.overlap(true)), (1.0 / 3.0, 1.0 / 3.0));
+    assert_eq!((found.overlap(), found.overlap_with_ties()), (1.0 / 3.0, 1.0 / 3.0));
     let nothing = diff(&run("p: a 1"), &run("q: b 1"), 10, EXACT);
     assert_eq!((nothing.scores.shared, nothing.scores.error(), nothing.tau()), (0, None, None));
 }
