@@ -335,6 +335,11 @@ fn parts_that_are_no_shards_of_one_input_are_not_joined() {
     let bytes = work.read("1.parquet");
     work.write("cut.parquet", &bytes[..bytes.len() / 2]);
     work.write("bad.jsonl", "{\"_id\":\"x\",\"indices\":[3],\"values\":[-1]}\n");
+    work.write(
+        "text.jsonl",
+        "{\"_id\":\"x\",\"indices\":[3],\"values\":[1]}\n\
+         {\"_id\":\"y\",\"indices\":[3],\"values\":[1],\"text\":\"told\"}\n",
+    );
     work.write("out.parquet", "as it was");
     for (parts, status, told) in [
         ("2.parquet 1.parquet 0.parquet", 3, "2.parquet: shard: want 0/3"),
@@ -353,6 +358,7 @@ fn parts_that_are_no_shards_of_one_input_are_not_joined() {
         ("0.parquet none.parquet", 1, "none.parquet"),
         ("corpus.jsonl --format jsonl", 1, "corpus.jsonl:1"),
         ("bad.jsonl --format jsonl", 1, "bad.jsonl:1"),
+        ("0.jsonl text.jsonl --format jsonl", 1, "text.jsonl: row 2 has a text"),
         ("", 2, "PARTS"),
     ] {
         let line = format!("l0-encode join {parts} -o out.parquet");

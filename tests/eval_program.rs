@@ -70,6 +70,8 @@ fn notes_go_to_stderr_and_can_be_silenced() {
     let twice = l0_eval(&["-", RUN, "-m", "NumRel"], b"q1 0 a 1\nq1 0 a 0\n");
     assert_eq!(twice.stdout, "NumRel\t0\n");
     assert!(twice.stderr.contains("judgements that come again, the last one holds: 1"));
+    let twice = l0_eval(&["diff", RUN, RUN, "--qrels", "-"], b"q1 0 a 1\nq1 0 a 0\n");
+    assert!(twice.stderr.contains("judgements that come again, the last one holds: 1"));
 }
 
 #[test]

@@ -33,16 +33,20 @@ fn modules_import_only_from_below() {
 }
 
 /// Who may name an outside crate: folders and files of `src/lib`.
-const NAMED_BY: [(&str, &[&str]); 9] = [
+const NAMED_BY: [(&str, &[&str]); 13] = [
     ("candle_", &["device.rs", "ops", "model", "train", "error.rs"]),
     ("arrow_", &["formats"]),
     ("parquet::", &["formats"]),
     ("tokenizers::", &["text/tokenizer.rs"]),
     ("clap::", &["cli", "cli.rs", "device.rs"]),
     ("rustyline::", &["cli"]),
-    ("ureq::", &["io"]),
-    ("object_store::", &["io"]),
-    ("tokio::", &["io"]),
+    ("ureq::", &["io/hub"]),
+    ("object_store::", &["io/stores"]),
+    ("tokio::", &["io/stores"]),
+    ("reqwest::", &["io/stores"]),
+    ("rustls::", &["io/stores"]),
+    ("futures_util::", &["io/stores"]),
+    ("std::net", &[]),
 ];
 
 #[test]
@@ -60,6 +64,39 @@ fn outside_crates_are_named_where_they_belong() {
         }
     });
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// What is read of a model by name, which a download must bring.
+#[test]
+fn every_file_of_a_model_that_is_read_is_fetched() {
+    let fetched = fs::read_to_string("src/lib/io/hub/fetch.rs").unwrap();
+    let mut names = Vec::new();
+    for folder in ["src/lib/model", "src/lib/text"] {
+        visit(Path::new(folder), &mut |path, source| {
+            // what the shipped model brings along besides is read by nobody
+            if !path.ends_with("shipped.rs") && !path.ends_with("tests.rs") {
+                names.extend(file_names(source.split("#[cfg(test)]").next().unwrap()));
+            }
+        });
+    }
+    names.sort();
+    names.dedup();
+    assert!(names.len() >= 10 && names.iter().any(|name| name == "modules.json"), "{names:?}");
+    names.retain(|name| !fetched.contains(&format!("\"{name}\"")));
+    assert!(names.is_empty(), "read, but not fetched from a hub: {names:?}");
+}
+
+/// The string literals of a source that are names of a model's files.
+fn file_names(source: &str) -> Vec<String> {
+    let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let literals = code.flat_map(|line| line.split('"').skip(1).step_by(2));
+    let is_file = |text: &&str| {
+        let (stem, end) = text.rsplit_once('.').unwrap_or_default();
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        let is_name = !stem.is_empty() && stem.chars().all(is_plain);
+        is_name && ["json", "txt", "safetensors", "bin", "model"].contains(&end)
+    };
+    literals.filter(is_file).map(str::to_owned).collect()
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! Models by their names on a hub: out of a cache that is there, and, with the feature `hub`, into it from a
 //! server of the test's own.
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::run::{Run, Work, run};
 
@@ -10,7 +15,14 @@ const TEXT: &[u8] = b"{\"_id\":\"a\",\"text\":\"the sea is wide\"}\n";
 
 /// A program without the variables of this machine that would lead it to another cache or a network.
 pub fn clean(mut command: Command) -> Command {
-    for name in ["HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HF_ENDPOINT", "HF_TOKEN"] {
+    for name in [
+        "HF_HUB_CACHE",
+        "HF_HOME",
+        "XDG_CACHE_HOME",
+        "HF_ENDPOINT",
+        "HF_TOKEN",
+        "HF_HUB_DOWNLOAD_TIMEOUT",
+    ] {
         command.env_remove(name);
     }
     for name in ["http_proxy", "https_proxy", "all_proxy"] {
@@ -28,21 +40,32 @@ fn encode(work: &Work, model: &str, variables: &[(&str, &str)]) -> Run {
     run(command, TEXT)
 }
 
-/// The toy model in a cache, as others leave it: blobs, and links to them.
+/// The toy model in a cache, as a download of all files leaves it: blobs, and links to them.
 fn cached(work: &Work, cache: &str, model: &str) {
+    let snapshot = copied(work, cache, model, "testdata/toy");
+    fs::write(snapshot.join(".gitattributes"), "").unwrap();
+}
+
+/// A model's files in a cache; returns the snapshot.
+fn copied(work: &Work, cache: &str, model: &str, from: &str) -> PathBuf {
     let folder = work.path(cache).join(format!("models--{}", model.replace('/', "--")));
     let snapshot = folder.join("snapshots").join(COMMIT);
     for folder in [&snapshot, &folder.join("blobs"), &folder.join("refs")] {
         fs::create_dir_all(folder).unwrap();
     }
     fs::write(folder.join("refs/main"), COMMIT).unwrap();
-    for (at, entry) in fs::read_dir(work.path("testdata/toy")).unwrap().enumerate() {
+    for (at, entry) in fs::read_dir(work.path(from)).unwrap().enumerate() {
         let entry = entry.unwrap();
         if entry.path().is_file() {
             fs::copy(entry.path(), folder.join(format!("blobs/{at}"))).unwrap();
             symlink(format!("../../blobs/{at}"), snapshot.join(entry.file_name())).unwrap();
+        } else {
+            let mut copy = Command::new("cp");
+            copy.arg("-r").arg(entry.path()).arg(snapshot.join(entry.file_name()));
+            assert!(copy.status().unwrap().success());
         }
     }
+    snapshot
 }
 
 #[test]
@@ -89,7 +112,40 @@ fn what_is_not_there_is_told_with_the_place_and_the_remedy() {
     // others fetch file by file: what is missing is named
     fs::remove_file(work.path(&format!("a/models--org--toy/snapshots/{COMMIT}/config.json")))
         .unwrap();
-    encode(&work, "org/toy", &[cache]).exits(1).says("config.json: No such file");
+    encode(&work, "org/toy", &[cache]).exits(1).says(&format!("{COMMIT} lacks config.json"));
+}
+
+/// A model with modules, whose `l0.json` alone says that it has a threshold and a lexical part.
+#[test]
+fn a_part_of_a_model_does_not_pass_for_another() {
+    let work = Work::new();
+    let snapshot = copied(&work, "a", "org/toy", "testdata/model");
+    let cache = ("HF_HUB_CACHE", "a");
+    encode(&work, "testdata/model", &[]).exits(0);
+    let expected = work.read("out.jsonl");
+    encode(&work, "org/toy", &[cache]).exits(0);
+    assert!(work.read("out.jsonl") == expected);
+    for (file, lack) in [
+        ("l0.json", "lacks l0.json"),
+        ("router_config.json", "lacks router_config.json"),
+        (
+            "query_0_SparseStaticEmbedding/model.safetensors",
+            "lacks model.safetensors or idf.json in query_0_SparseStaticEmbedding",
+        ),
+        ("document_1_SpladePooling/config.json", "lacks config.json in document_1_SpladePooling"),
+        // with the table's weights there, which are not the network's
+        ("model.safetensors", "lacks model.safetensors or pytorch_model.bin"),
+        ("modules.json", "lacks modules.json, if the model has one"),
+    ] {
+        let aside = work.path("aside");
+        fs::rename(snapshot.join(file), &aside).unwrap();
+        let ran = encode(&work, "org/toy", &[cache]).exits(1).says(lack);
+        ran.says("`hf download org/toy`").says("or name that directory to take it as it is");
+        fs::rename(&aside, snapshot.join(file)).unwrap();
+    }
+    fs::remove_file(snapshot.join("l0.json")).unwrap();
+    encode(&work, &format!("a/models--org--toy/snapshots/{COMMIT}"), &[]).exits(0);
+    assert!(work.read("out.jsonl") != expected, "what is named is taken as it is");
 }
 
 #[test]

@@ -7,6 +7,7 @@ import sys
 
 corpus, one, model, script = sys.argv[1:]
 try:
+    import pyarrow
     import pyarrow.parquet as parquet
     import pyspark
     from pyspark.sql import SparkSession
@@ -49,5 +50,20 @@ except Exception as error:
     assert "status 1" in str(error), error
 else:
     raise SystemExit("a document without an id went through")
+
+
+def feeding_fails():
+    columns = {"id": ["a"], "title": [""], "text": ["text"], "row": [0]}
+    yield pyarrow.RecordBatch.from_pydict(columns)
+    raise KeyError("the feeder's own")
+
+
+# what fails while documents are fed is told, not that the program was killed for it
+try:
+    list(spark.rows_of(feeding_fails(), command))
+except KeyError as error:
+    assert "the feeder's own" in str(error), error
+else:
+    raise SystemExit("a feeder that failed went unnoticed")
 print(f"pyspark {pyspark.__version__}: {made.num_rows} rows")
 session.stop()

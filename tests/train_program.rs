@@ -100,7 +100,7 @@ fn killed_at_random_moments_and_resumed_it_writes_the_same_bytes() {
     let mut moments: Vec<(usize, u64)> =
         (0..5).map(|_| (random.random_range(5..50), random.random_range(0..20_000))).collect();
     moments.sort();
-    let mut more: &[&str] = &[];
+    let (mut more, mut late): (&[&str], u32) = (&[], 0);
     for (step, microseconds) in moments {
         let mut child = place.command("cut", more).stderr(Stdio::null()).spawn().unwrap();
         let began = Instant::now();
@@ -110,9 +110,16 @@ fn killed_at_random_moments_and_resumed_it_writes_the_same_bytes() {
         sleep(Duration::from_micros(microseconds));
         child.kill().unwrap(); // SIGKILL
         child.wait().unwrap();
-        assert!(lines(&log) >= step && !place.file("cut/model.safetensors").exists());
+        assert!(lines(&log) >= step);
+        if place.file("cut/model.safetensors").exists() {
+            // a busy machine let us see it too late: it had ended; once more from the start
+            std::fs::remove_dir_all(place.file("cut")).unwrap();
+            (more, late) = (&[], late + 1);
+            continue;
+        }
         more = &["--resume"];
     }
+    assert!(late < 5 && !more.is_empty(), "all of five kills came too late");
     let done = place.run("cut", &["--resume"]);
     let told = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success() && told.contains("goes on after step"), "{told}");

@@ -32,7 +32,7 @@ def rows_of(batches, command):
     child = subprocess.Popen(
         [*command, "--format", "arrow"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    numbers, failed = queue.SimpleQueue(), []
+    numbers, failed, cut = queue.SimpleQueue(), [], None
 
     def feed():
         try:
@@ -63,14 +63,16 @@ def rows_of(batches, command):
                 yield pa.RecordBatch.from_arrays(
                     [*batch.columns[:5], row], [*batch.schema.names[:5], "row"]
                 )
-        except pa.ArrowInvalid as error:  # a stream that is cut short
-            failed.append(error)
+        except pa.ArrowInvalid as error:  # a stream that is cut short: what cut it is told first
+            cut = error
         feeder.join()
         status = child.wait()
+        if failed:  # then the program was killed, and its status says nothing
+            raise failed[0]
         if status != 0:
             raise RuntimeError(f"{shlex.join(command)} ended with status {status}; see the worker's stderr")
-        if failed:
-            raise failed[0]
+        if cut:
+            raise cut
         if len(ahead) or not numbers.empty():
             raise RuntimeError("some documents were refused; want none, as rows are matched by their order")
     finally:

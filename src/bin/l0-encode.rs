@@ -204,6 +204,7 @@ fn run(args: EncodeArgs) -> Result<()> {
             "--resume keeps parts beside the output: want a file of this machine, got an object";
         return Err(Error::Usage(reason.into()));
     }
+    cli::apart(&args.output, &args.input)?;
     // before the long work: a folder that cannot be written is told at once
     let output = (!args.resume).then(|| Output::create(&args.output)).transpose()?;
     let mut rejects = args.rejects.open(&args.output)?;
@@ -271,6 +272,7 @@ fn run_idf(args: IdfArgs) -> Result<()> {
 }
 
 fn run_join(args: JoinArgs) -> Result<()> {
+    cli::apart(&args.output, &args.parts)?;
     let form = cli::vector_form(&args.output, args.format)?;
     let output = Output::create(&args.output)?;
     let parts = cli::inputs(&args.parts)?;

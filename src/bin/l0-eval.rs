@@ -8,16 +8,17 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args as Arguments, Parser, Subcommand, value_parser};
+use clap::{Parser, value_parser};
 use l0::{
     Error, Result,
     cli::{
         self,
+        eval::{DiffArgs, Task, TradeoffArgs},
         suggest::{self, suggest},
     },
     eval::{
-        self, Condition, Detail, Floor, Format, IdenticalIds, Measure, Outcome, Picture, Scores,
-        Tally, Tolerance, View, Wanted,
+        self, Detail, Floor, Format, IdenticalIds, Measure, Outcome, Picture, Scores, Tally,
+        Tolerance, View, Wanted,
     },
     formats::{
         rejects::Rejects,
@@ -91,151 +92,6 @@ struct Args {
     rejects: cli::RejectArgs,
     #[command(flatten)]
     run: cli::RunArgs,
-}
-
-#[derive(Subcommand)]
-enum Task {
-    /// Tell what vectors cost: mean terms, count-based FLOPS, use of the vocabulary
-    #[command(after_long_help = "Examples:
-  A model's documents:
-    l0-encode --model testdata/toy testdata/demo/corpus.jsonl -o toy.parquet
-    l0-eval sparsity toy.parquet
-
-  What a query costs on the mean, as a table:
-    l0-encode --model testdata/toy --role query testdata/demo/queries.jsonl -o q.parquet
-    l0-eval sparsity toy.parquet --queries q.parquet --format markdown")]
-    Sparsity {
-        /// The documents' vectors; `-` for stdin
-        #[arg(default_value = "-")]
-        vectors: PathBuf,
-        /// The queries' vectors, for FLOPS
-        #[arg(long, value_name = "VECTORS")]
-        queries: Option<PathBuf>,
-        /// text, jsonl or markdown
-        #[arg(long, value_name = "FORM", default_value = "text")]
-        format: Format,
-    },
-    /// Tell whether two runs are the same ranking, up to ties, and how far their scores are apart
-    #[command(after_long_help = "Examples:
-  One engine against another, and a gate on it:
-    l0-eval diff testdata/trec/run testdata/trec/baseline -k 3
-    l0-eval diff testdata/trec/run testdata/trec/run --strict --max-error 1e-6
-
-  What the difference is worth, query by query:
-    l0-eval diff testdata/trec/run testdata/trec/baseline --qrels testdata/trec/qrels -m AP -q
-
-Two documents may change places, also across the cut at k, if their scores tie in either run. `overlap`
-is the share of the top k that both have, `tau` Kendall's, ties counted as agreement. `factor` is told if
-it leaves at most half of the usual difference, `explained` what alone would leave such differences. Side
-by side, ! stands before a document that moved and ~ before one that only a tie moved.")]
-    Diff(DiffArgs),
-    /// Tell and draw effectiveness against FLOPS, or one field of results against another
-    #[command(after_long_help = "Examples:
-  Two runs of one method and one of another, as a table:
-    echo '{\"name\":\"a\",\"method\":\"mask\",\"ndcg\":0.41,\"flops\":2.1}' >runs.jsonl
-    echo '{\"name\":\"b\",\"method\":\"mask\",\"ndcg\":0.39,\"flops\":1.2}' >>runs.jsonl
-    echo '{\"name\":\"c\",\"method\":\"flops\",\"ndcg\":0.38,\"flops\":1.9}' >>runs.jsonl
-    l0-eval tradeoff runs.jsonl
-
-  And drawn:
-    l0-eval tradeoff runs.jsonl --svg runs.svg
-
-  The cost alone of one method, as a curve; any number in the results can be an axis or a column:
-    l0-eval tradeoff runs.jsonl --where method=mask --x ndcg --y flops --lines --svg cost.svg
-
-The front is what no other point beats: at most its x, at least its y, and better on one side.")]
-    Tradeoff(TradeoffArgs),
-}
-
-#[derive(Arguments)]
-struct DiffArgs {
-    /// A run in TREC format; `-` for stdin
-    a: PathBuf,
-    /// The run to hold beside it
-    b: PathBuf,
-    /// Hits of a query that are compared
-    #[arg(short, value_name = "N", default_value_t = 10, value_parser = cli::values::depth)]
-    k: usize,
-    /// Scores of one run that differ by less than this share are ties
-    #[arg(long, value_name = "SHARE", default_value_t = 1e-6, value_parser = cli::values::not_below_zero)]
-    tolerance: f64,
-    /// So are those that differ by less than this
-    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = cli::values::not_below_zero)]
-    absolute_tolerance: f64,
-    /// A line for each query first: likeness, overlap, the first rank that differs
-    #[arg(short = 'q', long)]
-    per_query: bool,
-    /// Differing queries to show side by side
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    show: usize,
-    /// text or jsonl
-    #[arg(long, value_name = "FORM", default_value = "text")]
-    format: Format,
-    /// Where the result goes
-    #[arg(short, long, value_name = "FILE", default_value = "-")]
-    output: PathBuf,
-    /// Judgements, TREC or BEIR: measure both runs too
-    #[arg(long, value_name = "QRELS", help_heading = "Measuring")]
-    qrels: Option<PathBuf>,
-    /// What to measure; may be repeated [default: nDCG@10, RR@10, R@100, AP]
-    #[arg(
-        short,
-        long = "measure",
-        value_name = "MEASURE",
-        requires = "qrels",
-        help_heading = "Measuring"
-    )]
-    measures: Vec<Measure>,
-    /// Exit status 4 unless every query has the same ranking, up to ties
-    #[arg(long, help_heading = "Gates")]
-    strict: bool,
-    /// The least mean overlap, ties excused, else exit status 4
-    #[arg(long, value_name = "SHARE", value_parser = cli::values::not_below_zero, help_heading = "Gates")]
-    min_overlap: Option<f64>,
-    /// The largest relative score difference, after the factor if one is told, else exit status 4
-    #[arg(long, value_name = "SHARE", value_parser = cli::values::not_below_zero, help_heading = "Gates")]
-    max_error: Option<f64>,
-    #[command(flatten)]
-    rejects: cli::RejectArgs,
-    #[command(flatten)]
-    run: cli::RunArgs,
-}
-
-#[derive(Arguments)]
-struct TradeoffArgs {
-    /// JSON lines, or an array, of {"name", "method", "nDCG@10", "flops", ...}, one a seed
-    #[arg(value_name = "RESULTS")]
-    results: Vec<PathBuf>,
-    /// Where the drawing goes
-    #[arg(long, value_name = "OUT")]
-    svg: Option<PathBuf>,
-    /// The field to the right
-    #[arg(long, value_name = "FIELD", default_value = eval::FLOPS)]
-    x: String,
-    /// The field upwards
-    #[arg(long, value_name = "FIELD", default_value = eval::NDCG)]
-    y: String,
-    /// Further fields for the table, between commas
-    #[arg(long, value_name = "FIELDS", value_delimiter = ',')]
-    columns: Vec<String>,
-    /// Only results whose field is this; may be given again
-    #[arg(long = "where", value_name = "FIELD=VALUE")]
-    conditions: Vec<Condition>,
-    /// text, jsonl or markdown
-    #[arg(long, value_name = "FORM", default_value = "text")]
-    format: Format,
-    /// Let x grow by factors
-    #[arg(long, requires = "svg", help_heading = "Drawing")]
-    log: bool,
-    /// Join the points of a method, and leave their names out
-    #[arg(long, requires = "svg", help_heading = "Drawing")]
-    lines: bool,
-    /// What stands below the drawing [default: the field]
-    #[arg(long, requires = "svg", value_name = "TEXT", help_heading = "Drawing")]
-    x_label: Option<String>,
-    /// What stands beside it [default: the field]
-    #[arg(long, requires = "svg", value_name = "TEXT", help_heading = "Drawing")]
-    y_label: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -344,6 +200,16 @@ fn with_rejects(
     done
 }
 
+/// Reads judgements, and tells how many come again.
+fn judgements(input: Input, notes: &cli::RunArgs, rejects: &mut Rejects) -> Result<Qrels> {
+    let qrels = Qrels::read(input, rejects)?;
+    if qrels.repeated() > 0 {
+        let text = format!("judgements that come again, the last one holds: {}", qrels.repeated());
+        notes.say(PROGRAM, &text);
+    }
+    Ok(qrels)
+}
+
 fn diff(args: &DiffArgs, rejects: &mut Rejects) -> Result<()> {
     if args.format == Format::Markdown {
         return Err(Error::Usage("--format: want text or jsonl, got markdown".into()));
@@ -352,11 +218,13 @@ fn diff(args: &DiffArgs, rejects: &mut Rejects) -> Result<()> {
     if paths.filter(|path| *path == Path::new("-")).count() > 1 {
         return Err(Error::Usage("want `-` (stdin) once at most".into()));
     }
+    cli::apart(&args.output, [&args.a, &args.b].into_iter().chain(&args.qrels))?;
     let mut output = Output::create(&args.output)?;
     let [a, b] = [Input::open(&args.a)?, Input::open(&args.b)?];
     let qrels = args.qrels.as_deref().map(Input::open).transpose()?;
     let (a, b) = (Run::read(a, rejects)?, Run::read(b, rejects)?);
-    let measured = match qrels.map(|input| Qrels::read(input, rejects)).transpose()? {
+    let qrels = qrels.map(|input| judgements(input, &args.run, rejects)).transpose()?;
+    let measured = match qrels {
         None => None,
         Some(qrels) => {
             let measures = eval::measures_to_take(&args.measures, &[]);
@@ -385,11 +253,7 @@ fn measure(args: &Args, notes: &cli::RunArgs, rejects: &mut Rejects) -> Result<(
     let mut output = Output::create(&args.output)?;
     let mut runs = cli::inputs(&args.runs)?;
     runs.extend(args.compare.as_deref().map(Input::open).transpose()?);
-    let qrels = Qrels::read(Input::open(qrels)?, rejects)?;
-    if qrels.repeated() > 0 {
-        let text = format!("judgements that come again, the last one holds: {}", qrels.repeated());
-        notes.say(PROGRAM, &text);
-    }
+    let qrels = judgements(Input::open(qrels)?, notes, rejects)?;
     let measures = eval::measures_to_take(&args.measures, &args.min);
     let identical =
         if args.ignore_identical_ids { IdenticalIds::Ignore } else { IdenticalIds::Keep };

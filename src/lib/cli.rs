@@ -1,6 +1,7 @@
 //! What the five bins share: arguments, exit statuses, progress. The only printing in the library.
 
 mod downloads;
+pub mod eval;
 pub mod exchange;
 pub mod index;
 pub mod prompt;

@@ -8,6 +8,7 @@ use std::{
     path::Path,
     sync::{Arc, Mutex},
     thread,
+    time::Duration,
 };
 
 use sha1::{Digest, Sha1};
@@ -25,6 +26,12 @@ enum Manner {
     Break(usize),
     /// The same, and sends the whole whatever range is asked for.
     BreakWithoutRanges(usize),
+    /// Breaks every answer off after so many bytes, and never sends more than the second number of the file.
+    BreakAndEnd(usize, usize),
+    /// As `Break`, and keeps the connection without a word.
+    Stall(usize),
+    /// Refuses so many requests for now.
+    Busy(usize),
     /// Sends other bytes.
     Wrong,
     /// Asks for the token `secret`.
@@ -52,7 +59,10 @@ fn serve(folder: &Path, manner: Manner) -> Server {
     // the thread ends with the test
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let _ = answer(stream, &files, manner, &log);
+            let (files, log) = (files.clone(), Arc::clone(&log));
+            thread::spawn(move || {
+                let _ = answer(stream, &files, manner, &log);
+            });
         }
     });
     Server { address, asked }
@@ -93,7 +103,11 @@ fn answer(
             _ => {}
         }
     }
-    log.lock().unwrap().push((path.clone(), range.clone()));
+    let asked = {
+        let mut log = log.lock().unwrap();
+        log.push((path.clone(), range.clone()));
+        log.len()
+    };
     let mut stream = reader.into_inner();
     let mut send = |status: &str, more: &str, bytes: &[u8], sent: usize| {
         let length = bytes.len();
@@ -103,6 +117,11 @@ fn answer(
         )?;
         stream.write_all(&bytes[..sent.min(length)])
     };
+    if matches!(manner, Manner::Busy(refused) if asked <= refused) {
+        let status =
+            if asked % 2 == 0 { "503 Service Unavailable" } else { "429 Too Many Requests" };
+        return send(status, "", b"", 0);
+    }
     if manner == Manner::Gated && token != "Bearer secret" {
         return send("401 Unauthorized", "", b"", 0);
     }
@@ -122,6 +141,16 @@ fn answer(
     match manner {
         Manner::Break(sent) if from > 0 => {
             send("206 Partial Content", &ranged, &bytes[from..], sent)
+        }
+        Manner::Stall(sent) => {
+            let status = if from > 0 { "206 Partial Content" } else { "200 OK" };
+            send(status, &ranged, &bytes[from..], sent)?;
+            thread::sleep(Duration::from_secs(60));
+            Ok(())
+        }
+        Manner::BreakAndEnd(sent, end) => {
+            let status = if from > 0 { "206 Partial Content" } else { "200 OK" };
+            send(status, &ranged, &bytes[from..], sent.min(end - from))
         }
         Manner::Break(sent) | Manner::BreakWithoutRanges(sent) => send("200 OK", "", bytes, sent),
         Manner::Wrong => send("200 OK", "", &vec![7; bytes.len()], usize::MAX),
@@ -198,11 +227,40 @@ fn a_fresh_download_gives_what_the_directory_gives() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             assert!(matches!(name.len(), 40 | 64), "{name}");
         }
-        // what is there is not asked for again
+        // what is there is not asked for again, and the list says what is there
         let before = asked.len();
         encode(&work, &server, &[]).exits(0);
         assert_eq!(server.asked.lock().unwrap().len(), before);
     }
+}
+
+#[test]
+fn what_others_left_out_is_fetched() {
+    let work = Work::new();
+    let server = serve(&model(&work, "testdata/model"), Manner::Plain);
+    let snapshot = super::copied(&work, "cache", "org/toy", "testdata/model");
+    for file in ["modules.json", "l0.json", "router_config.json"] {
+        fs::remove_file(snapshot.join(file)).unwrap();
+    }
+    encode(&work, &server, &[("HF_HUB_OFFLINE", "1")])
+        .exits(1)
+        .says("unset HF_HUB_OFFLINE to have the rest downloaded, or bring the rest with");
+    encode(&work, &server, &[]).exits(0);
+    assert!(work.read("out.jsonl") == local(&work, "testdata/model"));
+    let asked = server.asked.lock().unwrap().len();
+    encode(&work, &server, &[]).exits(0);
+    assert_eq!(server.asked.lock().unwrap().len(), asked);
+    fs::remove_file(snapshot.join("l0.json")).unwrap();
+    encode(&work, &server, &[("HF_HUB_OFFLINE", "1")]).exits(1).says("lacks l0.json");
+}
+
+#[test]
+fn a_mistyped_path_is_told_that_it_was_taken_for_a_name() {
+    let work = Work::new();
+    let server = serve(&model(&work, "testdata/toy"), Manner::Plain);
+    let ran = encode_named(&work, &server, "models/mine", &[]).exits(1);
+    let told = format!("so {} was asked: ", server.address);
+    ran.says("models/mine: no such directory is here").says(&told).says("status 404");
 }
 
 #[test]
@@ -226,9 +284,10 @@ fn a_broken_download_is_gone_on_with() {
 fn another_run_goes_on_where_one_gave_up() {
     let work = Work::new();
     let origin = model(&work, "testdata/toy");
-    let server = serve(&origin, Manner::Break(1000));
-    let ran = encode(&work, &server, &[]).exits(1).says("bytes there after 5 tries; run it again");
-    ran.says("with 5000 of");
+    let server = serve(&origin, Manner::BreakAndEnd(500, 5000));
+    let ran = encode(&work, &server, &[]).exits(1).says("there after 5 tries that came no further");
+    // eleven answers, none of which was the fifth in vain
+    ran.says("with 5000 of").says("run it again to go on from there");
     assert!(!work.path("cache/models--org--toy/snapshots").exists());
     assert!(!work.path("cache/models--org--toy/refs").exists());
     let server = serve(&origin, Manner::Break(usize::MAX));
@@ -236,6 +295,57 @@ fn another_run_goes_on_where_one_gave_up() {
     let asked = server.asked.lock().unwrap().clone();
     assert!(asked.iter().any(|(_, range)| range == "bytes=5000-"), "{asked:?}");
     assert!(work.read("out.jsonl") == local(&work, "testdata/toy"));
+}
+
+#[test]
+fn a_server_that_falls_silent_is_left() {
+    let work = Work::new();
+    let origin = model(&work, "testdata/toy");
+    let size = fs::metadata(origin.join("model.safetensors")).unwrap().len() as usize;
+    let server = serve(&origin, Manner::Stall(size / 2 + 1));
+    encode(&work, &server, &[("HF_HUB_DOWNLOAD_TIMEOUT", "1")]).exits(0);
+    assert!(work.read("out.jsonl") == local(&work, "testdata/toy"));
+    let work = Work::new();
+    let server = serve(&model(&work, "testdata/toy"), Manner::Stall(0));
+    encode(&work, &server, &[("HF_HUB_DOWNLOAD_TIMEOUT", "1")])
+        .exits(1)
+        .says("nothing came for 1 s");
+}
+
+#[test]
+fn a_busy_server_is_asked_again() {
+    let work = Work::new();
+    let origin = model(&work, "testdata/toy");
+    encode(&work, &serve(&origin, Manner::Busy(3)), &[]).exits(0);
+    fs::remove_dir_all(work.path("cache")).unwrap();
+    let ran = encode(&work, &serve(&origin, Manner::Busy(99)), &[]).exits(1);
+    ran.says("status 429: it is asked too often, after 5 tries; run it again later");
+}
+
+#[test]
+fn processes_that_begin_at_once_all_get_the_model() {
+    let work = Work::new();
+    let origin = model(&work, "testdata/toy");
+    let size = fs::metadata(origin.join("model.safetensors")).unwrap().len() as usize;
+    // slow enough for them to meet
+    let server = serve(&origin, Manner::Break(size / 4 + 1));
+    thread::scope(|scope| {
+        for at in 0..4 {
+            let (work, server) = (&work, &server);
+            scope.spawn(move || {
+                let arguments = format!("--model org/toy - --format jsonl -o {at}.jsonl");
+                let mut command = clean(work.command(env!("CARGO_BIN_EXE_l0-encode"), &arguments));
+                command.env("HF_HUB_CACHE", work.path("cache"));
+                command.env("HF_ENDPOINT", &server.address).env("HF_HUB_OFFLINE", "0");
+                run(command, TEXT).exits(0);
+            });
+        }
+    });
+    let expected = local(&work, "testdata/toy");
+    assert!((0..4).all(|at| work.read(&format!("{at}.jsonl")) == expected));
+    let asked = server.asked.lock().unwrap().clone();
+    let weights = asked.iter().filter(|(path, _)| path.ends_with(".safetensors"));
+    assert_eq!(weights.count(), 4, "it came once, in four pieces");
 }
 
 #[test]

@@ -2,13 +2,14 @@
 
 use crate::{
     error::{Error, Result},
-    formats::vectors::{self, Form, Row, Rows, VectorMeta, Writer},
+    formats::vectors::{self, Form, HasText, Row, Rows, VectorMeta, Writer},
     io::{Input, Output},
 };
 
 /// A part that is being read.
 struct Part {
     name: String,
+    has_text: HasText,
     rows: Rows,
     read: u64,
 }
@@ -27,7 +28,7 @@ impl Part {
 ///
 /// # Errors
 /// [`Error::Mismatch`] if the parts were made by different models or options; [`Error::Format`] if
-/// their numbers of rows cannot be those of the shards of one input; the first error of a part or the
+/// their numbers of rows cannot be those of the shards of one input, or if a text would be lost; the first error of a part or the
 /// output, of which nothing is left then.
 pub fn join(parts: Vec<Input>, output: Output, form: Form, mut each: impl FnMut()) -> Result<u64> {
     let (mut parts, meta) = open(parts)?;
@@ -40,10 +41,20 @@ pub fn join(parts: Vec<Input>, output: Output, form: Form, mut each: impl FnMut(
         return Err(Error::Usage("want the parts of a sharded run, got none".into()));
     };
     let mut next = first.next()?;
-    let keep_text = next.as_ref().is_some_and(|row| row.text.is_some());
+    let has_text = |row: &Row| row.text.is_some() || row.title.is_some();
+    let keep_text = next.as_ref().is_some_and(has_text)
+        || parts.iter().any(|part| part.has_text == HasText::Yes);
     let mut writer = Writer::new(output, form, &meta, keep_text)?;
     let (mut rows, mut at) = (0, 0);
     while let Some(row) = next {
+        if !keep_text && has_text(&row) {
+            let reason = format!(
+                "row {} has a text, which the first row of all has not: it would be lost; want parts \
+                 that were all made with --keep-text, or all without",
+                parts[at].read
+            );
+            return Err(Error::format(&parts[at].name, reason));
+        }
         writer.write(&row)?;
         each();
         rows += 1;
@@ -62,7 +73,7 @@ fn open(inputs: Vec<Input>) -> Result<(Vec<Part>, Option<VectorMeta>)> {
     let mut shards = Vec::with_capacity(inputs.len());
     for input in inputs {
         let name = input.name().to_owned();
-        let (mut meta, rows) = vectors::read(input, None)?;
+        let (mut meta, has_text, rows) = vectors::read_with_columns(input, None)?;
         shards.push(meta.as_mut().and_then(|meta| meta.shard.take()));
         let expected = common.get_or_insert_with(|| meta.clone());
         if *expected != meta {
@@ -84,7 +95,7 @@ fn open(inputs: Vec<Input>) -> Result<(Vec<Part>, Option<VectorMeta>)> {
                 remedy: "join parts of one model, made with the same options".into(),
             });
         }
-        parts.push(Part { name, rows, read: 0 });
+        parts.push(Part { name, has_text, rows, read: 0 });
     }
     if common.as_ref().is_some_and(Option::is_some) {
         check_shards(&parts, &shards)?;

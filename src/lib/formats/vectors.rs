@@ -174,16 +174,40 @@ pub type Lookup = Box<dyn Fn(&str) -> Option<TermId> + Send>;
 /// next call goes on behind it.
 pub type Rows = Box<dyn Iterator<Item = Result<Row>> + Send>;
 
+/// Whether the rows of an input have texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HasText {
+    /// There are columns for them.
+    Yes,
+    /// There are none.
+    No,
+    /// Each row says.
+    ByRow,
+}
+
 /// Reads vectors in any of the forms; `lookup` is needed for JSON lines keyed by tokens only.
 ///
 /// # Errors
 /// [`Error::Format`] if it is no file of vectors; [`Error::Mismatch`] for another format version.
 pub fn read(input: Input, lookup: Option<Lookup>) -> Result<(Option<VectorMeta>, Rows)> {
+    read_with_columns(input, lookup).map(|(meta, _, rows)| (meta, rows))
+}
+
+/// As [`read`], and whether there are columns for texts; a line of JSON says that for itself alone.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_with_columns(
+    input: Input,
+    lookup: Option<Lookup>,
+) -> Result<(Option<VectorMeta>, HasText, Rows)> {
     if input.content() == Content::Text {
-        return Ok((None, json_rows(input, lookup)));
+        return Ok((None, HasText::ByRow, json_rows(input, lookup)));
     }
     let table = Table::open(input)?;
     rows::check_schema(&table)?;
+    let has = |name: &str| table.schema.field_with_name(name).is_ok();
+    let has_text = if has("title") || has("text") { HasText::Yes } else { HasText::No };
     let meta = VectorMeta::from_map(&table.name, |key| table.metadata.get(key))?;
     let (name, mut before) = (table.name, 0);
     let rows = table.batches.flat_map(move |batch| match batch {
@@ -194,7 +218,7 @@ pub fn read(input: Input, lookup: Option<Lookup>) -> Result<(Option<VectorMeta>,
         }
         Err(error) => vec![Err(error)],
     });
-    Ok((meta, Box::new(rows)))
+    Ok((meta, has_text, Box::new(rows)))
 }
 
 fn json_rows(input: Input, lookup: Option<Lookup>) -> Rows {

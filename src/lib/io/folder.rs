@@ -22,7 +22,8 @@ impl Staged {
     /// Begins a folder that will be called `target`.
     ///
     /// # Errors
-    /// [`Error::Io`] if the folder above is missing or not writable.
+    /// [`Error::Io`] if the folder above is missing or not writable; [`Error::Format`] for an address in a
+    /// store.
     pub fn create(target: &Path) -> Result<Staged> {
         local(target)?;
         let above = target.parent().filter(|above| !above.as_os_str().is_empty());
@@ -111,10 +112,27 @@ fn local(folder: &Path) -> Result<()> {
 /// Makes a folder and those above it, unless it is there.
 ///
 /// # Errors
-/// [`Error::Io`].
+/// [`Error::Io`]; [`Error::Format`] for an address in a store.
 pub fn make(folder: &Path) -> Result<()> {
     local(folder)?;
     fs::create_dir_all(folder).map_err(|source| Error::io(folder, source))
+}
+
+/// Takes a folder for this process alone, for as long as what is returned lives; waits for a process that
+/// has it.
+///
+/// # Errors
+/// [`Error::Io`].
+#[cfg(any(feature = "hub", test))]
+pub(super) fn wait_for(folder: &Path) -> Result<File> {
+    let fail = |source| Error::io(folder, source);
+    let opened = File::open(folder).map_err(fail)?;
+    match opened.lock() {
+        Ok(()) => Ok(opened),
+        // some file systems cannot lock: what comes twice is checked twice
+        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(opened),
+        Err(source) => Err(fail(source)),
+    }
 }
 
 /// Takes a folder for this process alone, for as long as what is returned lives.
@@ -243,6 +261,19 @@ mod tests {
         assert!(staged.replace().is_err());
         assert_eq!(names(&target).unwrap(), ["b"], "the old one was not put back");
         assert_eq!(names(above.path()).unwrap(), ["best"]);
+    }
+
+    #[test]
+    fn a_folder_that_is_taken_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = lock(folder.path()).unwrap();
+        assert!(matches!(lock(folder.path()), Err(Error::Usage(_))));
+        let path = folder.path().to_owned();
+        let waits = std::thread::spawn(move || wait_for(&path).map(drop));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(!waits.is_finished(), "two have it");
+        drop(held);
+        waits.join().unwrap().unwrap();
     }
 
     #[test]

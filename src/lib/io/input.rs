@@ -143,7 +143,8 @@ impl Input {
     /// Opens a path, an object of a store, or standard input for `-`; gzip and zstd are taken off.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be opened or its first bytes cannot be read.
+    /// [`Error::Io`] if it cannot be opened or its first bytes cannot be read; [`Error::Format`] for a
+    /// directory, and for an object with what its store answered.
     pub fn open(path: &Path) -> Result<Input> {
         Input::opened(path, Input::sniff)
     }

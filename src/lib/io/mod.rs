@@ -1,7 +1,8 @@
 //! The door to files and pipes: inputs known by their first bytes, outputs that appear whole or not at all.
 //!
-//! The only module that opens files, and with the features `hub` and `stores` the only one that asks a network. `-` is standard input or output. It knows compression and the
-//! difference between a pipe and a file, and nothing of what the bytes mean.
+//! The only module that opens files, and with the features `hub` and `stores` the only one that asks a
+//! network. `-` is standard input or output. It knows compression and the difference between a pipe and a
+//! file, and nothing of what the bytes mean.
 
 #![expect(clippy::disallowed_methods, reason = "the one module that opens files")]
 
@@ -34,7 +35,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// A whole small file as text.
 ///
 /// # Errors
-/// [`Error::Io`]; a file that is no UTF-8 is [`Error::Format`].
+/// As [`read_bytes`]; a file that is no UTF-8 is [`Error::Format`].
 pub fn read_text(path: &Path) -> Result<String> {
     String::from_utf8(read_bytes(path)?).map_err(|_| Error::format(path, "want UTF-8 text"))
 }
@@ -42,7 +43,8 @@ pub fn read_text(path: &Path) -> Result<String> {
 /// A whole file.
 ///
 /// # Errors
-/// [`Error::Io`].
+/// [`Error::Io`]; [`Error::Format`] of an object, with what its store answered, or without the feature
+/// `stores`.
 pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     if let Some(address) = stores::address(path) {
         let mut bytes = Vec::new();
@@ -70,7 +72,8 @@ pub fn is_file(path: &Path) -> Result<bool> {
 /// A file mapped into memory, read only; of an object, a temporary copy.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be opened or mapped (a pipe cannot).
+/// [`Error::Io`] if it cannot be opened or mapped; [`Error::Format`] for a directory or a pipe, and of an
+/// object as [`read_bytes`].
 pub fn map(path: &Path) -> Result<Mapped> {
     if let Some(bytes) = carried::find(path) {
         return bytes.map(Mapped::Carried);
@@ -83,10 +86,13 @@ pub fn map(path: &Path) -> Result<Mapped> {
         }
         None => File::open(path).map_err(|source| Error::io(path, source))?,
     };
+    mapped(&file).map(Mapped::File).map_err(|source| Error::io(path, source))
+}
+
+fn mapped(file: &File) -> std::io::Result<Mmap> {
     // SAFETY: the map is read only. A file that another process cuts short while it is mapped ends
     // this one by SIGBUS; our own writers never change a file in place, they rename a new one over it.
-    let mapped = unsafe { Mmap::map(&file) };
-    mapped.map(Mapped::File).map_err(|source| Error::io(path, source))
+    unsafe { Mmap::map(file) }
 }
 
 /// Lets the memory of the first `bytes` of a map go; they can still be read, from the file again.

@@ -55,7 +55,8 @@ impl Output {
     /// Opens a path, or standard output for `-`. Call it before the long work: it fails early.
     ///
     /// # Errors
-    /// [`Error::Io`] if the folder is missing or not writable.
+    /// [`Error::Io`] if the folder is not writable; [`Error::Format`] if it is missing, for a directory, and
+    /// for an address that is no object's.
     pub fn create(path: &Path) -> Result<Output> {
         Output::unfinished_in(None, path)
     }
@@ -134,7 +135,8 @@ impl Output {
     /// Puts all bytes where they belong: syncs, then renames over the target, or sends the object.
     ///
     /// # Errors
-    /// [`Error::Io`], for instance when the disk is full; the target is then as it was.
+    /// [`Error::Io`], for instance when the disk is full; [`Error::Format`] with what a store answered. The
+    /// target is then as it was, but for an object of an `http(s)://` server, which may have a part of it.
     pub fn commit(mut self) -> Result<()> {
         let name = self.name.clone();
         let fail = |source| Error::io(&name, source);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Architecture, Config, Layer, Linear, Matrix, Norm, Norms, Weights,
+    Architecture, Config, HasBias, Layer, Linear, Matrix, Norm, Norms, Weights,
     names::OuterNames,
     stored::{Stored, hash, stored},
 };
@@ -182,27 +182,25 @@ impl Named<'_> {
     }
 
     /// Zeros where there is none.
-    fn bias(&mut self, name: &str, width: usize, is_there: bool) -> Result<Vec<f32>> {
-        if is_there { self.take(name, &[width]) } else { Ok(vec![0.0; width]) }
+    fn bias(&mut self, name: &str, width: usize, has: HasBias) -> Result<Vec<f32>> {
+        match has {
+            HasBias::Yes => self.take(name, &[width]),
+            HasBias::No => Ok(vec![0.0; width]),
+        }
     }
 
-    fn linear(&mut self, name: &str, [out, into]: [usize; 2], biased: bool) -> Result<Linear> {
+    fn linear(&mut self, name: &str, [out, into]: [usize; 2], has: HasBias) -> Result<Linear> {
         let weight = self.matrix(&format!("{name}.weight"), out, into)?;
-        Ok(Linear { weight, bias: self.bias(&format!("{name}.bias"), out, biased)? })
+        Ok(Linear { weight, bias: self.bias(&format!("{name}.bias"), out, has)? })
     }
 
-    fn norm(&mut self, name: &str, width: usize, biased: bool) -> Result<Norm> {
+    fn norm(&mut self, name: &str, width: usize, has: HasBias) -> Result<Norm> {
         let weight = self.take(&format!("{name}.weight"), &[width])?;
-        Ok(Norm { weight, bias: self.bias(&format!("{name}.bias"), width, biased)? })
+        Ok(Norm { weight, bias: self.bias(&format!("{name}.bias"), width, has)? })
     }
 
     /// The bias of the decoder, which files hold under one of two names, or under both.
-    fn decoder_bias(
-        &mut self,
-        names: &OuterNames,
-        width: usize,
-        is_there: bool,
-    ) -> Result<Vec<f32>> {
+    fn decoder_bias(&mut self, names: &OuterNames, width: usize, has: HasBias) -> Result<Vec<f32>> {
         let beside = names.decoder.replace(".weight", ".bias");
         let second = (beside != names.decoder_bias).then(|| self.tensors.remove(&beside)).flatten();
         if let Some(second) = second
@@ -210,20 +208,11 @@ impl Named<'_> {
         {
             self.tensors.insert(names.decoder_bias.to_owned(), second);
         }
-        self.bias(names.decoder_bias, width, is_there)
+        self.bias(names.decoder_bias, width, has)
     }
 
-    /// The decoder if it differs from the word table; it may be missing where it is `tied` to it.
-    fn decoder(
-        &mut self,
-        name: &str,
-        words: &Matrix,
-        rows: usize,
-        tied: bool,
-    ) -> Result<Option<Matrix>> {
-        if tied && !self.tensors.contains_key(name) {
-            return Ok(None);
-        }
+    /// The decoder if it differs from the word table.
+    fn decoder(&mut self, name: &str, words: &Matrix, rows: usize) -> Result<Option<Matrix>> {
         let decoder = self.matrix(name, rows, words.columns)?;
         Ok((decoder.data != words.data).then_some(decoder))
     }
@@ -256,9 +245,14 @@ fn read(config: &Config, named: &mut Named) -> Result<Weights> {
         )));
     }
     let encoder = read_encoder(config, named)?;
-    let tied = config.form.tied;
+    // where it is tied to the word table it may be missing
+    let is_left_out = config.form.tied && !named.tensors.contains_key(names.decoder);
+    let untied_decoder = match is_left_out {
+        true => None,
+        false => named.decoder(names.decoder, &encoder.words, vocab_size)?,
+    };
     Ok(Weights {
-        untied_decoder: named.decoder(names.decoder, &encoder.words, vocab_size, tied)?,
+        untied_decoder,
         head: named.linear(names.head, [hidden, hidden], biases.head)?,
         head_norm: named.norm(names.head_norm, hidden, biases.norms)?,
         decoder_bias: named.decoder_bias(&names, vocab_size, biases.decoder)?,

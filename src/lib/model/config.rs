@@ -163,27 +163,48 @@ pub enum Feed {
     Gated(Half),
 }
 
-/// Which parts have a bias; where one is missing it is 0 and not trained.
+/// Whether a part has a bias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HasBias {
+    /// It has, and it is trained.
+    Yes,
+    /// It is 0 and not trained.
+    No,
+}
+
+impl From<bool> for HasBias {
+    fn from(has: bool) -> HasBias {
+        if has { HasBias::Yes } else { HasBias::No }
+    }
+}
+
+/// Which parts have a bias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Biases {
     /// Every norm.
-    pub norms: bool,
+    pub norms: HasBias,
     /// The four maps of attention.
-    pub attention: bool,
+    pub attention: HasBias,
     /// The first map of the feed-forward network.
-    pub up: bool,
+    pub up: HasBias,
     /// The second.
-    pub down: bool,
+    pub down: HasBias,
     /// The head's transform.
-    pub head: bool,
+    pub head: HasBias,
     /// The decoder.
-    pub decoder: bool,
+    pub decoder: HasBias,
 }
 
 impl Biases {
     /// Every part has one.
-    pub const ALL: Biases =
-        Biases { norms: true, attention: true, up: true, down: true, head: true, decoder: true };
+    pub const ALL: Biases = Biases {
+        norms: HasBias::Yes,
+        attention: HasBias::Yes,
+        up: HasBias::Yes,
+        down: HasBias::Yes,
+        head: HasBias::Yes,
+        decoder: HasBias::Yes,
+    };
 }
 
 impl Form {

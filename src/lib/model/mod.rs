@@ -19,7 +19,9 @@ mod tensor;
 mod weights;
 
 pub use checkpoint::Checkpoint;
-pub use config::{Architecture, Biases, Config, Feed, Form, Norms, Positions, Rotary, Sees};
+pub use config::{
+    Architecture, Biases, Config, Feed, Form, HasBias, Norms, Positions, Rotary, Sees,
+};
 pub use dense::{DenseDirectory, DenseEncoder, Pooling};
 pub use directory::{Cutoff, Folded, ModelDirectory};
 pub use encoder::{Overrides, Pending, SparseEncoder};

@@ -33,8 +33,11 @@ pub struct Tolerance {
 impl Tolerance {
     /// Whether two scores are a tie.
     pub fn ties(&self, a: f64, b: f64) -> bool {
+        let near = |a: f64, b: f64| {
+            (a - b).abs() <= self.absolute.max(self.relative * a.abs().max(b.abs()))
+        };
         // infinite scores are equal or not
-        a == b || (a - b).abs() <= self.absolute.max(self.relative * a.abs().max(b.abs()))
+        a == b || a.is_finite() && b.is_finite() && near(a, b)
     }
 }
 
@@ -103,12 +106,18 @@ impl Diff {
         self.queries.iter().all(QueryDiff::is_same)
     }
 
-    /// The mean share of the top `k` that both have; with `ties`, those that a tie at the cut keeps
-    /// out count as there. A query of one run alone counts 0.
-    pub fn overlap(&self, ties: bool) -> f64 {
-        let shares =
-            self.queries.iter().map(|q| if ties { q.overlap_with_ties } else { q.overlap });
-        shares.sum::<f64>() / self.queries.len() as f64
+    /// The mean share of the top `k` that both have. A query of one run alone counts 0.
+    pub fn overlap(&self) -> f64 {
+        self.mean(|query| query.overlap)
+    }
+
+    /// As [`Diff::overlap`], and those that a tie at the cut keeps out count as there.
+    pub fn overlap_with_ties(&self) -> f64 {
+        self.mean(|query| query.overlap_with_ties)
+    }
+
+    fn mean(&self, of: impl Fn(&QueryDiff) -> f64) -> f64 {
+        self.queries.iter().map(of).sum::<f64>() / self.queries.len() as f64
     }
 
     /// The mean of Kendall's τ over the queries that have one, ties counted as agreement.
@@ -132,7 +141,7 @@ impl Diff {
                 "want the same ranking for every query, got another for {count} of {of} (`{first}`)"
             ));
         }
-        let overlap = self.overlap(true);
+        let overlap = self.overlap_with_ties();
         if let Some(least) = wanted.min_overlap.filter(|&least| overlap < least) {
             return fail(format!("want overlap@{k} of at least {least}, got {overlap}"));
         }

@@ -71,7 +71,7 @@ fn summary(output: &mut impl Write, diff: &Diff) -> io::Result<()> {
             writeln!(output, "{}\t{count}", likeness.name())?;
         }
     }
-    let (overlap, with_ties) = (diff.overlap(false), diff.overlap(true));
+    let (overlap, with_ties) = (diff.overlap(), diff.overlap_with_ties());
     writeln!(output, "overlap@{k}\t{overlap:.4}\twith ties {with_ties:.4}")?;
     if let Some(tau) = diff.tau() {
         writeln!(output, "tau\t{tau:.4}")?;
@@ -85,14 +85,19 @@ fn summary(output: &mut impl Write, diff: &Diff) -> io::Result<()> {
         writeln!(output, "relative error\t{:.3e}\t{}", apart.by, at(apart))?;
     }
     if let Some(Fit { factor, largest, median, by_query }) = &scores.fit {
-        let (low, high) = (by_query.low, by_query.high);
-        writeln!(output, "factor\tA = {factor:.6} x B\tby query {low:.6} to {high:.6}")?;
+        let [factor, low, high] = [*factor, by_query.low, by_query.high].map(factor_text);
+        writeln!(output, "factor\tA = {factor} x B\tby query {low} to {high}")?;
         writeln!(output, "after it\t{:.3e}\t{}; median {median:.3e}", largest.by, at(largest))?;
     }
     match &scores.explained {
         Some(explained) => writeln!(output, "explained\t{explained}"),
         None => Ok(()),
     }
+}
+
+/// A factor with at least four digits that say something, whatever its size.
+fn factor_text(factor: f64) -> String {
+    if (1e-3..1e6).contains(&factor) { format!("{factor:.6}") } else { format!("{factor:.6e}") }
 }
 
 fn at(Apart { qid, docno, a, b, .. }: &Apart) -> String {
@@ -151,7 +156,7 @@ fn summary_json(diff: &Diff) -> Value {
     json!({
         "a": a, "b": b, "k": k, "same": diff.is_same(), "queries": queries.len(),
         "likeness": serde_json::Map::from_iter(counts),
-        "overlap": diff.overlap(false), "overlap_with_ties": diff.overlap(true), "tau": diff.tau(),
+        "overlap": diff.overlap(), "overlap_with_ties": diff.overlap_with_ties(), "tau": diff.tau(),
         "shared": scores.shared, "equal": scores.equal, "within": scores.within,
         "absolute": scores.absolute.as_ref().map(apart_json),
         "relative": scores.relative.as_ref().map(apart_json),
@@ -166,4 +171,23 @@ fn measures_json(measured: &[Scores; 2]) -> Vec<Value> {
         json!({"measure": measure.to_string(), "a": a, "b": b, "difference": b - a})
     };
     measures.map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_factor_of_any_size_is_told() {
+        for (factor, text) in [
+            (1.5, "1.500000"),
+            (0.001, "0.001000"),
+            (0.000_999, "9.990000e-4"),
+            (2.5e-9, "2.500000e-9"),
+            (999_999.0, "999999.000000"),
+            (1e6, "1.000000e6"),
+        ] {
+            assert_eq!(factor_text(factor), text);
+        }
+    }
 }

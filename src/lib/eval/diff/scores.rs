@@ -82,7 +82,7 @@ impl ScoreDiff {
         let is_open = pairs.iter().any(|pair| !tolerance.ties(pair.a, factor * pair.b));
         let explained = is_open.then(|| {
             let decimals = runs.map(decimals);
-            rounding(&pairs, decimals, fit.is_some()).or_else(|| bits(&pairs, factor))
+            rounding(&pairs, decimals, fit.as_ref()).or_else(|| bits(&pairs, factor))
         });
         let explained = explained.flatten();
         ScoreDiff {
@@ -200,15 +200,15 @@ fn decimals(run: &Run) -> Option<i32> {
 
 /// Whether the decimals of the scores explain their differences: whether one factor, 1 without a fit,
 /// leaves none that is above half a unit of either run's last decimal.
-fn rounding(pairs: &[Pair], decimals: [Option<i32>; 2], is_fitted: bool) -> Option<String> {
+fn rounding(pairs: &[Pair], decimals: [Option<i32>; 2], fit: Option<&Fit>) -> Option<String> {
     let half = |decimals: Option<i32>| decimals.map_or(0.0, |places| 0.5 * 10f64.powi(-places));
     // the last bits of doubles come on top
     let [ours, theirs] = decimals.map(|decimals| half(decimals) * (1.0 + 1e-9));
-    let whole_on_both = decimals == [Some(0); 2] && !is_fitted;
+    let whole_on_both = decimals == [Some(0); 2] && fit.is_none();
     if ours + theirs == 0.0 || whole_on_both {
         return None;
     }
-    let mut factors = if is_fitted {
+    let mut factors = if fit.is_some() {
         Quotients { low: 0.0, high: f64::INFINITY }
     } else {
         Quotients { low: 1.0, high: 1.0 }

@@ -91,7 +91,7 @@ fn queries_of_one_run_alone_count_nothing() {
     let likeness: Vec<_> = found.queries.iter().map(|query| query.likeness).collect();
     assert_eq!(likeness, [Likeness::OnlyInA, Likeness::Identical, Likeness::OnlyInB]);
     assert!(!found.is_same());
-    assert_eq!((found.overlap(false), found.overlap(true)), (1.0 / 3.0, 1.0 / 3.0));
+    assert_eq!((found.overlap(), found.overlap_with_ties()), (1.0 / 3.0, 1.0 / 3.0));
     let nothing = diff(&run("p: a 1"), &run("q: b 1"), 10, EXACT);
     assert_eq!((nothing.scores.shared, nothing.scores.error(), nothing.tau()), (0, None, None));
 }
@@ -118,6 +118,9 @@ fn errors_name_their_place() {
     assert_eq!((scores.fit, scores.explained), (None, None));
     let infinite = diff(&run("q: a inf, b 1"), &run("q: a 1, b 1"), 10, USUAL).scores;
     assert_eq!(infinite.error(), Some(2.0));
+    // an infinite score ties with itself alone
+    let turned = diff(&run("q: a -inf, b 1"), &run("q: a 5, b 1"), 10, USUAL);
+    assert_eq!(turned.queries[0].likeness, Likeness::Different);
 }
 
 /// Scores of ten documents a query, and what `change` makes of them.

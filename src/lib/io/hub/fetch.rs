@@ -1,13 +1,11 @@
-//! Downloads into the cache: blobs first, each whole and checked or not at all, then their links, then the
-//! name of the revision.
+//! Downloads into the cache: blobs first, each whole and checked or not at all, then their links, then our
+//! list of them, then the name of the revision.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{Read, Seek, SeekFrom, Write},
     path::{Component, Path, PathBuf},
-    thread,
-    time::Duration,
 };
 
 use serde::{Deserialize, de::DeserializeOwned};
@@ -16,18 +14,14 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Download, Name, Need, TELLER,
-    http::{Failed, Hub},
+    http::{Failed, Hub, Tries},
     is_commit,
+    whole::{self, Module, Router},
 };
 use crate::{
     error::{Error, Result},
     io::{BUFFER_BYTES, folder},
 };
-
-/// How often a download is begun or gone on with.
-const ATTEMPTS: u32 = 5;
-/// What is waited before the second, and longer before each further one.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// Files of a tokenizer.
 const TOKENIZER: [&str; 4] =
@@ -68,16 +62,6 @@ struct Lfs {
     size: Option<u64>,
 }
 
-#[derive(Deserialize)]
-struct Module {
-    path: String,
-}
-
-#[derive(Deserialize)]
-struct Router {
-    structure: BTreeMap<String, Vec<String>>,
-}
-
 /// A file and what its bytes are: named in the cache by their hash.
 struct Blob {
     file: String,
@@ -100,7 +84,7 @@ struct Fetch<'a> {
 ///
 /// # Errors
 /// [`Error::Format`] naming the address, what it answered and the remedy, or the file whose bytes are not
-/// what the hub says; [`Error::Usage`] if another process downloads the same; [`Error::Io`].
+/// what the hub says; [`Error::Io`].
 pub(super) fn fetch(name: &Name, folder: &Path, need: Need) -> Result<PathBuf> {
     let hub = Hub::from_environment();
     let Name { repository, revision } = name;
@@ -111,14 +95,24 @@ pub(super) fn fetch(name: &Name, folder: &Path, need: Need) -> Result<PathBuf> {
         return Err(Error::format(&url, format!("want a commit, got `{}`", info.sha)));
     }
     folder::make(&folder.join("blobs"))?;
-    let _alone = folder::lock(folder)?;
+    // one process downloads, the others find it there
+    let _alone = folder::wait_for(folder)?;
     let files = info.siblings.into_iter().filter(|file| is_below(&file.rfilename));
     let files = files.map(|file| (file.rfilename.clone(), file)).collect();
     let fetch = Fetch { hub, name, commit: info.sha, folder, files };
     let wanted = fetch.wanted(need)?;
     let blobs = wanted.iter().map(|file| fetch.blob(file)).collect::<Result<Vec<_>>>()?;
     blobs.iter().try_for_each(|blob| fetch.download(blob))?;
-    fetch.link(&blobs)
+    let snapshot = fetch.link(&blobs)?;
+    if need == Need::Model {
+        // that all is there, for the next run
+        let list = whole::list(folder, &fetch.commit);
+        folder::make(list.parent().unwrap_or(folder))?;
+        let files: String = wanted.iter().map(|file| format!("{file}\n")).collect();
+        folder::write(&list, files.as_bytes())?;
+    }
+    fetch.name_revision()?;
+    Ok(snapshot)
 }
 
 /// Whether a path leads nowhere but down.
@@ -240,26 +234,29 @@ impl Fetch<'_> {
         if file.metadata().map_err(fail)?.len() > blob.size {
             file.set_len(0).map_err(fail)?;
         }
-        let mut attempt = 0;
-        while file.metadata().map_err(fail)?.len() < blob.size {
-            let (failed, before) =
-                (self.go_on(blob, &mut file), file.metadata().map_err(fail)?.len());
+        let mut have = file.metadata().map_err(fail)?.len();
+        let (mut furthest, mut tries) = (have, Tries::default());
+        while have < blob.size {
+            let failed = self.go_on(blob, &mut file);
+            have = file.metadata().map_err(fail)?.len();
             let reason = match failed {
-                Ok(()) if before >= blob.size => break,
+                Ok(()) if have >= blob.size => break,
                 Ok(()) => "the connection ended early".to_owned(),
                 Err(Failed::Final(error)) => return Err(error),
                 Err(Failed::Passing(reason)) => reason,
             };
-            attempt += 1;
-            if attempt == ATTEMPTS {
+            if have > furthest {
+                furthest = have;
+                tries.forget();
+            }
+            tries.pause().map_err(|tries| {
                 let told = format!(
-                    "{reason}, with {before} of {} bytes there after {ATTEMPTS} tries; run it again to \
-                     go on from there",
+                    "{reason}, with {have} of {} bytes there after {tries} tries that came no further; run \
+                     it again to go on from there",
                     blob.size
                 );
-                return Err(Error::format(self.url(&blob.file), told));
-            }
-            thread::sleep(PAUSE * 2u32.pow(attempt - 1));
+                Error::format(self.url(&blob.file), told)
+            })?;
         }
         let found = hash(&mut file, blob).map_err(fail)?;
         if found != blob.hash {
@@ -301,7 +298,7 @@ impl Fetch<'_> {
         Ok(())
     }
 
-    /// Makes the snapshot of links to blobs, then the name of the revision.
+    /// Makes the snapshot of links to blobs.
     fn link(&self, blobs: &[Blob]) -> Result<PathBuf> {
         let snapshot = self.folder.join("snapshots").join(&self.commit);
         for blob in blobs {
@@ -311,12 +308,17 @@ impl Fetch<'_> {
             place(&format!("{up}blobs/{}", blob.hash), &self.place(blob), &link)
                 .map_err(|source| Error::io(&link, source))?;
         }
-        if !is_commit(&self.name.revision) {
-            let file = self.folder.join("refs").join(&self.name.revision);
-            folder::make(file.parent().unwrap_or(self.folder))?;
-            folder::write(&file, self.commit.as_bytes())?;
-        }
         Ok(snapshot)
+    }
+
+    /// Notes which commit the revision is.
+    fn name_revision(&self) -> Result<()> {
+        if is_commit(&self.name.revision) {
+            return Ok(());
+        }
+        let file = self.folder.join("refs").join(&self.name.revision);
+        folder::make(file.parent().unwrap_or(self.folder))?;
+        folder::write(&file, self.commit.as_bytes())
     }
 }
 

@@ -1,14 +1,27 @@
-//! Requests to a hub, with what its refusals mean.
+//! Requests to a hub, with what its refusals mean and what is done until an answer comes.
 
-use std::{env, io::Read, time::Duration};
+use std::{
+    env,
+    io::{self, Read},
+    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
+    thread,
+    time::Duration,
+};
 
 use ureq::{Agent, http::Response};
 
 use super::ENDPOINT;
 use crate::error::{Error, Result};
 
-/// To make a connection, and to see the first of an answer.
+/// To make a connection, to see the first of an answer, and between two pieces of it, unless
+/// `HF_HUB_DOWNLOAD_TIMEOUT` says otherwise.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often something is tried that comes no further.
+const ATTEMPTS: u32 = 5;
+/// What is waited before the second, and longer before each further one.
+const PAUSE: Duration = Duration::from_millis(200);
+/// What is read of an answer at a time.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// A small answer is not larger.
 const LARGEST_ANSWER: u64 = 64 << 20;
@@ -21,31 +34,111 @@ pub(super) enum Failed {
     Final(Error),
 }
 
+/// A variable of the environment, if it says anything.
+fn variable(name: &str) -> Option<String> {
+    let value = env::var(name).ok()?;
+    Some(value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+/// Where downloads come from.
+pub(super) fn endpoint() -> String {
+    let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned());
+    endpoint.trim_end_matches('/').to_owned()
+}
+
 /// Whom to ask, and as whom.
 pub(super) struct Hub {
     agent: Agent,
     endpoint: String,
     token: Option<String>,
+    patience: Duration,
+}
+
+/// Tries that came no further, with the pauses between them.
+#[derive(Default)]
+pub(super) struct Tries(u32);
+
+impl Tries {
+    /// Begins to count again: something came.
+    pub fn forget(&mut self) {
+        self.0 = 0;
+    }
+
+    /// Waits before another try.
+    ///
+    /// # Errors
+    /// The number of tries, if they were enough.
+    pub fn pause(&mut self) -> Result<(), u32> {
+        self.0 += 1;
+        if self.0 == ATTEMPTS {
+            return Err(ATTEMPTS);
+        }
+        thread::sleep(PAUSE * 2u32.pow(self.0 - 1));
+        Ok(())
+    }
+}
+
+/// The body of an answer, given up if nothing comes for a while. Another thread reads it; one that waits
+/// for a server that is silent for ever is left to that.
+struct Body {
+    pieces: Receiver<io::Result<Vec<u8>>>,
+    piece: io::Cursor<Vec<u8>>,
+    patience: Duration,
+}
+
+impl Body {
+    fn new(mut reader: impl Read + Send + 'static, patience: Duration) -> Body {
+        let (sender, pieces) = sync_channel(4);
+        thread::spawn(move || {
+            loop {
+                let mut piece = vec![0; PIECE_BYTES];
+                let read = reader.read(&mut piece).map(|count| {
+                    piece.truncate(count);
+                    piece
+                });
+                let is_last = !matches!(&read, Ok(piece) if !piece.is_empty());
+                // nobody may want more
+                if sender.send(read).is_err() || is_last {
+                    return;
+                }
+            }
+        });
+        Body { pieces, piece: io::Cursor::default(), patience }
+    }
+}
+
+impl Read for Body {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.piece.read(buffer)?;
+        if count > 0 || buffer.is_empty() {
+            return Ok(count);
+        }
+        match self.pieces.recv_timeout(self.patience) {
+            Ok(piece) => self.piece = io::Cursor::new(piece?),
+            Err(RecvTimeoutError::Disconnected) => return Ok(0),
+            Err(RecvTimeoutError::Timeout) => {
+                let reason = format!("nothing came for {} s", self.patience.as_secs());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
+            }
+        }
+        self.piece.read(buffer)
+    }
 }
 
 impl Hub {
     /// As `HF_ENDPOINT` and `HF_TOKEN` say. The token goes to the endpoint alone, not to where it
     /// redirects.
     pub fn from_environment() -> Hub {
-        let of = |name: &str| env::var(name).ok().filter(|value| !value.trim().is_empty());
-        let endpoint = of("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned());
+        let patience = variable("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|text| text.parse().ok());
+        let patience =
+            patience.filter(|&seconds| seconds > 0).map_or(PATIENCE, Duration::from_secs);
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_connect(Some(PATIENCE))
-            .timeout_recv_response(Some(PATIENCE))
+            .timeout_connect(Some(patience))
+            .timeout_recv_response(Some(patience))
             .user_agent(concat!("l0/", env!("CARGO_PKG_VERSION")))
             .build();
-        let endpoint = endpoint.trim().trim_end_matches('/').to_owned();
-        Hub {
-            agent: config.into(),
-            endpoint,
-            token: of("HF_TOKEN").map(|token| token.trim().to_owned()),
-        }
+        Hub { agent: config.into(), endpoint: endpoint(), token: variable("HF_TOKEN"), patience }
     }
 
     /// The address of something of the hub's.
@@ -53,15 +146,28 @@ impl Hub {
         format!("{}/{path}", self.endpoint)
     }
 
-    /// A small answer as text.
+    /// A small answer as text, asked for again where that may help.
+    ///
+    /// # Errors
+    /// [`Error::Format`] naming the address and what it answered.
     pub fn text(&self, url: &str, model: &str) -> Result<String> {
-        let (_, body) = self.open(url, 0, model).map_err(|failed| match failed {
-            Failed::Final(error) => error,
-            Failed::Passing(reason) => Error::format(url, reason),
-        })?;
+        let mut tries = Tries::default();
+        loop {
+            match self.whole(url, model) {
+                Ok(text) => return Ok(text),
+                Err(Failed::Final(error)) => return Err(error),
+                Err(Failed::Passing(reason)) => tries.pause().map_err(|tries| {
+                    Error::format(url, format!("{reason}, after {tries} tries; run it again later"))
+                })?,
+            }
+        }
+    }
+
+    fn whole(&self, url: &str, model: &str) -> Result<String, Failed> {
+        let (_, body) = self.open(url, 0, model)?;
         let mut text = String::new();
         let read = body.take(LARGEST_ANSWER).read_to_string(&mut text);
-        read.map_err(|source| Error::io(url, source))?;
+        read.map_err(|error| Failed::Passing(error.to_string()))?;
         Ok(text)
     }
 
@@ -86,7 +192,7 @@ impl Hub {
             206 => return Err(Failed::Passing("the server sent another range".into())),
             status => return Err(self.refused(url, status, model)),
         };
-        Ok((begins, answer.into_body().into_reader()))
+        Ok((begins, Body::new(answer.into_body().into_reader(), self.patience)))
     }
 
     fn refused(&self, url: &str, status: u16, model: &str) -> Failed {
@@ -104,7 +210,8 @@ impl Hub {
                 )
             }
             404 => format!("status 404: want a model and a revision that are there, got `{model}`"),
-            416 | 429 | 500.. => return Failed::Passing(format!("status {status}")),
+            429 => return Failed::Passing("status 429: it is asked too often".into()),
+            416 | 500.. => return Failed::Passing(format!("status {status}")),
             _ => format!("status {status}"),
         };
         Failed::Final(Error::format(url, reason))

@@ -2,12 +2,14 @@
 //! libraries share has them, and, with the cargo feature `hub`, how they come into it.
 //!
 //! The cache holds `models--org--name/refs/REVISION` (a commit), `blobs/HASH` and
-//! `snapshots/COMMIT/FILE`, links to blobs. What it has is taken as it is, without asking anybody.
+//! `snapshots/COMMIT/FILE`, links to blobs. A model that is known to be there whole (`whole`) is taken as it
+//! is, without asking anybody.
 
 #[cfg(feature = "hub")]
 mod fetch;
 #[cfg(feature = "hub")]
 mod http;
+mod whole;
 
 use std::{
     env, fs,
@@ -106,8 +108,9 @@ fn cache() -> Option<PathBuf> {
 /// what has not the form of a name.
 ///
 /// # Errors
-/// [`Error::Format`] for a name that neither a directory nor the cache has, saying where it was looked
-/// for and what to do; with the feature `hub`, [`Error::Format`] and [`Error::Io`] of the download.
+/// [`Error::Format`] for a name that neither a directory nor the cache has, or that the cache has not
+/// whole, saying where it was looked for and what to do; with the feature `hub`, [`Error::Format`] and
+/// [`Error::Io`] of the download.
 pub fn resolve(path: &Path, need: Need) -> Result<PathBuf> {
     if super::exists(path) {
         return Ok(path.to_owned());
@@ -119,20 +122,56 @@ pub fn resolve(path: &Path, need: Need) -> Result<PathBuf> {
         return Err(Error::format(path, reason));
     };
     let folder = name.folder(&cache);
-    let snapshot = name.commit(&folder).map(|commit| folder.join("snapshots").join(commit));
-    let snapshot = snapshot.filter(|snapshot| snapshot.is_dir());
-    if let Some(snapshot) = snapshot.as_ref().filter(|snapshot| has(snapshot, need)) {
-        return Ok(snapshot.clone());
+    let snapshot = |commit: &str| folder.join("snapshots").join(commit);
+    let commit = name.commit(&folder).filter(|commit| snapshot(commit).is_dir());
+    let lack = commit.as_ref().map(|commit| whole::lack(&folder, commit, need));
+    if let (Some(commit), Some(None)) = (&commit, &lack) {
+        return Ok(snapshot(commit));
     }
     #[cfg(feature = "hub")]
     if !is_offline() {
-        return fetch::fetch(&name, &folder, need);
+        return fetch::fetch(&name, &folder, need).map_err(|error| asked(path, error));
     }
-    match snapshot {
-        // its loader says what is missing
-        Some(snapshot) => Ok(snapshot),
-        None => Err(absent(path, &name, &folder)),
+    Err(match (commit, lack.flatten()) {
+        (Some(commit), Some(lack)) => partial(path, &name, &snapshot(&commit), &lack),
+        _ => absent(path, &name, &folder),
+    })
+}
+
+/// What a hub refused, with why it was asked at all: the name may be a path with a mistake in it.
+#[cfg(feature = "hub")]
+fn asked(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Format { path: url, reason } => {
+            let host = http::endpoint();
+            let reason = format!(
+                "no such directory is here, nor is all of it in the cache of Hugging Face, so {host} was \
+                 asked: {url}: {reason}"
+            );
+            Error::format(path, reason)
+        }
+        other => other,
     }
+}
+
+fn partial(path: &Path, name: &Name, snapshot: &Path, lack: &str) -> Error {
+    let Name { repository, revision } = name;
+    let revision = match revision.as_str() {
+        MAIN => String::new(),
+        revision => format!(" --revision {revision}"),
+    };
+    let online = if cfg!(feature = "hub") {
+        "unset HF_HUB_OFFLINE to have the rest downloaded, or "
+    } else {
+        ""
+    };
+    let reason = format!(
+        "want all of the model, found a part of it in the cache of Hugging Face: {} lacks {lack}; \
+         {online}bring the rest with `hf download {repository}{revision}`, or name that directory to take \
+         it as it is",
+        snapshot.display()
+    );
+    Error::format(path, reason)
 }
 
 fn absent(path: &Path, name: &Name, folder: &Path) -> Error {
@@ -157,23 +196,6 @@ fn absent(path: &Path, name: &Name, folder: &Path) -> Error {
 fn is_offline() -> bool {
     let value = env::var("HF_HUB_OFFLINE").unwrap_or_default().to_lowercase();
     matches!(value.as_str(), "1" | "true" | "yes" | "on")
-}
-
-/// Whether a snapshot has what is needed; the libraries of others fetch file by file.
-fn has(snapshot: &Path, need: Need) -> bool {
-    let has = |folder: &Path, names: &[&str]| names.iter().any(|name| folder.join(name).exists());
-    let folders = fs::read_dir(snapshot).into_iter().flatten().flatten().map(|entry| entry.path());
-    let folders: Vec<PathBuf> = folders.filter(|path| path.is_dir()).collect();
-    let anywhere =
-        |names: &[&str]| has(snapshot, names) || folders.iter().any(|folder| has(folder, names));
-    let tokenizer = anywhere(&["tokenizer.json", "vocab.txt"]);
-    match need {
-        Need::Tokenizer => tokenizer,
-        Need::Model => {
-            let weights = anywhere(&["model.safetensors", "pytorch_model.bin"]);
-            tokenizer && weights && anywhere(&["config.json"])
-        }
-    }
 }
 
 /// `org/name@commit` for a snapshot in a cache, whose path says both; none for other folders.

@@ -1,8 +1,8 @@
 //! Objects in stores as inputs and outputs: `s3://`, `gs://` and `https://`, with the cargo feature `stores`.
 //!
 //! An input is read as it comes; what must be read at any position is copied to a nameless temporary file
-//! first. An output is written to a temporary file and sent when it is committed, so that it appears whole
-//! or not at all. Credentials come from the environment, as the crate `object_store` reads them.
+//! first. An output is written to a temporary file and sent when it is committed: in `s3://` and `gs://` it
+//! appears whole or not at all; of `https://` that is the server's affair. Credentials come from the environment, as the crate `object_store` reads them.
 
 #[cfg(feature = "stores")]
 mod objects;

@@ -11,8 +11,12 @@ use std::{
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::Stream};
 use object_store::{
-    ClientOptions, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload, aws::AmazonS3Builder,
-    gcp::GoogleCloudStorageBuilder, http::HttpBuilder, path::Path,
+    ClientConfigKey::{ReadTimeout, Timeout},
+    ClientOptions, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload,
+    aws::{AmazonS3Builder, AmazonS3ConfigKey},
+    gcp::{GoogleCloudStorageBuilder, GoogleConfigKey},
+    http::HttpBuilder,
+    path::Path,
 };
 use reqwest::Url;
 use tokio::runtime::{Builder, Runtime};
@@ -22,6 +26,11 @@ use crate::error::{Error, Result};
 
 /// What is sent at a time; what is not longer is sent as one.
 const PART_BYTES: u64 = 16 << 20;
+/// The longest that one request may take: an input is read as fast as it is worked on, and a large output
+/// may be one request.
+const WHOLE: &str = "7days";
+/// The longest without a byte of an answer.
+const SILENCE: &str = "5min";
 /// The most parts; stores take ten thousand.
 const PARTS: u64 = 9_000;
 
@@ -61,13 +70,21 @@ impl Target {
         }
         runtime()?;
         let store: object_store::Result<Arc<dyn ObjectStore>> = match url.scheme() {
-            "s3" => AmazonS3Builder::from_env().with_url(address).build().map(|s| Arc::new(s) as _),
+            "s3" => {
+                let builder = AmazonS3Builder::from_env().with_url(address);
+                let builder = builder.with_config(AmazonS3ConfigKey::Client(Timeout), WHOLE);
+                let builder = builder.with_config(AmazonS3ConfigKey::Client(ReadTimeout), SILENCE);
+                builder.build().map(|s| Arc::new(s) as _)
+            }
             "gs" => {
                 let builder = GoogleCloudStorageBuilder::from_env().with_url(address);
+                let builder = builder.with_config(GoogleConfigKey::Client(Timeout), WHOLE);
+                let builder = builder.with_config(GoogleConfigKey::Client(ReadTimeout), SILENCE);
                 builder.build().map(|s| Arc::new(s) as _)
             }
             _ => {
                 let options = ClientOptions::new().with_allow_http(url.scheme() == "http");
+                let options = options.with_config(Timeout, WHOLE).with_config(ReadTimeout, SILENCE);
                 let host = url.origin().ascii_serialization();
                 let builder = HttpBuilder::new().with_url(host).with_client_options(options);
                 builder.build().map(|s| Arc::new(s) as _)
@@ -77,7 +94,8 @@ impl Target {
         Ok(Target { address: address.to_owned(), store, path })
     }
 
-    /// Sends a file from its beginning; it appears whole or not at all.
+    /// Sends a file from its beginning. In `s3://` and `gs://` it appears whole or not at all; whether a
+    /// PUT that breaks off leaves a part of it is the affair of an `http(s)://` server.
     ///
     /// # Errors
     /// [`Error::Format`] with what the store answered; [`Error::Io`] of the file.
@@ -87,8 +105,8 @@ impl Target {
         file.rewind().map_err(fail)?;
         let knows_parts = !self.address.starts_with("http");
         if bytes <= PART_BYTES || !knows_parts {
-            let mut all = Vec::new();
-            file.read_to_end(&mut all).map_err(fail)?;
+            // mapped, so that a large one is not in memory
+            let all = Bytes::from_owner(crate::io::mapped(&file).map_err(fail)?);
             let sent = runtime()?.block_on(self.store.put(&self.path, PutPayload::from(all)));
             return sent.map(drop).map_err(|error| failed(&self.address, &error));
         }

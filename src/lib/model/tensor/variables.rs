@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor, Var};
 
 use crate::{
     error::Result,
-    model::{Biases, Layer, Linear, Matrix, Norm, names::LayerNames},
+    model::{Biases, HasBias, Layer, Linear, Matrix, Norm, names::LayerNames},
     ops,
 };
 
@@ -20,11 +20,11 @@ pub(super) enum Bias {
 }
 
 impl Bias {
-    pub fn new(numbers: Vec<f32>, is_trained: bool, device: &Device) -> Result<Bias> {
+    pub fn new(numbers: Vec<f32>, has: HasBias, device: &Device) -> Result<Bias> {
         let length = numbers.len();
-        Ok(match is_trained {
-            true => Bias::Trained(Var::from_vec(numbers, length, device)?),
-            false => Bias::Zeros(Tensor::from_vec(numbers, length, device)?),
+        Ok(match has {
+            HasBias::Yes => Bias::Trained(Var::from_vec(numbers, length, device)?),
+            HasBias::No => Bias::Zeros(Tensor::from_vec(numbers, length, device)?),
         })
     }
 
@@ -52,8 +52,8 @@ pub(super) struct LinearVars {
 }
 
 impl LinearVars {
-    pub fn new(part: Linear, biased: bool, device: &Device) -> Result<LinearVars> {
-        let bias = Bias::new(part.bias, biased, device)?;
+    pub fn new(part: Linear, has: HasBias, device: &Device) -> Result<LinearVars> {
+        let bias = Bias::new(part.bias, has, device)?;
         Ok(LinearVars { weight: matrix(part.weight, device)?, bias })
     }
 
@@ -73,10 +73,10 @@ pub(super) struct NormVars {
 }
 
 impl NormVars {
-    pub fn new(part: Norm, biased: bool, device: &Device) -> Result<NormVars> {
+    pub fn new(part: Norm, has: HasBias, device: &Device) -> Result<NormVars> {
         let width = part.weight.len();
         let scale = Var::from_vec(part.weight, width, device)?;
-        Ok(NormVars { scale, shift: Bias::new(part.bias, biased, device)? })
+        Ok(NormVars { scale, shift: Bias::new(part.bias, has, device)? })
     }
 
     pub fn name<'a>(&'a self, all: &mut Names<'a>, name: &str) {
