@@ -97,7 +97,7 @@ pub struct DiffArgs {
     /// Judgements, TREC or BEIR: measure both runs too
     #[arg(long, value_name = "QRELS", help_heading = "Measuring")]
     pub qrels: Option<PathBuf>,
-    /// What to measure; may be repeated [default: nDCG@10, RR@10, R@100, AP]
+    /// What to measure; may be repeated; without it nDCG@10, RR@10, R@100 and AP
     #[arg(short, long = "measure", value_name = "MEASURE", requires = "qrels",
           help_heading = "Measuring", hide_possible_values = true,
           value_parser = suggest::<Measure>(suggest::MEASURES))]
