@@ -9,6 +9,7 @@ mod eval_diff;
 mod eval_program;
 mod examples;
 mod exchange;
+mod exchange_broken;
 mod families;
 mod families_programs;
 mod floors;

@@ -38,7 +38,7 @@ pub struct ExportArgs {
     pub inputs: Vec<PathBuf>,
     /// opensearch, opensearch-ann, elasticsearch, vespa, qdrant, anserini, seismic, seismic-bin, jsonl, csr,
     /// ciff or pisa
-    #[arg(long, value_name = "FORMAT", value_parser = suggest::<Target>(suggest::EXPORTS))]
+    #[arg(long, value_name = "FORMAT", value_parser = suggest::<Target>(&Target::NAMES))]
     pub to: Target,
     /// Where it goes; what belongs to it is put beside, under this name and an ending
     #[arg(short, long, value_name = "FILE", default_value = "-")]
@@ -153,7 +153,7 @@ pub struct ImportArgs {
     pub input: PathBuf,
     /// ciff, anserini, seismic, splade, jsonl (lines with an id and a vector keyed by tokens, as pairs, or as indices and values), seismic-bin, csr
     /// (scipy.sparse.save_npz) or tei (responses of /embed_sparse)
-    #[arg(long, value_name = "FORMAT", value_parser = suggest::<Source>(suggest::IMPORTS))]
+    #[arg(long, value_name = "FORMAT", value_parser = suggest::<Source>(&Source::NAMES))]
     pub from: Source,
     /// For seismic-bin, csr and tei: document ids, one a line [default: numbers from 0]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]

@@ -13,24 +13,6 @@ pub const FORMS: &[&str] = &["parquet", "arrow", "jsonl"];
 pub const DEVICES: &[&str] = &["cpu", "cuda", "auto"];
 /// Widths of numbers.
 pub const WIDTHS: &[&str] = &["f32", "bf16", "f16"];
-/// What `l0-index export` writes.
-pub const EXPORTS: &[&str] = &[
-    "opensearch",
-    "opensearch-ann",
-    "elasticsearch",
-    "vespa",
-    "qdrant",
-    "anserini",
-    "seismic",
-    "seismic-bin",
-    "jsonl",
-    "csr",
-    "ciff",
-    "pisa",
-];
-/// What `l0-index import` reads.
-pub const IMPORTS: &[&str] =
-    &["ciff", "anserini", "seismic", "splade", "jsonl", "seismic-bin", "csr", "tei"];
 /// Rules of quantisation at their usual numbers.
 pub const LEVELS: &[&str] =
     &["none", "scale:100", "range:5:256", "max:255", "minmax:255", "u8-ceil:3"];

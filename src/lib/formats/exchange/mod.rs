@@ -81,22 +81,25 @@ impl Target {
         Target::Pisa,
     ];
 
+    /// Their names, in the same order.
+    pub const NAMES: [&'static str; 12] = [
+        "opensearch",
+        "opensearch-ann",
+        "elasticsearch",
+        "vespa",
+        "qdrant",
+        "anserini",
+        "seismic",
+        "jsonl",
+        "seismic-bin",
+        "csr",
+        "ciff",
+        "pisa",
+    ];
+
     /// Its name.
     pub fn name(self) -> &'static str {
-        match self {
-            Target::OpenSearch => "opensearch",
-            Target::OpenSearchAnn => "opensearch-ann",
-            Target::Elasticsearch => "elasticsearch",
-            Target::Vespa => "vespa",
-            Target::Qdrant => "qdrant",
-            Target::Anserini => "anserini",
-            Target::Seismic => "seismic",
-            Target::JsonLines => "jsonl",
-            Target::SeismicBinary => "seismic-bin",
-            Target::Csr => "csr",
-            Target::Ciff => "ciff",
-            Target::Pisa => "pisa",
-        }
+        Target::NAMES[self as usize]
     }
 
     /// Whether a term is written as its token, and not as its id.
@@ -140,7 +143,7 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Target> {
         Target::ALL.into_iter().find(|target| target.name() == text).ok_or_else(|| {
-            let names = Target::ALL.map(Target::name).join(", ");
+            let names = Target::NAMES.join(", ");
             Error::Usage(format!("want one of {names}; got `{text}`"))
         })
     }

@@ -33,15 +33,19 @@ pub enum Source {
 }
 
 impl Source {
-    const NAMES: [(&'static str, Source); 8] = [
-        ("jsonl", Source::JsonLines),
-        ("anserini", Source::JsonLines),
-        ("seismic", Source::JsonLines),
-        ("splade", Source::JsonLines),
-        ("ciff", Source::Ciff),
-        ("seismic-bin", Source::SeismicBinary),
-        ("csr", Source::Csr),
-        ("tei", Source::Tei),
+    /// What forms are called.
+    pub const NAMES: [&'static str; 8] =
+        ["jsonl", "anserini", "seismic", "splade", "ciff", "seismic-bin", "csr", "tei"];
+    /// Which forms they are.
+    const NAMED: [Source; 8] = [
+        Source::JsonLines,
+        Source::JsonLines,
+        Source::JsonLines,
+        Source::JsonLines,
+        Source::Ciff,
+        Source::SeismicBinary,
+        Source::Csr,
+        Source::Tei,
     ];
 
     /// Whether document ids come from elsewhere.
@@ -54,9 +58,9 @@ impl FromStr for Source {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Source> {
-        let found = Source::NAMES.iter().find(|(name, _)| *name == text);
-        found.map(|&(_, source)| source).ok_or_else(|| {
-            let names = Source::NAMES.map(|(name, _)| name).join(", ");
+        let found = Source::NAMES.iter().position(|name| *name == text);
+        found.map(|at| Source::NAMED[at]).ok_or_else(|| {
+            let names = Source::NAMES.join(", ");
             Error::Usage(format!("want one of {names}; got `{text}`"))
         })
     }
@@ -64,8 +68,8 @@ impl FromStr for Source {
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Source::NAMES.iter().find(|(_, source)| source == self);
-        f.write_str(name.map_or("", |(name, _)| name))
+        let at = Source::NAMED.iter().position(|source| source == self);
+        f.write_str(at.map_or("", |at| Source::NAMES[at]))
     }
 }
 

@@ -33,6 +33,30 @@ pub struct Import<'a> {
     pub keep_text: bool,
 }
 
+impl Import<'_> {
+    /// What the rows will say of where they come from.
+    fn meta(&self) -> VectorMeta {
+        let from = || self.from.to_string();
+        VectorMeta {
+            role: match self.role {
+                Role::Documents => "document".into(),
+                Role::Queries => "query".into(),
+            },
+            model: self.name.map_or_else(from, str::to_owned),
+            model_sha256: None,
+            vocabulary_sha256: self.vocabulary.fingerprint().to_owned(),
+            vocab_size: self.vocabulary.len(),
+            activation: match self.divide {
+                1.0 => "imported".into(),
+                divide => format!("imported,/{divide}"),
+            },
+            max_tokens: None,
+            prune: "none".into(),
+            shard: None,
+        }
+    }
+}
+
 /// Reads all rows of `input` and writes them to `output`; returns how many.
 ///
 /// # Errors
@@ -50,27 +74,10 @@ pub fn import(
     let words = vocabulary.clone();
     let lookup: Lookup = Box::new(move |token| words.id(token));
     let rows = read::rows(plan.from, input, ids, lookup, vocabulary.len())?;
-    let from = plan.from.to_string();
-    let meta = VectorMeta {
-        role: match plan.role {
-            Role::Documents => "document".into(),
-            Role::Queries => "query".into(),
-        },
-        model: plan.name.unwrap_or(&from).to_owned(),
-        model_sha256: None,
-        vocabulary_sha256: vocabulary.fingerprint().to_owned(),
-        vocab_size: vocabulary.len(),
-        activation: match plan.divide {
-            1.0 => "imported".into(),
-            divide => format!("imported,/{divide}"),
-        },
-        max_tokens: None,
-        prune: "none".into(),
-        shard: None,
-    };
-    let mut writer = Writer::new(output, form, &meta, plan.keep_text)?;
+    let mut writer = Writer::new(output, form, &plan.meta(), plan.keep_text)?;
     let (mut count, mut nothing) = (0, true);
-    let (name, mut ids) = (input.display().to_string(), BTreeSet::new());
+    let name = if input == Path::new("-") { "<stdin>".into() } else { input.display().to_string() };
+    let mut ids = BTreeSet::new();
     for (number, row) in (1..).zip(rows) {
         nothing = false;
         let row = row.and_then(|row| {
@@ -94,7 +101,7 @@ pub fn import(
     }
     if nothing && matches!(plan.from, Source::JsonLines | Source::Tei) {
         let reason = "want vectors, got none; did the program before it fail?";
-        return Err(Error::format(input, reason));
+        return Err(Error::format(&name, reason));
     }
     rejects.check(count)?;
     rejects.flush()?;
