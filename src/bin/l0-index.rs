@@ -6,7 +6,6 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Instant,
 };
 
 use clap::Parser;
@@ -210,7 +209,6 @@ fn spoken(
 
 fn export(args: &ExportArgs) -> Result<()> {
     args.run.start_threads();
-    let started = Instant::now();
     cli::apart(&args.output, &args.inputs)?;
     let stdin = [PathBuf::from("-")];
     let inputs = if args.inputs.is_empty() { &stdin[..] } else { &args.inputs[..] };
@@ -240,8 +238,11 @@ fn export(args: &ExportArgs) -> Result<()> {
     let names = Names { collection: args.name.clone(), field: args.field.clone() };
     let quantize = args.rule(role);
     let plan = Export { language: &language, target: args.to, names, quantize, role, k: args.k };
-    let told = exchange::export(&source, &plan, &args.output)?;
-    args.run.say("l0-index", &args.told(&told, started.elapsed().as_secs_f64()));
+    let unit = if args.to.by_list() { "lists" } else { "rows" };
+    let mut progress = Progress::new("l0-index", unit, Vec::new(), &args.run);
+    let told = exchange::export(&source, &plan, &args.output, &mut || progress.add(1));
+    let (_, seconds) = progress.finish();
+    args.run.say("l0-index", &args.told(&told?, seconds));
     Ok(())
 }
 
@@ -249,7 +250,6 @@ fn import(args: &ImportArgs) -> Result<()> {
     args.run.start_threads();
     args.check()?;
     cli::apart(&args.output, args.ids.iter().chain([&args.input]))?;
-    let started = Instant::now();
     let form = cli::vector_form(&args.output, args.format)?;
     let output = Output::create(&args.output)?;
     let mut rejects = args.rejects.open(&args.output)?;
@@ -263,9 +263,11 @@ fn import(args: &ImportArgs) -> Result<()> {
         role: if args.queries { exchange::Role::Queries } else { exchange::Role::Documents },
         keep_text: args.keep_text,
     };
-    let read = exchange::import(&args.input, &plan, &mut rejects, output, form);
+    let mut progress = Progress::new("l0-index", "rows", Vec::new(), &args.run);
+    let read = exchange::import(&args.input, &plan, &mut rejects, output, form, || progress.add(1));
+    let (_, seconds) = progress.finish();
     let refused = rejects.count();
     rejects.finish()?;
-    args.run.say("l0-index", &args.told(read?, refused, started.elapsed().as_secs_f64()));
+    args.run.say("l0-index", &args.told(read?, refused, seconds));
     Ok(())
 }

@@ -38,7 +38,7 @@ pub struct ExportArgs {
     pub inputs: Vec<PathBuf>,
     /// opensearch, opensearch-ann, elasticsearch, vespa, qdrant, anserini, seismic, seismic-bin, jsonl, csr,
     /// ciff or pisa
-    #[arg(long, value_name = "FORMAT", value_parser = suggest::<Target>(&Target::NAMES))]
+    #[arg(long, value_name = "FORMAT", value_parser = suggest::<Target>(&Target::NAMES), hide_possible_values = true)]
     pub to: Target,
     /// Where it goes; what belongs to it is put beside, under this name and an ending
     #[arg(short, long, value_name = "FILE", default_value = "-")]
@@ -46,7 +46,7 @@ pub struct ExportArgs {
     /// How weights become whole numbers: none, scale:S, range:R:LEVELS, max:LEVELS, minmax:LEVELS (not linear)
     /// or u8-ceil:C [default: none; scale:100 for anserini, max:255 for ciff and pisa, scale:10 for their
     /// queries]
-    #[arg(long, value_name = "RULE", value_parser = suggest::<Quantize>(suggest::LEVELS))]
+    #[arg(long, value_name = "RULE", value_parser = suggest::<Quantize>(suggest::LEVELS), hide_possible_values = true)]
     pub quantize: Option<Quantize>,
     /// What vectors stand for: queries become queries in the engine's form [default: what the vectors say, else
     /// document]
@@ -153,7 +153,7 @@ pub struct ImportArgs {
     pub input: PathBuf,
     /// ciff, anserini, seismic, splade, jsonl (lines with an id and a vector keyed by tokens, as pairs, or as indices and values), seismic-bin, csr
     /// (scipy.sparse.save_npz) or tei (responses of /embed_sparse)
-    #[arg(long, value_name = "FORMAT", value_parser = suggest::<Source>(&Source::NAMES))]
+    #[arg(long, value_name = "FORMAT", value_parser = suggest::<Source>(&Source::NAMES), hide_possible_values = true)]
     pub from: Source,
     /// For seismic-bin, csr and tei: document ids, one a line [default: numbers from 0]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -177,7 +177,7 @@ pub struct ImportArgs {
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub output: PathBuf,
     /// parquet, arrow or jsonl [default: by the name of the output]
-    #[arg(long, value_name = "FORM", value_parser = suggest::<Form>(suggest::FORMS))]
+    #[arg(long, value_name = "FORM", value_parser = suggest::<Form>(suggest::FORMS), hide_possible_values = true)]
     pub format: Option<Form>,
     /// What happens to bad records
     #[command(flatten)]

@@ -57,7 +57,7 @@ impl Import<'_> {
     }
 }
 
-/// Reads all rows of `input` and writes them to `output`; returns how many.
+/// Reads all rows of `input` and writes them to `output`; returns how many. `each` is called after every row.
 ///
 /// # Errors
 /// What [`read::rows`], [`Rejects::take`] and [`Writer`] say; [`Error::Line`], with the number of the vector,
@@ -68,6 +68,7 @@ pub fn import(
     rejects: &mut Rejects,
     output: Output,
     form: Form,
+    mut each: impl FnMut(),
 ) -> Result<u64> {
     let vocabulary = plan.vocabulary;
     let ids = plan.ids.map_or(Ok(Ids::Numbers), Ids::read)?;
@@ -94,6 +95,7 @@ pub fn import(
         match row {
             Ok(row) => {
                 writer.write(&row)?;
+                each();
                 count += 1;
             }
             Err(error) => rejects.take(error, &[])?,

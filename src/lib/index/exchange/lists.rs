@@ -94,6 +94,7 @@ impl Writer<'_> {
         for (token, term) in lists {
             let list = ciff::list(token, &self.impacts(index, term)?);
             out.with(|out| ciff::write(out, &list))?;
+            (self.each)();
         }
         for (docid, &sum) in (0..docs).zip(&sums) {
             // an index has as many ids as documents
@@ -120,6 +121,7 @@ impl Writer<'_> {
             put(&mut docs, places)?;
             put(&mut freqs, impacts)?;
             terms.line(token)?;
+            (self.each)();
         }
         let lengths = sums.iter().map(|&sum| counted(sum, "as a document's length"));
         // counted: at least 0

@@ -78,7 +78,14 @@ pub struct Exported {
 /// # Errors
 /// [`Error::Usage`] for a form that cannot be written so; [`Error::Format`] for tokens and ids that the
 /// form cannot hold; what reading and writing say.
-pub fn export(source: &Source, plan: &Export, output: &Path) -> Result<Exported> {
+///
+/// `each` is called after every row, or every list of a form that goes list by list.
+pub fn export(
+    source: &Source,
+    plan: &Export,
+    output: &Path,
+    each: &mut dyn FnMut(),
+) -> Result<Exported> {
     plan.check()?;
     let tokens = plan.language.tokenizer.vocabulary();
     let several = plan.target == Target::Pisa && plan.role == Role::Documents;
@@ -94,7 +101,7 @@ pub fn export(source: &Source, plan: &Export, output: &Path) -> Result<Exported>
         true => source.extent(tokens, plan.role)?,
         false => Extent::NONE,
     };
-    let mut writer = Writer { plan, extent, told: Exported::default(), sample: None };
+    let mut writer = Writer { plan, extent, told: Exported::default(), sample: None, each };
     match (plan.target, plan.role, source) {
         (Target::Ciff, Role::Documents, Source::Index(index)) => writer.ciff(index, &mut files)?,
         (Target::Pisa, Role::Documents, Source::Index(index)) => writer.pisa(index, &mut files)?,
@@ -184,4 +191,5 @@ struct Writer<'a> {
     extent: Extent,
     told: Exported,
     sample: Option<beside::Sample>,
+    each: &'a mut dyn FnMut(),
 }

@@ -29,6 +29,7 @@ impl Writer<'_> {
         if self.sample.is_none() && !row.vector.is_empty() {
             self.sample = Some(Sample::of(row, plan.language)?);
         }
+        (self.each)();
         Ok(terms)
     }
 
