@@ -26,6 +26,7 @@ pub use dense::{DenseDirectory, DenseEncoder, Pooling};
 pub use directory::{Cutoff, Folded, ModelDirectory};
 pub use encoder::{Overrides, Pending, SparseEncoder};
 pub use shipped::shipped;
+pub(crate) use stored::SCALE;
 pub use tensor::{Batch, TensorEncoder};
 pub use weights::{Layer, Linear, Matrix, Norm, Weights};
 

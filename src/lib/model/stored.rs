@@ -1,15 +1,22 @@
 //! A file of weights, read once from front to back: hashed, and turned to f32 tensor by tensor.
+//!
+//! A safetensors file may store a matrix `NAME` in eight bits: `NAME` in I8 `[rows, columns]` and
+//! `NAME.scale` in F32 `[rows]`, value = scale of the row × byte. Callers see the f32 values under `NAME`
+//! and nothing of the scales.
 
-use std::{fmt::Display, path::Path};
+use std::{collections::BTreeMap, fmt::Display, path::Path};
 
 use candle_core::{DType, Device, Tensor, safetensors::Load};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
 
 use crate::{
     error::{Error, Result},
     io,
 };
+
+/// What follows the name of a matrix in I8 in the name of its scales.
+pub(crate) const SCALE: &str = ".scale";
 
 /// SHA-256 in hex.
 pub(super) fn hash(bytes: &[u8]) -> String {
@@ -34,12 +41,30 @@ impl Stored {
         let whole = !tensor.dtype().is_float();
         Ok(Stored { whole, shape: tensor.dims().to_vec(), data })
     }
+
+    /// A tensor in I8: a matrix with a scale per row, or whole numbers without scales.
+    fn of_bytes(view: &TensorView, scales: Option<&[f32]>) -> Stored {
+        let shape = view.shape().to_vec();
+        let number = |&byte: &u8| f32::from(byte.cast_signed());
+        let mut data = Vec::with_capacity(view.data().len());
+        match scales {
+            None => data.extend(view.data().iter().map(number)),
+            Some(scales) => {
+                let columns = shape.last().map_or(1, |&columns| columns.max(1));
+                for (row, scale) in view.data().chunks_exact(columns).zip(scales) {
+                    data.extend(row.iter().map(|byte| scale * number(byte)));
+                }
+            }
+        }
+        Stored { whole: scales.is_none(), shape, data }
+    }
 }
 
 /// All tensors of a file of weights under their names in it, and its hash.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Format`] for a file that is not readable as tensors.
+/// [`Error::Io`]; [`Error::Format`] for a file that is not readable as tensors, and for scales that do not
+/// fit.
 pub(super) fn stored(file: &Path) -> Result<(Vec<(String, Stored)>, String)> {
     let bad =
         |error: &dyn Display| Error::format(file, format!("not readable as tensors: {error}"));
@@ -55,6 +80,7 @@ pub(super) fn stored(file: &Path) -> Result<(Vec<(String, Stored)>, String)> {
         return Ok((stored.collect::<Result<_>>()?, hash(&mapped)));
     }
     let tensors = SafeTensors::deserialize(&mapped).map_err(|error| bad(&error))?;
+    let scales = scales(file, &tensors)?;
     let mut views = tensors.tensors();
     // the format knows no gaps: header and tensors, in the order of their places, are the file
     views.sort_by_key(|(_, view)| view.data().as_ptr());
@@ -64,22 +90,66 @@ pub(super) fn stored(file: &Path) -> Result<(Vec<(String, Stored)>, String)> {
     let mut stored = Vec::with_capacity(views.len());
     for (name, view) in views {
         hasher.update(view.data());
-        let shape = view.shape().to_vec();
-        let one = match view.dtype() {
-            Dtype::F32 => {
-                let numbers = view.data().as_chunks().0.iter();
-                Stored {
-                    whole: false,
-                    shape,
-                    data: numbers.map(|&four| f32::from_le_bytes(four)).collect(),
-                }
-            }
-            _ => Stored::of(&view.load(&Device::Cpu).map_err(|error| bad(&error))?)?,
-        };
-        stored.push((name, one));
         done += view.data().len();
+        if !name.ends_with(SCALE) {
+            let one = match view.dtype() {
+                Dtype::F32 => {
+                    Stored { whole: false, shape: view.shape().to_vec(), data: floats(&view) }
+                }
+                Dtype::I8 => Stored::of_bytes(&view, scales.get(&name).map(Vec::as_slice)),
+                _ => Stored::of(&view.load(&Device::Cpu).map_err(|error| bad(&error))?)?,
+            };
+            stored.push((name, one));
+        }
         // a page that was read counts as this process's memory until it is let go
         io::let_go(&mapped, done);
     }
     Ok((stored, in_hex(hasher)))
 }
+
+fn floats(view: &TensorView) -> Vec<f32> {
+    view.data().as_chunks().0.iter().map(|&four| f32::from_le_bytes(four)).collect()
+}
+
+/// The scales of every matrix in I8, under the matrix's name.
+///
+/// # Errors
+/// [`Error::Format`] for scales that are not F32, finite, 0 or more and one per row of a matrix in I8.
+fn scales(file: &Path, tensors: &SafeTensors) -> Result<BTreeMap<String, Vec<f32>>> {
+    let mut found = BTreeMap::new();
+    for (name, view) in tensors.tensors() {
+        let Some(of) = name.strip_suffix(SCALE) else { continue };
+        let bad = |reason: String| Error::format(file, format!("{name}: {reason}"));
+        let matrix = tensors
+            .tensor(of)
+            .map_err(|_| bad(format!("expected a matrix {of} in I8 that it scales, found none")))?;
+        if matrix.dtype() != Dtype::I8 {
+            let dtype = matrix.dtype();
+            return Err(bad(format!("expected {of}, which it scales, in I8, found {dtype:?}")));
+        }
+        let &[rows, _] = matrix.shape() else {
+            let shape = matrix.shape();
+            return Err(bad(format!(
+                "expected {of}, which it scales, as a matrix, found {shape:?}"
+            )));
+        };
+        if view.dtype() != Dtype::F32 || view.shape() != [rows] {
+            let (dtype, shape) = (view.dtype(), view.shape());
+            return Err(bad(format!(
+                "expected F32 of shape [{rows}], found {dtype:?} of {shape:?}"
+            )));
+        }
+        let scales = floats(&view);
+        if let Some(row) = scales.iter().position(|scale| !(scale.is_finite() && *scale >= 0.0)) {
+            let scale = scales[row];
+            return Err(bad(format!(
+                "expected finite scales of 0 or more, found {scale} in row {row}"
+            )));
+        }
+        found.insert(of.to_owned(), scales);
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests;

@@ -58,7 +58,17 @@ pub enum Size {
     Whole,
     /// Tensors in f16, the table as Sentence Transformers spells it, the tokenizer without spaces.
     Small,
+    /// As [`Size::Small`], matrices in I8 with a scale per row, which l0's programs alone read.
+    Byte,
 }
+
+/// What the model card of [`Size::Byte`] says.
+const BYTES: &str = "The matrices of `model.safetensors` are I8 with a scale per row: read by l0's programs \
+                     only; `l0-train export --dtype f32` gives a directory that Sentence Transformers loads.";
+
+/// A key of `config.json`. Without its `quant_method` transformers and Sentence Transformers refuse the
+/// model; without the key they take the bytes for the weights.
+const QUANTIZED: &str = "quantization_config";
 
 const QUERY: &str = "query_0_SparseStaticEmbedding";
 const POOLING: &str = "document_1_SpladePooling";
@@ -90,8 +100,7 @@ impl Saved<'_> {
         if !self.recipe.is_empty() {
             folder::write(&folder.join("train_config.toml"), self.recipe.as_bytes())?;
         }
-        let card = self.card.map_or_else(|| self.made_card(), str::to_owned);
-        folder::write(&folder.join("README.md"), card.as_bytes())?;
+        folder::write(&folder.join("README.md"), self.card().as_bytes())?;
         // last: a folder without it is no model, so an interrupt leaves none that lacks its conventions
         let all = self.variables.iter().map(|(name, var)| Named::variable(name.clone(), var));
         write_tensors(&folder.join("model.safetensors"), all.collect(), self.width())
@@ -102,7 +111,11 @@ impl Saved<'_> {
     }
 
     fn width(&self) -> Width {
-        if self.size == Size::Small { Width::Half } else { Width::Full }
+        match self.size {
+            Size::Whole => Width::Full,
+            Size::Small => Width::Half,
+            Size::Byte => Width::Byte,
+        }
     }
 
     fn config(&self, folder: &Path) -> Result<()> {
@@ -113,8 +126,11 @@ impl Saved<'_> {
             name.ends_with("decoder.weight") || name.ends_with("projector.weight")
         });
         config.insert("tie_word_embeddings".into(), (!untied).into());
-        for key in ["_name_or_path", "dtype", "torch_dtype"] {
+        for key in ["_name_or_path", "dtype", "torch_dtype", QUANTIZED] {
             config.remove(key);
+        }
+        if self.size == Size::Byte {
+            config.insert(QUANTIZED.into(), json!({"format": "l0-int8"}));
         }
         let dtype = if self.size == Size::Small { "float16" } else { "float32" };
         config.insert("torch_dtype".into(), dtype.into());
@@ -143,7 +159,7 @@ impl Saved<'_> {
     /// The names of special tokens, as the base has them in one of two files; BERT's if it has none.
     fn special_names(&self, config: &Map<String, Value>) -> Result<Map<String, Value>> {
         let file = self.base.join("special_tokens_map.json");
-        if file.exists() {
+        if io::exists(&file) {
             return read_json(&file);
         }
         let named = |(name, value): (&String, &Value)| {
@@ -170,12 +186,12 @@ impl Saved<'_> {
         tokenizer.insert("padding".into(), Value::Null);
         match self.size {
             Size::Whole => write_json(&name, &Value::Object(tokenizer))?,
-            Size::Small => {
+            Size::Small | Size::Byte => {
                 folder::write(&name, Value::Object(tokenizer).to_string().as_bytes())?;
             }
         }
         let base = self.base.join("tokenizer_config.json");
-        let mut config = if base.exists() { read_json(&base)? } else { Map::new() };
+        let mut config = if io::exists(&base) { read_json(&base)? } else { Map::new() };
         let special = self.special_names(&config)?;
         let class = self.tokenizer_class(config.get("tokenizer_class"))?;
         config.insert("tokenizer_class".into(), class);
@@ -266,6 +282,14 @@ impl Saved<'_> {
         folder::write(&folder.join("query_token_weights.txt"), lines.as_bytes())
     }
 
+    fn card(&self) -> String {
+        match (self.card, self.size) {
+            (None, _) => self.made_card(),
+            (Some(card), Size::Whole | Size::Small) => card.to_owned(),
+            (Some(card), Size::Byte) => format!("{}\n\n{BYTES}\n", card.trim_end()),
+        }
+    }
+
     fn made_card(&self) -> String {
         let side = match (&self.table, self.ranks) {
             (_, false) => {
@@ -295,11 +319,15 @@ impl Saved<'_> {
              frequency for the terms a document has. l0-encode adds it; other programs give the \
              network's weights alone.\n"
         });
+        let (library, bytes) = match self.size {
+            Size::Whole | Size::Small => ("library_name: sentence-transformers\n", String::new()),
+            Size::Byte => ("", format!("\n{BYTES}\n")),
+        };
         let record = serde_json::to_string_pretty(&self.record).unwrap_or_default();
         format!(
-            "---\ntags:\n- sparse-encoder\n- splade\nlibrary_name: sentence-transformers\n---\n\n\
+            "---\ntags:\n- sparse-encoder\n- splade\n{library}---\n\n\
              # Sparse retrieval model\n\nTrained with l0-train. Document weights are the largest logit \
-             of each term over the tokens, through {} nested ln(1 + ·); {side}.\n{lexical}{cutoff}\n\
+             of each term over the tokens, through {} nested ln(1 + ·); {side}.\n{lexical}{cutoff}{bytes}\n\
              ## Training\n\n```json\n{record}\n```\n\n```toml\n{}\n```\n",
             self.activation.depth(),
             self.recipe.trim()
@@ -314,7 +342,7 @@ fn read_json(file: &Path) -> Result<Map<String, Value>> {
 
 fn write_tensors(file: &Path, all: Vec<Named>, width: Width) -> Result<()> {
     let mut output = Output::create(file)?;
-    tensors::write(all, width, file, &mut output)?;
+    tensors::write(&all, width, file, &mut output)?;
     output.commit()
 }
 

@@ -81,7 +81,7 @@ impl State {
         }
         let staged = folder::Staged::create(&target)?;
         staged
-            .fill("state.safetensors", |out, path| tensors::write(all, Width::Full, path, out))?;
+            .fill("state.safetensors", |out, path| tensors::write(&all, Width::Full, path, out))?;
         let json = serde_json::to_string_pretty(self)
             .map_err(|error| Error::format(&target, error.to_string()))?;
         staged.write("state.json", json.as_bytes())?;

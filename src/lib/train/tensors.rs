@@ -1,13 +1,21 @@
 //! Named tensors as a safetensors file, written one after the other: a model is saved without a
 //! second copy of it in memory.
 
-use std::{borrow::Cow, io::Write, path::Path};
+use std::{
+    borrow::Cow,
+    cmp::{Ordering, Reverse},
+    io::Write,
+    path::Path,
+};
 
 use candle_core::Var;
 use half::f16;
 use serde_json::{Map, Value, json};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    model::SCALE,
+};
 
 /// Where the numbers of a tensor are.
 pub(super) enum Numbers<'a> {
@@ -27,8 +35,20 @@ impl<'a> Named<'a> {
         Named { name, shape: var.dims().to_vec(), numbers: Numbers::Variable(var) }
     }
 
-    fn count(&self) -> usize {
-        self.shape.iter().product()
+    fn numbers(&self) -> Result<Cow<'_, [f32]>> {
+        Ok(match &self.numbers {
+            Numbers::Variable(var) => Cow::Owned(var.flatten_all()?.to_vec1()?),
+            Numbers::Host(numbers) => Cow::Borrowed(&**numbers),
+        })
+    }
+
+    /// Whether [`Width::Byte`] stores it in bytes.
+    fn is_matrix(&self) -> bool {
+        self.shape.len() == 2 && self.name.ends_with(".weight")
+    }
+
+    fn columns(&self) -> usize {
+        self.shape.last().map_or(1, |&columns| columns.max(1))
     }
 }
 
@@ -38,123 +58,187 @@ pub(super) enum Width {
     Full,
     /// f16, rounded to the nearest.
     Half,
+    /// Matrices called `*.weight` in I8, each with a tensor of scales (`model::stored`); the rest in f32.
+    ///
+    /// scale of a row = max |x| / 127, byte = x / scale rounded to the nearest, ties to even: off by at most
+    /// half a scale.
+    Byte,
 }
 
-impl Width {
+/// A tensor of the file, and what of a model's tensor it holds.
+struct Part<'t, 'a> {
+    tensor: &'t Named<'a>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    F32,
+    F16,
+    /// f32, the scales of rows.
+    Scales,
+    I8,
+}
+
+impl Kind {
     fn bytes(self) -> usize {
-        if self == Width::Full { size_of::<f32>() } else { size_of::<f16>() }
+        match self {
+            Kind::F32 | Kind::Scales => size_of::<f32>(),
+            Kind::F16 => size_of::<f16>(),
+            Kind::I8 => size_of::<i8>(),
+        }
     }
 
-    fn name(self) -> &'static str {
-        if self == Width::Full { "F32" } else { "F16" }
+    fn dtype(self) -> &'static str {
+        match self {
+            Kind::F32 | Kind::Scales => "F32",
+            Kind::F16 => "F16",
+            Kind::I8 => "I8",
+        }
+    }
+
+    /// Adds what the file has of some numbers, whole rows of them.
+    fn put(self, numbers: &[f32], columns: usize, bytes: &mut Vec<u8>) {
+        match self {
+            Kind::F32 => bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes())),
+            Kind::F16 => {
+                bytes.extend(numbers.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()));
+            }
+            Kind::Scales => {
+                bytes.extend(numbers.chunks(columns).flat_map(|row| scale(row).to_le_bytes()));
+            }
+            Kind::I8 => {
+                for row in numbers.chunks(columns) {
+                    let scale = scale(row);
+                    bytes.extend(row.iter().map(|&x| byte(x, scale).cast_unsigned()));
+                }
+            }
+        }
     }
 }
 
-/// Numbers that are turned into bytes at a time.
-const CELLS: usize = 1 << 14;
+impl Part<'_, '_> {
+    fn name(&self) -> String {
+        let suffix = if self.kind == Kind::Scales { SCALE } else { "" };
+        format!("{}{suffix}", self.tensor.name)
+    }
+
+    fn shape(&self) -> &[usize] {
+        match self.kind {
+            Kind::Scales => &self.tensor.shape[..1],
+            _ => &self.tensor.shape,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.shape().iter().product::<usize>() * self.kind.bytes()
+    }
+
+    /// Wide numbers first, so that each lies at a multiple of its width, as some readers need; then by name.
+    fn order(&self, other: &Self) -> Ordering {
+        let key = |part: &Self| (Reverse(part.kind.bytes()), part.name());
+        key(self).cmp(&key(other))
+    }
+}
+
+/// The tensors of a file in their order.
+fn parts<'t, 'a>(tensors: &'t [Named<'a>], width: Width) -> Vec<Part<'t, 'a>> {
+    let kinds = |tensor: &Named| match width {
+        Width::Full => &[Kind::F32][..],
+        Width::Half => &[Kind::F16],
+        Width::Byte if tensor.is_matrix() => &[Kind::Scales, Kind::I8],
+        Width::Byte => &[Kind::F32],
+    };
+    let of = |tensor| kinds(tensor).iter().map(move |&kind| Part { tensor, kind });
+    let mut parts: Vec<Part> = tensors.iter().flat_map(of).collect();
+    parts.sort_by(Part::order);
+    parts
+}
 
 /// Writes tensors by name, with the metadata that older loaders want.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Tensor`] if a device does not give its numbers; [`Error::Format`] for a
-/// number that is too large for its width.
+/// [`Error::Io`]; [`Error::Tensor`] if a device does not give its numbers; [`Error::Format`] naming the
+/// tensor, for a number that is too large for its width, and in bytes for one that is not finite.
 pub(super) fn write(
-    mut tensors: Vec<Named>,
+    tensors: &[Named],
     width: Width,
     path: &Path,
     out: &mut impl Write,
 ) -> Result<()> {
-    tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut header = Map::new();
-    header.insert("__metadata__".into(), json!({"format": "pt"}));
-    let mut from = 0;
-    for tensor in &tensors {
-        let to = from + tensor.count() * width.bytes();
-        let entry =
-            json!({"dtype": width.name(), "shape": tensor.shape, "data_offsets": [from, to]});
-        header.insert(tensor.name.clone(), entry);
-        from = to;
-    }
-    let mut header = Value::Object(header).to_string();
-    // numbers begin at a multiple of 8
-    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+    let parts = parts(tensors, width);
     let fail = |source| Error::io(path, source);
+    let header = header(&parts);
     out.write_all(&(header.len() as u64).to_le_bytes()).map_err(fail)?;
     out.write_all(header.as_bytes()).map_err(fail)?;
-    let mut bytes = Vec::with_capacity(CELLS * size_of::<f32>());
-    for tensor in &tensors {
-        let numbers = match &tensor.numbers {
-            Numbers::Variable(var) => Cow::Owned(var.flatten_all()?.to_vec1()?),
-            Numbers::Host(numbers) => Cow::Borrowed(&**numbers),
+    for part in &parts {
+        let numbers = part.tensor.numbers()?;
+        if width != Width::Full {
+            check(&numbers, width, &part.tensor.name, path)?;
+        }
+        let (mut bytes, columns) = (Vec::new(), part.tensor.columns());
+        let cells = match part.kind {
+            Kind::F32 | Kind::F16 => CELLS,
+            Kind::Scales | Kind::I8 => columns * CELLS.div_ceil(columns), // whole rows
         };
-        for part in numbers.chunks(CELLS) {
+        for numbers in numbers.chunks(cells) {
             bytes.clear();
-            match width {
-                Width::Full => bytes.extend(part.iter().flat_map(|number| number.to_le_bytes())),
-                Width::Half => {
-                    let halves = part.iter().map(|&number| f16::from_f32(number));
-                    bytes.extend(halves.flat_map(f16::to_le_bytes));
-                    if let Some(large) = part.iter().find(|x| !f16::from_f32(**x).is_finite()) {
-                        let reason =
-                            format!("want numbers f16 can hold, got {large} in {}", tensor.name);
-                        return Err(Error::format(path, reason));
-                    }
-                }
-            }
+            part.kind.put(numbers, columns, &mut bytes);
             out.write_all(&bytes).map_err(fail)?;
         }
     }
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use candle_core::Device;
-    use safetensors::SafeTensors;
+/// Numbers that are turned into bytes at a time.
+const CELLS: usize = 1 << 14;
 
-    use super::*;
-
-    #[test]
-    fn what_is_written_is_read_by_the_format_s_own_reader() {
-        let var = Var::new(&[[1.0f32, -2.0, 0.5]], &Device::Cpu).unwrap();
-        let host = Named {
-            name: "a".into(),
-            shape: vec![CELLS + 1],
-            numbers: Numbers::Host(vec![7.0; CELLS + 1].into()),
-        };
-        let mut bytes = Vec::new();
-        let tensors = vec![Named::variable("b.weight".into(), &var), host];
-        write(tensors, Width::Full, Path::new("x"), &mut bytes).unwrap();
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
-        assert_eq!(metadata.metadata().as_ref().unwrap()["format"], "pt");
-        let read = SafeTensors::deserialize(&bytes).unwrap();
-        let data = |name: &str| read.tensor(name).unwrap().data().to_vec();
-        assert_eq!(read.tensor("b.weight").unwrap().shape(), [1, 3]);
-        let expected: Vec<u8> = [1.0f32, -2.0, 0.5].iter().flat_map(|x| x.to_le_bytes()).collect();
-        assert_eq!(data("b.weight"), expected);
-        assert_eq!(data("a"), 7.0f32.to_le_bytes().repeat(CELLS + 1));
-        assert_eq!(read.names().len(), 2);
+fn header(parts: &[Part]) -> String {
+    let mut header = Map::new();
+    header.insert("__metadata__".into(), json!({"format": "pt"}));
+    let mut from = 0;
+    for part in parts {
+        let (name, to) = (part.name(), from + part.bytes());
+        let dtype = part.kind.dtype();
+        let entry = json!({"dtype": dtype, "shape": part.shape(), "data_offsets": [from, to]});
+        header.insert(name, entry);
+        from = to;
     }
+    let mut header = Value::Object(header).to_string();
+    // numbers begin at a multiple of 8
+    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+    header
+}
 
-    #[test]
-    fn halves_are_rounded_and_what_they_cannot_hold_is_refused() {
-        let named = |numbers: &[f32]| {
-            let numbers = numbers.to_vec();
-            Named {
-                name: "a".into(),
-                shape: vec![numbers.len()],
-                numbers: Numbers::Host(numbers.into()),
-            }
-        };
-        let mut bytes = Vec::new();
-        let third = 1.0f32 / 3.0;
-        write(vec![named(&[third, -2.0])], Width::Half, Path::new("x"), &mut bytes).unwrap();
-        let read = SafeTensors::deserialize(&bytes).unwrap();
-        let tensor = read.tensor("a").unwrap();
-        assert_eq!((tensor.dtype(), tensor.data().len()), (safetensors::Dtype::F16, 4));
-        let first = f16::from_le_bytes(tensor.data()[..2].try_into().unwrap()).to_f32();
-        assert!(first != third && (first - third).abs() < 1e-4);
-        let error = write(vec![named(&[1e6])], Width::Half, Path::new("x"), &mut Vec::new());
-        assert!(error.unwrap_err().to_string().contains("got 1000000 in a"));
+fn check(numbers: &[f32], width: Width, name: &str, path: &Path) -> Result<()> {
+    let is_held = |number: &&f32| match width {
+        Width::Half => f16::from_f32(**number).is_finite(),
+        Width::Full | Width::Byte => number.is_finite(),
+    };
+    let what = if width == Width::Half { "numbers that f16 can hold" } else { "finite numbers" };
+    match numbers.iter().find(|number| !is_held(number)) {
+        Some(number) => {
+            Err(Error::format(path, format!("expected {what} in {name}, found {number}")))
+        }
+        None => Ok(()),
     }
 }
+
+fn scale(row: &[f32]) -> f32 {
+    row.iter().fold(0.0, |largest: f32, x| largest.max(x.abs())) / LARGEST
+}
+
+/// The largest byte.
+const LARGEST: f32 = 127.0;
+
+/// A row of zeros has the scale 0, and so may one of the smallest numbers that f32 has.
+fn byte(x: f32, scale: f32) -> i8 {
+    if scale == 0.0 {
+        return 0;
+    }
+    // the scale is rounded: a quotient may lie above 127 by a little
+    (x / scale).round_ties_even().clamp(-LARGEST, LARGEST) as i8
+}
+
+#[cfg(test)]
+mod tests;
