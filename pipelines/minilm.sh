@@ -30,7 +30,7 @@ for seed in 0 1 2; do
     train minilm-gpu.toml "run.$seed" --device "$device" --dtype "$precision" --quiet --set "seed=$seed"
 done
 [ -f minilm/l0.json ] ||
-    l0-train pack run.0 run.1 run.2 -o minilm --lexical 0.5 --threshold 0.38 --max-tokens 256
+    l0-train export run.0 run.1 run.2 -o minilm --lexical 0.5 --threshold 0.38 --max-tokens 256
 sets="scifact cranfield med vaswani nfcorpus-stripped"
 zero_shot minilm $sets
 CORPUS_IDF=1 zero_shot minilm $sets

@@ -22,15 +22,15 @@ examples stackexchange-small 1
 
 for seed in 0 1 2; do train tiny.toml "run.$seed" --quiet --set seed=$seed; done
 
-# pack FOLDER ARGUMENTS...: the mean of the runs, in place of a model that is there
-pack() {
+# mean FOLDER ARGUMENTS...: the mean of the runs, in place of a model that is there
+mean() {
     local folder=$1; shift
     if [ -f "$folder/l0.json" ]; then rm -r "$folder"; fi
-    l0-train pack run.0 run.1 run.2 -o "$folder" "$@"
+    l0-train export run.0 run.1 run.2 -o "$folder" "$@"
 }
 # the weight of the lexical part and the threshold: chosen on covid-qa and pubmedqa, which no run trains on
-pack "$target" --lexical 0.5 --threshold 0.38 --max-tokens 256 --card "$here/pipelines/model_card.md"
-pack network --max-tokens 256
+mean "$target" --lexical 0.5 --threshold 0.38 --max-tokens 256 --card "$here/pipelines/model_card.md"
+mean network --max-tokens 256
 [ "$target" = "$work/l0-tiny" ] || ln -sfnT "$target" l0-tiny
 
 sets="scifact cranfield med vaswani nfcorpus-stripped"

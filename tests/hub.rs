@@ -175,13 +175,13 @@ fn every_program_takes_a_name_and_vectors_carry_it() {
         grep -ao 'org/toy@[0-9a-f]*' y.parquet | head -1
         cp -r testdata/demo demo
         l0-train demo/recipe.toml --set 'model.base=\"org/toy\"' --set 'query.table=\"unit\"' --dry-run -o m --quiet
-        l0-train pack org/toy -o packed --quiet";
+        l0-train export org/toy -o exported --quiet";
     let mut command = clean(work.shell(line));
     command.env("HF_HUB_CACHE", work.path("a"));
     let ran = run(command, b"").exits(0);
     let name = format!("org/toy@{COMMIT}");
     assert_eq!(ran.stdout_text().lines().collect::<Vec<_>>(), [&name, &name]);
-    assert!(Path::new(&work.path("packed/model.safetensors")).exists());
+    assert!(Path::new(&work.path("exported/model.safetensors")).exists());
 }
 
 #[cfg(feature = "hub")]

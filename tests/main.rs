@@ -10,6 +10,7 @@ mod eval_program;
 mod examples;
 mod exchange;
 mod exchange_broken;
+mod export;
 mod families;
 mod families_programs;
 mod floors;

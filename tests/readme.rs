@@ -85,7 +85,7 @@ fn examples_in_the_help_run_one_after_the_other() {
         "l0-train check",
         "l0-train mine",
         "l0-train score",
-        "l0-train pack",
+        "l0-train export",
     ] {
         let help = String::from_utf8(bash(&format!("{program} --help")).stdout).unwrap();
         let examples = help.split_once("\nExamples").expect("examples in the help").1;

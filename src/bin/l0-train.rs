@@ -12,7 +12,7 @@ use l0::{
     cli::{
         self,
         suggest::{self, suggest},
-        train::{CheckArgs, MineArgs, PackArgs, ScoreArgs},
+        train::{CheckArgs, ExportArgs, MineArgs, ScoreArgs},
     },
     device::{self, Choice, Precision},
     formats::{examples::ExampleWriter, records::Records, rejects::Rejects, trec::Qrels},
@@ -22,8 +22,8 @@ use l0::{
     text::Tokenizer,
     train::{
         check::check,
+        export::{Changes, export},
         mine::MineRule,
-        pack::{Changes, pack},
         recipe::{Recipe, SourceRecipe},
         score::{Raw, Work},
         teacher::{self, TeacherName},
@@ -67,8 +67,9 @@ enum Command {
     Mine(MineArgs),
     /// Ask teachers for scores of examples
     Score(ScoreArgs),
-    /// Make a trained model small: f16, one query table; of several, their mean
-    Pack(PackArgs),
+    /// Write a trained model as one small directory to ship; of several, their mean
+    #[command(alias = "pack")]
+    Export(ExportArgs),
 }
 
 #[derive(Args)]
@@ -110,7 +111,7 @@ fn main() -> ExitCode {
             Some(Command::Check(args)) => run_check(args),
             Some(Command::Mine(args)) => run_mine(args),
             Some(Command::Score(args)) => run_score(args),
-            Some(Command::Pack(args)) => run_pack(args),
+            Some(Command::Export(args)) => run_export(args),
             None => run(arguments.train),
         },
     )
@@ -221,12 +222,12 @@ fn run_mine(args: MineArgs) -> Result<()> {
     Ok(())
 }
 
-fn run_pack(args: PackArgs) -> Result<()> {
+fn run_export(args: ExportArgs) -> Result<()> {
     args.run.start_threads();
     let card = args.card.as_deref().map(io::read_text).transpose()?;
-    let PackArgs { lexical, threshold, max_tokens, .. } = args;
+    let ExportArgs { lexical, threshold, max_tokens, .. } = args;
     let changes = Changes { lexical, threshold, max_tokens, card };
-    pack(&args.models, &changes, &args.output)?;
+    export(&args.models, &changes, args.dtype.size(), &args.output)?;
     args.run.say(PROGRAM, &format!("wrote {}", args.output.display()));
     Ok(())
 }

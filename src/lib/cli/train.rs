@@ -2,13 +2,16 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::RunArgs;
 use crate::{
     error::{Error, Result},
     formats::vectors::Form,
-    train::teacher::{Teacher, TeacherName, TeacherOptions},
+    train::{
+        save::Size,
+        teacher::{Teacher, TeacherName, TeacherOptions},
+    },
 };
 
 /// `l0-train check`
@@ -43,21 +46,50 @@ pub struct CheckArgs {
     pub run: RunArgs,
 }
 
-/// `l0-train pack`
+/// How an exported model stores its weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportType {
+    /// Half precision, one query table
+    F16,
+    /// Matrices in 8 bits, the rest in f32; read by l0's programs only
+    Int8,
+    /// Single precision, the query table in every form that some loader reads
+    F32,
+}
+
+impl ExportType {
+    /// The size of a directory in this type.
+    pub fn size(self) -> Size {
+        match self {
+            ExportType::F16 => Size::Small,
+            ExportType::Int8 => Size::Byte,
+            ExportType::F32 => Size::Whole,
+        }
+    }
+}
+
+/// `l0-train export`
 #[derive(Args)]
 #[command(after_long_help = "Examples:
   A trained model at half its size, to be copied elsewhere:
-    l0-train pack testdata/toy-st -o small
+    l0-train export testdata/toy-st -o small
+
+  At a quarter, for l0's programs, and from there for Sentence Transformers:
+    l0-train export testdata/toy-st -o smaller --dtype int8
+    l0-train export smaller -o whole --dtype f32
 
   The mean of several, here of one and itself, with a card of its own:
-    l0-train pack testdata/toy-st testdata/toy-st -o mean --card testdata/demo/README.md")]
-pub struct PackArgs {
+    l0-train export testdata/toy-st testdata/toy-st -o mean --card testdata/demo/README.md")]
+pub struct ExportArgs {
     /// Model directories; of several, the mean of their weights
     #[arg(required = true, value_name = "DIR")]
     pub models: Vec<PathBuf>,
-    /// Where the small model goes
+    /// Where the model goes
     #[arg(long, short, value_name = "DIR")]
     pub output: PathBuf,
+    /// How weights are stored
+    #[arg(long, value_enum, default_value = "f16", value_name = "TYPE")]
+    pub dtype: ExportType,
     /// A text to take as the model card, in place of the one that is made
     #[arg(long, value_name = "FILE")]
     pub card: Option<PathBuf>,
@@ -143,9 +175,9 @@ pub struct ScoreArgs {
     pub data: PathBuf,
     /// DIR, mean:DIR, cls:DIR, siamese:DIR or bm25; may be given again
     ///
-    /// A dense directory of Sentence Transformers, or a sparse model, or the name of one on the hub; one with a query table looks queries
-    /// up, unless it is said as siamese:DIR. A bare encoder does not name its pooling: say mean:DIR or
-    /// cls:DIR.
+    /// A dense directory of Sentence Transformers, or a sparse model, or the name of one on the hub; one with
+    /// a query table looks queries up, unless it is given as siamese:DIR. A bare encoder does not name its
+    /// pooling: write mean:DIR or cls:DIR.
     #[arg(long, required = true, value_name = "TEACHER")]
     pub teacher: Vec<TeacherName>,
     /// What a teacher counts in the mean, in the order of the teachers [default: 1 each]

@@ -4,19 +4,20 @@
 //! `objective` a loss of their weights, `masked` one of hidden word pieces, `adamw` moves the variables,
 //! `trainer` drives, `record` tells, `state` keeps what a run is resumed from and `save` writes the
 //! directory that other programs load. `evaluate` measures while the run goes on, `check` looks at data
-//! before an hour is spent, `mine` finds hard negatives, `pack` makes small what was trained, and `score` asks `teacher`s about examples.
+//! before an hour is spent, `mine` finds hard negatives, `export` writes a trained model as a directory
+//! to ship, and `score` asks `teacher`s about examples.
 
 pub mod adamw;
 pub mod batch;
 mod change;
 pub mod check;
 pub mod evaluate;
+pub mod export;
 pub mod loss;
 pub mod masked;
 pub mod mine;
 mod numbers;
 pub mod objective;
-pub mod pack;
 mod parts;
 pub mod recipe;
 pub mod record;

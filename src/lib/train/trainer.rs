@@ -94,7 +94,7 @@ impl Trainer {
     pub fn remarks(&self) -> Option<String> {
         let dropped = self.drops_lexical.then_some(
             "the base has a lexical part and the recipe none: the model will have none \
-             (model.lexical, or l0-train pack --lexical, gives it one)",
+             (model.lexical, or l0-train export --lexical, gives it one)",
         );
         if dropped.is_some() {
             return dropped.map(str::to_owned);

@@ -1,4 +1,4 @@
-//! Trained models to one that is small: the mean of their weights, in half precision.
+//! Trained models as one directory: the mean of their weights, in a size of choice.
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ struct Part {
     sha256: String,
 }
 
-/// What a packed model has in place of its models' own.
+/// What the exported model has in place of its models' own.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
     /// The weight of the lexical part; 0 for none.
@@ -43,24 +43,26 @@ impl Changes {
     fn check(&self) -> Result<()> {
         self.lexical.map_or(Ok(()), |weight| Lexical::of_weight(weight).check())?;
         match self.threshold.filter(|level| !(level.is_finite() && *level >= 0.0)) {
-            Some(level) => Err(Error::Usage(format!("threshold: want 0 or more, got {level}"))),
+            Some(level) => {
+                Err(Error::Usage(format!("threshold: expected 0 or more, found {level}")))
+            }
             None => Ok(()),
         }
     }
 }
 
-/// Writes the mean of models that differ in their numbers alone as one directory: tensors in f16, one
-/// spelling of the query table, no file twice that loaders do not want twice.
+/// Writes the mean of models that differ in their numbers alone as one directory.
 ///
 /// Runs of several seeds from one start lie in one basin, so that the mean of their weights is a model,
-/// often a better one (Wortsman et al. 2022, arXiv 2203.05482).
+/// often a better one (Wortsman et al. 2022, arXiv 2203.05482). Lexical part, threshold, activation and
+/// query table are those of the models, apart from the changes.
 ///
 /// # Errors
 /// [`Error::Usage`] without a model, for a number out of its range and for a folder that is not empty;
 /// [`Error::Mismatch`] for models that differ in sizes, vocabulary, activation, longest text, lexical
-/// part, threshold, or in having a query table; [`Error::Format`] for a weight that f16 cannot hold;
+/// part, threshold, or in having a query table; [`Error::Format`] for a weight that the size cannot hold;
 /// those of reading and writing.
-pub fn pack(models: &[PathBuf], changes: &Changes, folder: &Path) -> Result<()> {
+pub fn export(models: &[PathBuf], changes: &Changes, size: Size, folder: &Path) -> Result<()> {
     changes.check()?;
     if let Some(name) = names(folder)?.first() {
         return Err(Error::Usage(format!(
@@ -70,7 +72,7 @@ pub fn pack(models: &[PathBuf], changes: &Changes, folder: &Path) -> Result<()> 
     }
     let mut parts = models.iter().map(|path| Part::read(path)).collect::<Result<Vec<_>>>()?;
     if parts.is_empty() {
-        return Err(Error::Usage("want at least one model directory".into()));
+        return Err(Error::Usage("expected at least one model directory, found none".into()));
     }
     let mut first = parts.remove(0);
     for part in &parts {
@@ -78,14 +80,14 @@ pub fn pack(models: &[PathBuf], changes: &Changes, folder: &Path) -> Result<()> 
     }
     let hashes: Vec<&str> = [&first].into_iter().chain(&parts).map(|p| p.sha256.as_str()).collect();
     let mut record = Map::new();
-    record.insert("packed".into(), json!(hashes));
+    record.insert("exported_from".into(), json!(hashes));
     first.take_mean(&parts)?;
     let longest = first.config.max_positions;
     if let Some(tokens) = changes.max_tokens.filter(|&tokens| tokens > longest || tokens < 3) {
-        return Err(Error::Usage(format!("max tokens: want 3 to {longest}, got {tokens}")));
+        return Err(Error::Usage(format!("max tokens: expected 3 to {longest}, found {tokens}")));
     }
     let recipe = first.directory.path.join("train_config.toml");
-    let recipe = if recipe.exists() { io::read_text(&recipe)? } else { String::new() };
+    let recipe = if io::exists(&recipe) { io::read_text(&recipe)? } else { String::new() };
     let Part { directory, config, encoder, tokenizer, table, .. } = first;
     let saved = Saved {
         base: &directory.encoder,
@@ -103,7 +105,7 @@ pub fn pack(models: &[PathBuf], changes: &Changes, folder: &Path) -> Result<()> 
         lexical: Lexical::or_of(directory.lexical, changes.lexical),
         record,
         recipe: &recipe,
-        size: Size::Small,
+        size,
         card: changes.card.as_deref(),
     };
     let staged = Staged::create(folder)?;
@@ -162,7 +164,7 @@ impl Part {
                 what: format!("{what} of {}", other.directory.path.display()),
                 expected: format!("{expected}, as {} has", self.directory.path.display()),
                 got,
-                remedy: "pack models of one recipe, that differ by seed or step".into(),
+                remedy: "export models of one recipe, that differ by seed or step".into(),
             })
         })
     }
