@@ -13,8 +13,8 @@ demo=$here/testdata/demo
 queries=$demo/queries.jsonl qrels=$demo/qrels/test.tsv
 
 header "333 passages, 60 queries"
-l0-encode --model bm25 --tokenizer "$here/testdata/model" "$demo/corpus.jsonl" --keep-text --quiet |
-    search bm25 "$queries" "$qrels" --tokenizer "$here/testdata/model"
+l0-encode --model bm25 "$demo/corpus.jsonl" --keep-text --quiet |
+    search bm25 "$queries" "$qrels" --tokenizer l0:default
 l0-encode "$demo/corpus.jsonl" --keep-text --quiet -o "$work/l0-tiny.parquet"
 search l0-tiny "$queries" "$qrels" <"$work/l0-tiny.parquet"
 

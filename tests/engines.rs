@@ -1,6 +1,9 @@
 //! Real engines answer as l0 does, each from our export of the demo collection.
 
-use super::run::{Run, Work, run};
+use super::{
+    run::{Run, Work, run},
+    shipped::TINY,
+};
 
 /// The engines that `L0_ENGINES`, a Python (default: `L0_PYTHON`, `python3`), can import; Lucene where
 /// `L0_ANSERINI` names its jar. Those that it cannot are told on stderr.
@@ -16,7 +19,7 @@ fn engines_give_the_same_ranking_up_to_ties() {
     .exits(0);
     let parity = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/engines/parity.py");
     let line = format!(
-        "${{L0_ENGINES:-${{L0_PYTHON:-python3}}}} {parity} demo.l0x asked.parquet parity testdata/model \
+        "${{L0_ENGINES:-${{L0_PYTHON:-python3}}}} {parity} demo.l0x asked.parquet parity {TINY} \
          --qrels testdata/demo/qrels/test.tsv ${{L0_ANSERINI:+--jar $L0_ANSERINI}}"
     );
     let told = shell(&line).exits(0);

@@ -45,7 +45,7 @@ fn every_family_is_encoded_indexed_and_searched() {
             serde_json::from_str(&shell(&work, &line).exits(0).stdout_text()).unwrap();
         assert_eq!(answer["hits"].as_array().unwrap().len(), 3, "{architecture:?}: {answer}");
         // vectors know their vocabulary
-        shell(&work, "l0-index v.parquet --tokenizer testdata/model -o j.l0x --quiet").exits(3);
+        shell(&work, "l0-index v.parquet --tokenizer l0:tiny -o j.l0x --quiet").exits(3);
     }
 }
 

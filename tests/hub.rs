@@ -8,7 +8,10 @@ use std::{
     process::Command,
 };
 
-use crate::run::{Run, Work, run};
+use crate::{
+    run::{Run, Work, run},
+    shipped::TINY,
+};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const TEXT: &[u8] = b"{\"_id\":\"a\",\"text\":\"the sea is wide\"}\n";
@@ -119,9 +122,9 @@ fn what_is_not_there_is_told_with_the_place_and_the_remedy() {
 #[test]
 fn a_part_of_a_model_does_not_pass_for_another() {
     let work = Work::new();
-    let snapshot = copied(&work, "a", "org/toy", "testdata/model");
+    let snapshot = copied(&work, "a", "org/toy", TINY);
     let cache = ("HF_HUB_CACHE", "a");
-    encode(&work, "testdata/model", &[]).exits(0);
+    encode(&work, TINY, &[]).exits(0);
     let expected = work.read("out.jsonl");
     encode(&work, "org/toy", &[cache]).exits(0);
     assert!(work.read("out.jsonl") == expected);

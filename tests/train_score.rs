@@ -212,7 +212,6 @@ fn what_cannot_be_scored_is_refused() {
     refused(&format!("{teacher} ids.jsonl --texts testdata/demo"), 1, "ids.jsonl:1: want ids with");
     refused(&format!("{teacher} empty.jsonl"), 1, "want examples, found none");
     refused(&format!("{teacher} testdata/demo"), 1, "l0-train mine");
-    refused("--teacher bm25 x.jsonl", 2, "needs --tokenizer");
     refused(
         &format!("{teacher} --weight 1 --weight 2 x.jsonl"),
         2,

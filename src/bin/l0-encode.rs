@@ -1,6 +1,9 @@
 //! l0-encode: text in, sparse vectors out.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use l0::{
@@ -33,7 +36,7 @@ const PROGRAM: &str = "l0-encode";
 )]
 #[command(after_long_help = "Examples:
   BM25 impacts of the demo collection, without a network:
-    l0-encode --model bm25 --tokenizer testdata/toy testdata/demo/corpus.jsonl -o bm25.parquet
+    l0-encode --model bm25 testdata/demo/corpus.jsonl -o bm25.parquet
 
   The vectors of the model that ships with the program, as JSON lines on the terminal:
     head -1 testdata/demo/corpus.jsonl | l0-encode --format jsonl
@@ -66,12 +69,12 @@ struct EncodeArgs {
     #[arg(long, value_name = "FORM", hide_possible_values = true,
           value_parser = suggest::<Form>(suggest::FORMS))]
     format: Option<Form>,
-    /// A model directory, a model's name on the hub (org/name, org/name@revision), or bm25
-    /// [default: the model that ships with the program]
+    /// A model directory, a model that ships with the program (l0:default, l0:tiny), a model's name on the
+    /// hub (org/name, org/name@revision), or bm25 [default: l0:default]
     #[arg(long, value_name = "DIR|bm25")]
     model: Option<PathBuf>,
-    /// With --model bm25: whose word pieces, a model directory or a tokenizer.json
-    #[arg(long, value_name = "DIR", required_if_eq("model", "bm25"))]
+    /// With --model bm25: whose word pieces, a model as above or a tokenizer.json [default: l0:default]
+    #[arg(long, value_name = "DIR")]
     tokenizer: Option<PathBuf>,
     /// What the input is
     #[arg(long, value_enum, default_value = "document")]
@@ -133,7 +136,7 @@ struct EncodeArgs {
 struct IdfArgs {
     /// Files of documents
     corpus: Vec<PathBuf>,
-    /// Whose word pieces: a model directory or a tokenizer.json
+    /// Whose word pieces: a model directory, l0:default, l0:tiny, or a tokenizer.json
     #[arg(long, value_name = "DIR")]
     tokenizer: PathBuf,
     /// Where the table goes
@@ -176,6 +179,7 @@ enum RoleArg {
 }
 
 fn main() -> ExitCode {
+    shipped::carry();
     let arguments: Arguments = cli::parse();
     cli::exit(
         PROGRAM,
@@ -234,23 +238,20 @@ fn load(args: &EncodeArgs, role: Role) -> Result<Model> {
         let reason = "--lexical is for documents that a network encodes";
         return Err(Error::Usage(reason.into()));
     }
-    match (&args.model, &args.tokenizer) {
-        (Some(model), Some(tokenizer)) if model.as_os_str() == "bm25" => {
-            let (tokenizer, bm25) = (Tokenizer::load(tokenizer)?, Bm25::new(args.k1, args.b)?);
-            Ok(Model::Bm25 { tokenizer, bm25, max_tokens })
-        }
-        (model, None) => {
-            let model = model.clone().unwrap_or_else(shipped);
-            let (compute, _) = args.device.open()?;
-            if args.device == Choice::Auto {
-                args.run.say(PROGRAM, &format!("--device auto: {compute}"));
-            }
-            let overrides =
-                Overrides { activation: args.activation, max_tokens, lexical: args.lexical };
-            Model::load(&model, role, overrides, compute, args.dtype)
-        }
-        _ => Err(Error::Usage("--tokenizer goes with --model bm25 only".into())),
+    let default = Path::new(shipped::DEFAULT);
+    if is_bm25 {
+        let tokenizer = Tokenizer::load(args.tokenizer.as_deref().unwrap_or(default))?;
+        return Ok(Model::Bm25 { tokenizer, bm25: Bm25::new(args.k1, args.b)?, max_tokens });
     }
+    if args.tokenizer.is_some() {
+        return Err(Error::Usage("--tokenizer goes with --model bm25 only".into()));
+    }
+    let (compute, _) = args.device.open()?;
+    if args.device == Choice::Auto {
+        args.run.say(PROGRAM, &format!("--device auto: {compute}"));
+    }
+    let overrides = Overrides { activation: args.activation, max_tokens, lexical: args.lexical };
+    Model::load(args.model.as_deref().unwrap_or(default), role, overrides, compute, args.dtype)
 }
 
 fn run_idf(args: IdfArgs) -> Result<()> {

@@ -50,6 +50,7 @@ const EXAMPLES: &str = "Examples:
     l0-index stats demo.l0x && l0-index verify demo.l0x";
 
 fn main() -> ExitCode {
+    shipped::carry();
     let command: Command = cli::parse();
     cli::exit("l0-index", run(command))
 }
@@ -193,7 +194,7 @@ fn spoken(
 ) -> Result<(Option<ModelDirectory>, Language)> {
     let model = match (model, tokenizer) {
         (None, Some(_)) => None,
-        (None, None) => Some(ModelDirectory::open(&shipped())?),
+        (None, None) => Some(ModelDirectory::open(Path::new(shipped::DEFAULT))?),
         (Some(model), _) => Some(ModelDirectory::open(model)?),
     };
     let own = model.as_ref().and_then(|model| model.query_table.as_deref());

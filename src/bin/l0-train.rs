@@ -18,6 +18,7 @@ use l0::{
     formats::{examples::ExampleWriter, records::Records, rejects::Rejects, trec::Qrels},
     index::Index,
     io::{self, Consumed, Input, Output},
+    model::shipped,
     search::{Detail, Engine, Method, SearchConfig},
     text::Tokenizer,
     train::{
@@ -104,6 +105,7 @@ struct TrainArgs {
 
 fn main() -> ExitCode {
     device::settle();
+    shipped::carry();
     let arguments: Arguments = cli::parse();
     cli::exit(
         PROGRAM,

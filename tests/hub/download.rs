@@ -15,7 +15,10 @@ use sha1::{Digest, Sha1};
 use sha2::Sha256;
 
 use super::{COMMIT, TEXT, clean};
-use crate::run::{Run, Work, run};
+use crate::{
+    run::{Run, Work, run},
+    shipped::TINY,
+};
 
 /// What the server does with the weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -208,7 +211,7 @@ fn model(work: &Work, from: &str) -> std::path::PathBuf {
 
 #[test]
 fn a_fresh_download_gives_what_the_directory_gives() {
-    for from in ["testdata/toy", "testdata/toy-st", "testdata/model"] {
+    for from in ["testdata/toy", "testdata/toy-st", TINY] {
         let work = Work::new();
         let server = serve(&model(&work, from), Manner::Plain);
         encode(&work, &server, &[]).exits(0);
@@ -237,8 +240,8 @@ fn a_fresh_download_gives_what_the_directory_gives() {
 #[test]
 fn what_others_left_out_is_fetched() {
     let work = Work::new();
-    let server = serve(&model(&work, "testdata/model"), Manner::Plain);
-    let snapshot = super::copied(&work, "cache", "org/toy", "testdata/model");
+    let server = serve(&model(&work, TINY), Manner::Plain);
+    let snapshot = super::copied(&work, "cache", "org/toy", TINY);
     for file in ["modules.json", "l0.json", "router_config.json"] {
         fs::remove_file(snapshot.join(file)).unwrap();
     }
@@ -246,7 +249,7 @@ fn what_others_left_out_is_fetched() {
         .exits(1)
         .says("unset HF_HUB_OFFLINE to have the rest downloaded, or bring the rest with");
     encode(&work, &server, &[]).exits(0);
-    assert!(work.read("out.jsonl") == local(&work, "testdata/model"));
+    assert!(work.read("out.jsonl") == local(&work, TINY));
     let asked = server.asked.lock().unwrap().len();
     encode(&work, &server, &[]).exits(0);
     assert_eq!(server.asked.lock().unwrap().len(), asked);

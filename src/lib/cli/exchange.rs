@@ -61,11 +61,11 @@ pub struct ExportArgs {
     /// Hits that exported queries ask for
     #[arg(short, value_name = "K", default_value_t = 10, value_parser = hits)]
     pub k: usize,
-    /// For vectors: the directory of the model that made them, or its name on the hub
-    /// [default without --tokenizer: the model that ships with the program]
+    /// For vectors: the directory of the model that made them, a model that ships with the program
+    /// (l0:default, l0:tiny), or its name on the hub [default without --tokenizer: l0:default]
     #[arg(long, value_name = "DIR", conflicts_with = "tokenizer")]
     pub model: Option<PathBuf>,
-    /// For vectors: the directory of the tokenizer, or its tokenizer.json
+    /// For vectors: the directory of the tokenizer, l0:default, l0:tiny, or its tokenizer.json
     #[arg(long, value_name = "DIR")]
     pub tokenizer: Option<PathBuf>,
     /// Threads and talk
@@ -158,7 +158,8 @@ pub struct ImportArgs {
     /// For seismic-bin, csr and tei: document ids, one a line [default: numbers from 0]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub ids: Option<PathBuf>,
-    /// The directory of the tokenizer whose vocabulary the vectors speak, or its tokenizer.json
+    /// The tokenizer whose vocabulary the vectors have: its directory, l0:default, l0:tiny, or its
+    /// tokenizer.json
     #[arg(long, value_name = "DIR")]
     pub tokenizer: PathBuf,
     /// Divide every weight by this: what the exporter multiplied with

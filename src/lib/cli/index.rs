@@ -19,11 +19,11 @@ pub struct BuildArgs {
     /// The index file
     #[arg(short, long, value_name = "INDEX")]
     pub output: Option<PathBuf>,
-    /// Directory of the model, or its name on the hub: its tokenizer, and its query table if it has one
-    /// [default without --tokenizer: the model that ships with the program]
+    /// Directory of the model, a model that ships with the program (l0:default, l0:tiny), or its name on the
+    /// hub: its tokenizer, and its query table if it has one [default without --tokenizer: l0:default]
     #[arg(long, value_name = "DIR", conflicts_with = "tokenizer")]
     pub model: Option<PathBuf>,
-    /// Directory of the tokenizer, or its tokenizer.json
+    /// Directory of the tokenizer, l0:default, l0:tiny, or its tokenizer.json
     #[arg(long, value_name = "DIR")]
     pub tokenizer: Option<PathBuf>,
     /// A query table, or unit for weight 1 [default: the model's table, else unit]

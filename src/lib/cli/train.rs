@@ -35,7 +35,7 @@ pub struct CheckArgs {
     /// Which judgements of a BEIR folder
     #[arg(long, default_value = "train")]
     pub split: String,
-    /// Whose word pieces: a model directory or a tokenizer.json
+    /// Whose word pieces: a model directory, l0:default, l0:tiny, or a tokenizer.json
     #[arg(long, value_name = "DIR")]
     pub tokenizer: Option<PathBuf>,
     /// Tokens of a document that are read
@@ -129,7 +129,7 @@ pub struct MineArgs {
     /// Where the corpus is indexed; may be given again
     #[arg(long, required = true, value_name = "INDEX")]
     pub index: Vec<PathBuf>,
-    /// Whose vocabulary the index must have
+    /// Whose vocabulary the index must have: a model directory, l0:default or l0:tiny
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
     /// Where the examples go, by id: name the corpus as `texts` in the recipe
@@ -175,9 +175,9 @@ pub struct ScoreArgs {
     pub data: PathBuf,
     /// DIR, mean:DIR, cls:DIR, siamese:DIR or bm25; may be given again
     ///
-    /// A dense directory of Sentence Transformers, or a sparse model, or the name of one on the hub; one with
-    /// a query table looks queries up, unless it is given as siamese:DIR. A bare encoder does not name its
-    /// pooling: write mean:DIR or cls:DIR.
+    /// A dense directory of Sentence Transformers, or a sparse model, or the name of one on the hub, or
+    /// l0:default or l0:tiny; one with a query table looks queries up, unless it is given as siamese:DIR. A
+    /// bare encoder does not name its pooling: write mean:DIR or cls:DIR.
     #[arg(long, required = true, value_name = "TEACHER")]
     pub teacher: Vec<TeacherName>,
     /// What a teacher counts in the mean, in the order of the teachers [default: 1 each]
@@ -192,7 +192,7 @@ pub struct ScoreArgs {
     /// A BEIR folder that has the texts, if the file has ids; ids are written then
     #[arg(long, value_name = "DIR")]
     pub texts: Option<PathBuf>,
-    /// With --teacher bm25: whose word pieces, a model directory or a tokenizer.json
+    /// With --teacher bm25: whose word pieces, a model directory or a tokenizer.json [default: l0:default]
     #[arg(long, value_name = "DIR")]
     pub tokenizer: Option<PathBuf>,
     /// Tokens of a text that are read [default: each teacher's own; all for bm25]

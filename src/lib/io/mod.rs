@@ -22,7 +22,7 @@ use std::{
 
 use memmap2::Mmap;
 
-pub use carried::{CARRIED, Mapped, carry, exists, is_folder};
+pub use carried::{CARRIED, Folder, Mapped, carry, exists, is_folder};
 pub use input::{Consumed, Content, Input, give_up_stdin};
 pub use lines::{Line, Lines, MAX_LINE_BYTES, RawLine};
 pub use output::{Output, remove_temporaries};

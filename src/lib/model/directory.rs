@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::Activation;
+use super::{Activation, shipped};
 use crate::{
     error::{Error, Result},
     io::{self, hub::Need},
@@ -141,7 +141,8 @@ struct Own {
 }
 
 impl ModelDirectory {
-    /// Reads the small files of a model directory, which may be a name on the hub (`io::hub`).
+    /// Reads the small files of a model directory, which may be the name of a shipped model or one on the hub
+    /// (`io::hub`).
     ///
     /// # Errors
     /// As [`io::hub::resolve`]; [`Error::Io`]; [`Error::Format`] for a convention that is not implemented;
@@ -207,10 +208,11 @@ impl ModelDirectory {
         })
     }
 
-    /// The model's name: `org/name@commit` if it is of the hub, else the last part of its path.
+    /// The model's name: `org/name@commit` if it is of the hub, `l0-NAME` if it ships with the program, else
+    /// the last part of its path.
     pub fn name(&self) -> String {
         let path = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
-        if let Some(name) = io::hub::name_of(&path) {
+        if let Some(name) = io::hub::name_of(&path).or_else(|| shipped::name_of(&path)) {
             return name;
         }
         path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())

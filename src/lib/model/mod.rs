@@ -13,7 +13,7 @@ mod device;
 mod directory;
 mod encoder;
 mod names;
-mod shipped;
+pub mod shipped;
 mod stored;
 mod tensor;
 mod weights;
@@ -25,7 +25,7 @@ pub use config::{
 pub use dense::{DenseDirectory, DenseEncoder, Pooling};
 pub use directory::{Cutoff, Folded, ModelDirectory};
 pub use encoder::{Overrides, Pending, SparseEncoder};
-pub use shipped::shipped;
+pub use shipped::Shipped;
 pub(crate) use stored::SCALE;
 pub use tensor::{Batch, TensorEncoder};
 pub use weights::{Layer, Linear, Matrix, Norm, Weights};

@@ -76,8 +76,9 @@ impl Beside {
 
 impl Tokenizer {
     /// From a model directory (`tokenizer.json`, or `vocab.txt` of an uncased or cased BERT), which
-    /// may be a name on the hub (`io::hub`), or from a `tokenizer.json` itself. Which tokens are special
-    /// and stand around a text is read off it; the mask token's name stands in the files beside it.
+    /// may be the name of a shipped model or one on the hub (`io::hub`), or from a `tokenizer.json` itself.
+    /// Which tokens are special and surround a text is read off it; the mask token's name is in the files
+    /// next to it.
     ///
     /// # Errors
     /// As [`io::hub::resolve`]; [`Error::Io`] if there is none, [`Error::Format`] if it is no tokenizer.

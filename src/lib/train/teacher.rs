@@ -23,7 +23,9 @@ use crate::{
     device::{Compute, Precision},
     error::{Error, Result},
     io::{self, hub::Need},
-    model::{DenseDirectory, DenseEncoder, ModelDirectory, Overrides, Pooling, SparseEncoder},
+    model::{
+        DenseDirectory, DenseEncoder, ModelDirectory, Overrides, Pooling, SparseEncoder, shipped,
+    },
     sparse::{SparseVector, TermId},
     text::{Bm25, DocumentFrequencies, QueryEncoder, QueryTable, Tokenizer},
 };
@@ -90,7 +92,7 @@ impl TeacherName {
 pub struct TeacherOptions<'a> {
     /// Tokens of a document that are read, in place of the teacher's own limit.
     pub max_tokens: Option<usize>,
-    /// Whose word pieces BM25 counts.
+    /// Whose word pieces BM25 counts; none for those of the default model.
     pub tokenizer: Option<&'a Path>,
 }
 
@@ -184,18 +186,13 @@ impl Teacher {
     ///
     /// # Errors
     /// As the loaders of its parts; [`Error::Format`] for a directory that is neither dense nor
-    /// sparse; [`Error::Usage`] for BM25 without a tokenizer; [`Error::Mismatch`] if tokenizer and
-    /// network differ in vocabulary.
+    /// sparse; [`Error::Mismatch`] if tokenizer and network differ in vocabulary.
     pub fn load(name: TeacherName, options: TeacherOptions) -> Result<Teacher> {
         let name = name.resolved()?;
         match &name {
             TeacherName::Bm25 => {
-                let Some(tokenizer) = options.tokenizer else {
-                    let reason =
-                        "--teacher bm25 needs --tokenizer DIR: whose word pieces it counts";
-                    return Err(Error::Usage(reason.into()));
-                };
-                let tokenizer = Tokenizer::load(tokenizer)?;
+                let default = Path::new(shipped::DEFAULT);
+                let tokenizer = Tokenizer::load(options.tokenizer.unwrap_or(default))?;
                 let counted = DocumentFrequencies::new(tokenizer.vocabulary().len());
                 let max_tokens = options.max_tokens;
                 let kind = Kind::Bm25 { max_tokens, counted, mean_length: 0.0 };

@@ -17,6 +17,7 @@ use std::{
     sync::OnceLock,
 };
 
+use super::carried;
 use crate::error::{Error, Result};
 
 /// The revision of a name that has none.
@@ -104,14 +105,17 @@ fn cache() -> Option<PathBuf> {
         .or_else(|| of("HOME").map(|home| home.join(".cache/huggingface/hub")))
 }
 
-/// The directory that a path or a name on the hub stands for: a path that is there is itself, and so is
-/// what has not the form of a name.
+/// The directory that a path, the name of a carried folder (`l0:NAME`) or a name on the hub means: a path
+/// that is there is itself, and so is what has not the form of a name.
 ///
 /// # Errors
-/// [`Error::Format`] for a name that neither a directory nor the cache has, or that the cache has not
-/// whole, saying where it was looked for and what to do; with the feature `hub`, [`Error::Format`] and
-/// [`Error::Io`] of the download.
+/// [`Error::Format`] for a folder that is not carried, with those that are, and for a name that neither a
+/// directory nor the cache has, or that the cache has not whole, saying where it was looked for and what to
+/// do; with the feature `hub`, [`Error::Format`] and [`Error::Io`] of the download.
 pub fn resolve(path: &Path, need: Need) -> Result<PathBuf> {
+    if let Some(found) = carried::resolve(path) {
+        return found;
+    }
     if super::exists(path) {
         return Ok(path.to_owned());
     }
@@ -235,7 +239,7 @@ mod tests {
             "org/name@a/../b",
             "org/na me",
             "org/name@a@b",
-            "l0:/l0-tiny",
+            "l0:tiny",
             "",
         ] {
             assert_eq!(parsed(path), None, "{path}");

@@ -1,0 +1,67 @@
+//! The models that ship with the programs: their files are in each program that calls [`carry`], which reads
+//! them under `l0:NAME` as it reads any other model.
+
+use std::path::Path;
+
+use crate::io::{self, Folder};
+
+/// What is taken where no model is named.
+pub const DEFAULT: &str = "l0:default";
+
+/// A model that ships with the programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shipped {
+    /// 2 layers, 128 wide.
+    Tiny,
+}
+
+macro_rules! files {
+    ($folder:literal: $($name:literal),* $(,)?) => {
+        &[$((
+            $name,
+            include_bytes!(concat!(
+                env!("CARGO_MANIFEST_DIR"), "/src/lib/model/shipped/", $folder, "/", $name
+            )),
+        )),*]
+    };
+}
+
+impl Shipped {
+    /// Every one.
+    pub const ALL: [Shipped; 1] = [Shipped::Tiny];
+
+    /// Its names and its files. A larger model takes the name `default` from the small one.
+    fn folder(self) -> &'static Folder {
+        match self {
+            Shipped::Tiny => &Folder {
+                names: &["tiny", "default"],
+                files: files!["tiny":
+                    "config.json",
+                    "document_1_SpladePooling/config.json",
+                    "l0.json",
+                    "model.safetensors",
+                    "modules.json",
+                    "query_0_SparseStaticEmbedding/config.json",
+                    "query_0_SparseStaticEmbedding/model.safetensors",
+                    "router_config.json",
+                    "sentence_bert_config.json",
+                    "special_tokens_map.json",
+                    "tokenizer.json",
+                    "tokenizer_config.json",
+                    "train_config.toml",
+                ],
+            },
+        }
+    }
+}
+
+/// Makes the models readable as `l0:NAME`, for the whole program, which has their files in it.
+pub fn carry() {
+    Shipped::ALL.into_iter().map(Shipped::folder).for_each(io::carry);
+}
+
+/// The name that vectors give a shipped model, `l0-NAME`; none for another path.
+pub(super) fn name_of(folder: &Path) -> Option<String> {
+    let name = folder.to_str()?.strip_prefix(io::CARRIED)?;
+    Some(format!("l0-{name}"))
+}
