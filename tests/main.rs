@@ -2,6 +2,7 @@
 
 mod cluster;
 mod collection;
+mod corpus_weights;
 mod encode;
 mod encode_broken;
 mod engines;

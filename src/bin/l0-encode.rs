@@ -27,6 +27,9 @@ const PROGRAM: &str = "l0-encode";
 ///
 /// Documents are JSON lines {"_id", "title", "text"}, or Parquet or Arrow tables with these columns;
 /// gzip and zstd are read as they are. Without INPUT, or for `-`, standard input is read.
+///
+/// Parquet and Arrow also get the document frequencies of the word pieces, from which l0-index
+/// --query-weights corpus makes query weights.
 #[derive(Parser)]
 #[command(
     name = "l0-encode",
@@ -266,7 +269,7 @@ fn run_idf(args: IdfArgs) -> Result<()> {
     let max_tokens = args.max_tokens.unwrap_or(usize::MAX);
     let counted = idf::count(documents, &tokenizer, max_tokens, || progress.add(1))?;
     progress.finish();
-    let checked = rejects.check(counted.documents);
+    let checked = rejects.check(counted.documents());
     rejects.finish()?;
     checked?;
     idf::write(&counted, &tokenizer, output)

@@ -14,7 +14,7 @@ use l0::{
     cli::{
         self, Progress, RunArgs,
         exchange::{ExportArgs, ImportArgs},
-        index::{AppendArgs, BuildArgs, Other},
+        index::{AppendArgs, BuildArgs, Other, QueryWeights},
         values::{self, ReportForm},
     },
     formats::{exchange::lines::Names, rejects::Rejects},
@@ -25,7 +25,7 @@ use l0::{
     io::{Content, Input, Output},
     model::{Checkpoint, ModelDirectory, shipped},
     search,
-    text::Tokenizer,
+    text::{Reweighting, Tokenizer},
 };
 
 /// Makes one index file of sparse vectors: Parquet, Arrow or JSON lines, from files or a pipe.
@@ -93,14 +93,15 @@ fn build(args: BuildArgs) -> Result<()> {
     if output.is_terminal() {
         return Err(Error::Usage("will not write an index to a terminal; say -o FILE".into()));
     }
-    let (model, language) =
-        spoken(args.model.as_deref(), args.tokenizer.as_deref(), args.query_weights.as_deref())?;
+    let (model, language, reweighting) =
+        spoken(args.model.as_deref(), args.tokenizer.as_deref(), args.query_weights.as_ref())?;
     let model_sha256 = match &model {
         Some(model) => Checkpoint::fingerprint(&model.encoder)?,
         None => None,
     };
     let plan = Plan {
         language: &language,
+        reweighting,
         model_sha256: model_sha256.as_deref(),
         trusting: args.model.is_some() || args.tokenizer.is_some(),
         weights: if args.compact { Weights::U6 } else { args.weights },
@@ -185,27 +186,35 @@ fn told(built: &Metadata, refused: u64, seconds: f64) -> String {
     format!("{docs} documents, {postings} postings in {time}; query weights: {table}{refused}")
 }
 
-/// The model that is named, or the one that ships with the program where nothing is named, and what turns
-/// queries into terms and weights.
+/// The model that is named, or the one that ships with the program where nothing is named, what turns
+/// queries into terms and weights, and what the corpus makes of the weights.
 fn spoken(
     model: Option<&Path>,
     tokenizer: Option<&Path>,
-    query_weights: Option<&Path>,
-) -> Result<(Option<ModelDirectory>, Language)> {
+    query_weights: Option<&QueryWeights>,
+) -> Result<(Option<ModelDirectory>, Language, Option<Reweighting>)> {
     let model = match (model, tokenizer) {
         (None, Some(_)) => None,
         (None, None) => Some(ModelDirectory::open(Path::new(shipped::DEFAULT))?),
         (Some(model), _) => Some(ModelDirectory::open(model)?),
     };
     let own = model.as_ref().and_then(|model| model.query_table.as_deref());
-    let table = match query_weights {
-        None => own.map_or(TableSource::Unit, TableSource::File),
-        Some(unit) if unit == Path::new("unit") => TableSource::Unit,
-        Some(file) => TableSource::File(file),
+    let (table, reweighting) = match (query_weights, own) {
+        (Some(QueryWeights::File(file)), _) => (TableSource::File(file), None),
+        (Some(QueryWeights::Corpus), Some(own)) => {
+            (TableSource::File(own), Some(Reweighting::OF_A_MODEL))
+        }
+        (Some(QueryWeights::Corpus), None) => (TableSource::Words, Some(Reweighting::Idf)),
+        (Some(QueryWeights::Model), None) => {
+            let expected = "--query-weights model: expected a model with a query table, found none";
+            return Err(Error::Usage(format!("{expected}; use unit, corpus or a FILE")));
+        }
+        (None | Some(QueryWeights::Model), Some(own)) => (TableSource::File(own), None),
+        (None | Some(QueryWeights::Unit), _) => (TableSource::Unit, None),
     };
     let folder = model.as_ref().map(|model| model.encoder.as_path()).or(tokenizer);
     let language = Language::load(folder.unwrap_or(Path::new(".")), table)?;
-    Ok((model, language))
+    Ok((model, language, reweighting))
 }
 
 fn export(args: &ExportArgs) -> Result<()> {
@@ -225,7 +234,7 @@ fn export(args: &ExportArgs) -> Result<()> {
         }
         Some(index) => (exchange::Source::Index(index), Language::of(index)?),
         None => {
-            let (_, language) = spoken(args.model.as_deref(), args.tokenizer.as_deref(), None)?;
+            let (_, language, _) = spoken(args.model.as_deref(), args.tokenizer.as_deref(), None)?;
             (exchange::Source::Vectors(inputs), language)
         }
     };

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{
+    Args, Subcommand, ValueHint,
+    builder::{PathBufValueParser, TypedValueParser},
+};
 
 use super::{
     RejectArgs, RunArgs,
@@ -26,9 +29,12 @@ pub struct BuildArgs {
     /// Directory of the tokenizer, l0:default, l0:tiny, or its tokenizer.json
     #[arg(long, value_name = "DIR")]
     pub tokenizer: Option<PathBuf>,
-    /// A query table, or unit for weight 1 [default: the model's table, else unit]
-    #[arg(long, value_name = "FILE|unit")]
-    pub query_weights: Option<PathBuf>,
+    /// Weights of query terms: model (the model's table), unit (1 for all), corpus (the model's table
+    /// reweighted by the document frequencies that the vectors carry, or their idf where there is no
+    /// table), or a FILE with a table [default: the model's table, else unit]
+    #[arg(long, value_name = "model|unit|corpus|FILE", value_hint = ValueHint::AnyPath,
+          value_parser = PathBufValueParser::new().map(QueryWeights::from))]
+    pub query_weights: Option<QueryWeights>,
     /// How weights are stored: u8 (eight bits, a scale a term), u6 (six bits: a tenth smaller, and ranks
     /// change a little) or f32 (as they came)
     #[arg(long, value_name = "u8|u6|f32", default_value_t = Weights::U8)]
@@ -43,6 +49,30 @@ pub struct BuildArgs {
     /// How it works
     #[command(flatten)]
     pub work: WorkArgs,
+}
+
+/// Where the weights of query terms come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum QueryWeights {
+    /// The model's table.
+    Model,
+    /// 1 for every term.
+    Unit,
+    /// The documents that are indexed, and the model's table if it has one.
+    Corpus,
+    /// A table.
+    File(PathBuf),
+}
+
+impl From<PathBuf> for QueryWeights {
+    fn from(path: PathBuf) -> QueryWeights {
+        match path.to_str() {
+            Some("model") => QueryWeights::Model,
+            Some("unit") => QueryWeights::Unit,
+            Some("corpus") => QueryWeights::Corpus,
+            _ => QueryWeights::File(path),
+        }
+    }
 }
 
 /// Everything but building.

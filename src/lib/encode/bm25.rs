@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// Encodes a corpus in two passes, the first into a temporary file; `each` gets the rows of `shard`
-/// in the order of the input, weighted by the statistics of the whole corpus.
+/// in the order of the input, weighted by the statistics of the whole corpus, and their terms before
+/// they are pruned.
 ///
 /// # Errors
 /// The first error of the input, the tokenizer, the temporary file or `each`.
@@ -28,10 +29,10 @@ pub fn encode(
     max_tokens: Option<usize>,
     shard: Shard,
     config: &EncodeConfig,
-    mut each: impl FnMut(Row) -> Result<()>,
+    mut each: impl FnMut(Row, &[u32]) -> Result<()>,
 ) -> Result<Summary> {
     let mut spool = Spool::new()?;
-    let mut counted = DocumentFrequencies::new(tokenizer.vocabulary().len());
+    let mut counted = DocumentFrequencies::new(tokenizer.vocabulary());
     let mut total = 0u64;
     for text in texts {
         let counts = count(&text?, tokenizer, max_tokens, config.keep_text)?;
@@ -39,10 +40,10 @@ pub fn encode(
         total += u64::from(counts.length);
         spool.push(&counts)?;
     }
-    let mean_length = total as f64 / counted.documents.max(1) as f64;
+    let mean_length = total as f64 / counted.documents().max(1) as f64;
     let mut summary = Summary::default();
     let mut rows = spool.read()?;
-    for number in 0..counted.documents {
+    for number in 0..counted.documents() {
         let counts = rows.next()?;
         if !shard.has(number) {
             continue;
@@ -56,7 +57,8 @@ pub fn encode(
         row.n_tokens = Some(counts.whole);
         row.truncated = Some(counts.length < counts.whole);
         summary.add(&row, counts.whole > 0);
-        each(row)?;
+        let terms: Vec<u32> = counts.terms.iter().map(|&(term, _)| term).collect();
+        each(row, &terms)?;
     }
     Ok(summary)
 }

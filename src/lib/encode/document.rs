@@ -8,6 +8,7 @@ use std::{
 
 use rayon::prelude::*;
 
+use super::distinct;
 use crate::{
     error::{Error, Result},
     formats::{records::Document, vectors::Row},
@@ -111,7 +112,8 @@ struct Read {
     tokens: Tokens,
 }
 
-/// Encodes texts and hands each row to `each`, in the order of the input.
+/// Encodes texts and hands each row to `each`, in the order of the input, with the distinct word pieces
+/// of what was read of the text.
 ///
 /// One thread reads and tokenises what comes next, one computes, and the caller's writes; a device
 /// begins a batch before the last one has come back from it.
@@ -123,7 +125,7 @@ pub fn encode(
     tokenizer: &Tokenizer,
     encoder: &SparseEncoder,
     config: &EncodeConfig,
-    mut each: impl FnMut(Row) -> Result<()>,
+    mut each: impl FnMut(Row, &[u32]) -> Result<()>,
 ) -> Result<Summary> {
     let mut summary = Summary::default();
     thread::scope(|scope| {
@@ -144,7 +146,7 @@ pub fn encode(
             for (Read { mut row, tokens }, vector) in batch? {
                 row.vector = vector;
                 summary.add(&row, tokens.pieces > 0);
-                each(row)?;
+                each(row, &distinct(&tokens.ids, tokenizer))?;
             }
             Ok(())
         };

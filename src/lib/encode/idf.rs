@@ -22,7 +22,7 @@ pub fn count(
     max_tokens: usize,
     mut each: impl FnMut(),
 ) -> Result<DocumentFrequencies> {
-    let mut counted = DocumentFrequencies::new(tokenizer.vocabulary().len());
+    let mut counted = DocumentFrequencies::new(tokenizer.vocabulary());
     for text in texts {
         let mut pieces = tokenizer.pieces(&text?.content())?;
         pieces.truncate(max_tokens.saturating_sub(tokenizer.special_around()));
@@ -43,7 +43,7 @@ pub fn write(
     tokenizer: &Tokenizer,
     mut output: Output,
 ) -> Result<()> {
-    if counted.documents == 0 {
+    if counted.documents() == 0 {
         return Err(Error::format("input", "want at least one document, got none"));
     }
     let name = output.name().to_owned();

@@ -5,7 +5,7 @@ use std::{path::Path, sync::mpsc::channel};
 use super::{
     EncodeConfig, Shard, Source, Summary, Text,
     bm25::{self, Bm25},
-    document,
+    document, finish,
     resume::{InputHash, Journal, skip_finished},
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     },
     io::{Input, Output},
     model::{ModelDirectory, Overrides, SparseEncoder},
-    text::{QueryEncoder, QueryTable, Tokenizer},
+    text::{DocumentFrequencies, QueryEncoder, QueryTable, Tokenizer},
 };
 
 /// What texts are.
@@ -156,6 +156,12 @@ impl Job<'_> {
         VectorMeta { shard, ..self.model.meta(self.role, &self.config) }
     }
 
+    /// Document frequencies before the first document; none for queries.
+    fn empty_counts(&self) -> Option<DocumentFrequencies> {
+        let vocabulary = self.model.tokenizer().vocabulary();
+        (self.role == Role::Document).then(|| DocumentFrequencies::new(vocabulary))
+    }
+
     /// Encodes the records of `inputs` into `output`; `each` is called after every row.
     ///
     /// # Errors
@@ -170,14 +176,18 @@ impl Job<'_> {
     ) -> Result<Summary> {
         let meta = self.meta();
         let mut writer = Writer::new(output, form, &meta, self.config.keep_text)?;
-        let summary = self.rows(texts(self.role, inputs, rejects), |row| {
+        let mut counted = self.empty_counts();
+        let summary = self.rows(texts(self.role, inputs, rejects), |row, terms| {
+            if let Some(counted) = &mut counted {
+                counted.add(terms.iter().copied());
+            }
             writer.write(&row)?;
             each();
             Ok(())
         })?;
         rejects.check(summary.rows)?;
         rejects.flush()?;
-        writer.finish()?;
+        finish(writer, counted.as_ref())?;
         Ok(summary)
     }
 
@@ -214,12 +224,12 @@ impl Job<'_> {
         let tokenizer = self.model.tokenizer().to_json();
         let tokenizer = InputHash::of_bytes(tokenizer).hex();
         let settings = format!(
-            "{meta:?}, shard {}, keep_text {keep_text}, tokenizer.json {tokenizer}",
+            "{meta:?}, shard {}, keep_text {keep_text}, tokenizer.json {tokenizer}, counted",
             self.shard
         );
         // fails before the long work if it cannot be written; leaves nothing
         Output::check(target)?;
-        let mut journal = Journal::open(target, settings, meta, keep_text)?;
+        let mut journal = Journal::open(target, settings, meta, keep_text, self.empty_counts())?;
         let finished = journal.rows();
         let mut texts = in_shard(texts(self.role, inputs, rejects), self.shard);
         let mut hash = skip_finished(&journal, &mut texts)?;
@@ -233,10 +243,10 @@ impl Job<'_> {
             }
         });
         let rest = Job { shard: Shard::WHOLE, ..*self };
-        let summary = rest.rows(hashed, |row| {
+        let summary = rest.rows(hashed, |row, terms| {
             // a text is hashed before its row is made
             last = hashes.recv().unwrap_or_default();
-            journal.push(&row, || last.hex())?;
+            journal.push(&row, terms, || last.hex())?;
             each();
             Ok(())
         })?;
@@ -246,7 +256,12 @@ impl Job<'_> {
         Ok((summary, finished))
     }
 
-    fn rows(&self, texts: impl Source, each: impl FnMut(Row) -> Result<()>) -> Result<Summary> {
+    /// `each` gets the rows, and of documents the distinct word pieces.
+    fn rows(
+        &self,
+        texts: impl Source,
+        mut each: impl FnMut(Row, &[u32]) -> Result<()>,
+    ) -> Result<Summary> {
         let Job { model, role, ref config, shard } = *self;
         match (model, role) {
             (Model::Bm25 { tokenizer, bm25, max_tokens }, Role::Document) => {
@@ -254,13 +269,14 @@ impl Job<'_> {
             }
             (Model::Bm25 { tokenizer, max_tokens, .. }, Role::Query) => {
                 let texts = in_shard(texts, shard);
-                bm25::encode_queries(texts, tokenizer, *max_tokens, config, each)
+                bm25::encode_queries(texts, tokenizer, *max_tokens, config, |row| each(row, &[]))
             }
             (Model::Network { tokenizer, encoder, .. }, _) => {
                 document::encode(in_shard(texts, shard), tokenizer, encoder, config, each)
             }
             (Model::Table { encoder, .. }, _) => {
-                document::encode_queries(in_shard(texts, shard), encoder, config, each)
+                let texts = in_shard(texts, shard);
+                document::encode_queries(texts, encoder, config, |row| each(row, &[]))
             }
         }
     }

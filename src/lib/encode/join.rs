@@ -1,22 +1,23 @@
 //! The parts of a sharded run as the one output that an undisturbed run writes.
 
+use super::{carried, finish};
 use crate::{
     error::{Error, Result},
-    formats::vectors::{self, Form, HasText, Row, Rows, VectorMeta, Writer},
+    formats::vectors::{self, Form, HasText, Row, VectorMeta, Vectors, Writer},
     io::{Input, Output},
+    text::DocumentFrequencies,
 };
 
 /// A part that is being read.
 struct Part {
     name: String,
-    has_text: HasText,
-    rows: Rows,
+    vectors: Vectors,
     read: u64,
 }
 
 impl Part {
     fn next(&mut self) -> Result<Option<Row>> {
-        let row = self.rows.next().transpose()?;
+        let row = self.vectors.rows.next().transpose()?;
         self.read += u64::from(row.is_some());
         Ok(row)
     }
@@ -24,7 +25,8 @@ impl Part {
 
 /// Writes the rows of `parts`, which `--shard 0/N` to `--shard N-1/N` made in this order, in the order
 /// of the input they were made of: row `i` is row `i / N` of part `i % N`. Returns their number; `each`
-/// is called after every row. A batch of rows of each part is in memory.
+/// is called after every row. A batch of rows of each part is in memory. Document frequencies are added
+/// up if all parts have them.
 ///
 /// # Errors
 /// [`Error::Mismatch`] if the parts were made by different models or options; [`Error::Format`] if
@@ -43,7 +45,7 @@ pub fn join(parts: Vec<Input>, output: Output, form: Form, mut each: impl FnMut(
     let mut next = first.next()?;
     let has_text = |row: &Row| row.text.is_some() || row.title.is_some();
     let keep_text = next.as_ref().is_some_and(has_text)
-        || parts.iter().any(|part| part.has_text == HasText::Yes);
+        || parts.iter().any(|part| part.vectors.has_text == HasText::Yes);
     let mut writer = Writer::new(output, form, &meta, keep_text)?;
     let (mut rows, mut at) = (0, 0);
     while let Some(row) = next {
@@ -62,7 +64,7 @@ pub fn join(parts: Vec<Input>, output: Output, form: Form, mut each: impl FnMut(
         next = parts[at].next()?;
     }
     check_ends(&mut parts, at)?;
-    writer.finish()?;
+    finish(writer, counted(&parts, &meta)?.as_ref())?;
     Ok(rows)
 }
 
@@ -73,11 +75,12 @@ fn open(inputs: Vec<Input>) -> Result<(Vec<Part>, Option<VectorMeta>)> {
     let mut shards = Vec::with_capacity(inputs.len());
     for input in inputs {
         let name = input.name().to_owned();
-        let (mut meta, has_text, rows) = vectors::read_with_columns(input, None)?;
+        let mut vectors = vectors::open(input, None)?;
+        let meta = &mut vectors.meta;
         shards.push(meta.as_mut().and_then(|meta| meta.shard.take()));
         let expected = common.get_or_insert_with(|| meta.clone());
-        if *expected != meta {
-            let differs = match (&*expected, &meta) {
+        if expected != meta {
+            let differs = match (&*expected, &*meta) {
                 (Some(expected), Some(meta)) => expected.difference(meta),
                 _ => None,
             };
@@ -86,7 +89,7 @@ fn open(inputs: Vec<Input>) -> Result<(Vec<Part>, Option<VectorMeta>)> {
                     Some(meta) => meta.model.clone(),
                     None => "a file that does not say".to_owned(),
                 };
-                ("model".into(), said(expected), said(&meta))
+                ("model".into(), said(expected), said(meta))
             });
             return Err(Error::Mismatch {
                 what: format!("{name}: what made the vectors, {key}"),
@@ -95,12 +98,25 @@ fn open(inputs: Vec<Input>) -> Result<(Vec<Part>, Option<VectorMeta>)> {
                 remedy: "join parts of one model, made with the same options".into(),
             });
         }
-        parts.push(Part { name, has_text, rows, read: 0 });
+        parts.push(Part { name, vectors, read: 0 });
     }
     if common.as_ref().is_some_and(Option::is_some) {
         check_shards(&parts, &shards)?;
     }
     Ok((parts, common.flatten()))
+}
+
+/// The document frequencies of all parts, of which every row was read; none if a part has none.
+fn counted(parts: &[Part], meta: &VectorMeta) -> Result<Option<DocumentFrequencies>> {
+    let mut sum: Option<DocumentFrequencies> = None;
+    for part in parts {
+        match (&mut sum, carried(&part.name, &part.vectors.ending, meta)?) {
+            (_, None) => return Ok(None),
+            (Some(sum), Some(more)) => sum.merge(&more)?,
+            (sum @ None, more) => *sum = more,
+        }
+    }
+    Ok(sum)
 }
 
 /// That the parts are the shards 0/N to N-1/N, in this order; a part alone may be a whole run.

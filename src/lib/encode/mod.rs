@@ -16,7 +16,42 @@ pub use document::{EncodeConfig, Source, Summary, Text, encode};
 pub use job::{Job, Model, Role, texts};
 pub use join::join;
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    formats::vectors::{Ending, VectorMeta, Writer},
+    sparse::TermId,
+    text::{DocumentFrequencies, Tokenizer},
+};
+
+/// The distinct word pieces among the tokens of a text, ascending, special ones left out.
+fn distinct(tokens: &[u32], tokenizer: &Tokenizer) -> Vec<u32> {
+    let pieces = tokens.iter().copied().filter(|&token| !tokenizer.is_special(TermId(token)));
+    let mut terms: Vec<u32> = pieces.collect();
+    terms.sort_unstable();
+    terms.dedup();
+    terms
+}
+
+/// The document frequencies that follow the rows of a file, all of which were read; none if it has none.
+///
+/// # Errors
+/// As [`DocumentFrequencies::from_text`].
+fn carried(file: &str, ending: &Ending, meta: &VectorMeta) -> Result<Option<DocumentFrequencies>> {
+    let (vocabulary, terms) = (&meta.vocabulary_sha256, meta.vocab_size);
+    let text = ending.document_frequencies();
+    text.map(|text| DocumentFrequencies::from_text(file, text, vocabulary, terms)).transpose()
+}
+
+/// Ends an output, with the document frequencies after the rows if there are some.
+///
+/// # Errors
+/// As [`Writer::finish`].
+fn finish(mut writer: Writer, counted: Option<&DocumentFrequencies>) -> Result<()> {
+    if let Some(counted) = counted {
+        writer.set_document_frequencies(counted.to_text()?);
+    }
+    writer.finish()
+}
 
 /// One of `count` equal parts of an input: the rows whose number, from 0, is `index` modulo `count`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,11 +15,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Source, Text};
+use super::{Source, Text, carried, finish};
 use crate::{
     error::{Error, Result},
     formats::vectors::{self, Form, Row, VectorMeta, Writer},
     io::{Input, Output, map, read_text},
+    text::DocumentFrequencies,
 };
 
 /// A part is closed after this many rows or this much time, whatever comes first.
@@ -48,6 +49,7 @@ pub struct Journal {
     settings: String,
     meta: VectorMeta,
     keep_text: bool,
+    empty_counts: Option<DocumentFrequencies>,
     parts: Vec<Manifest>,
     open: Option<Open>,
 }
@@ -56,12 +58,13 @@ pub struct Journal {
 struct Open {
     writer: Writer,
     rows: u64,
+    counted: Option<DocumentFrequencies>,
     since: Instant,
 }
 
 impl Journal {
     /// Opens the parts beside `output`; `settings` is everything besides the input that decides what
-    /// the rows are.
+    /// the rows are; `empty_counts` are the document frequencies before the first document.
     ///
     /// # Errors
     /// [`Error::Mismatch`] if the parts were made with other settings; [`Error::Format`] for a part that
@@ -71,14 +74,15 @@ impl Journal {
         settings: String,
         meta: VectorMeta,
         keep_text: bool,
+        empty_counts: Option<DocumentFrequencies>,
     ) -> Result<Journal> {
         // beside the file that will be replaced, not beside a link to it
         let linked = fs::canonicalize(output).ok().filter(|_| output.is_symlink());
         let mut name = linked.unwrap_or_else(|| output.to_path_buf()).into_os_string();
         name.push(".parts");
         let folder = PathBuf::from(name);
-        let mut journal =
-            Journal { folder, settings, meta, keep_text, parts: Vec::new(), open: None };
+        let (parts, open) = (Vec::new(), None);
+        let mut journal = Journal { folder, settings, meta, keep_text, empty_counts, parts, open };
         loop {
             let file = journal.file("json", journal.parts.len());
             if !file.exists() {
@@ -130,20 +134,29 @@ impl Journal {
         self.parts.last().map(|part| part.input_sha256.as_str())
     }
 
-    /// Adds a row behind the text of which `input_sha256` is the hash so far.
+    /// Adds a row with the distinct terms of its text, up to which `input_sha256` is the hash.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn push(&mut self, row: &Row, input_sha256: impl FnOnce() -> String) -> Result<()> {
+    pub fn push(
+        &mut self,
+        row: &Row,
+        terms: &[u32],
+        input_sha256: impl FnOnce() -> String,
+    ) -> Result<()> {
         if self.open.is_none() {
             self.create_folder()?;
             let output = Output::create(&self.file("arrow", self.parts.len()))?;
             let writer = Writer::new(output, Form::Arrow, &self.meta, self.keep_text)?;
-            self.open = Some(Open { writer, rows: 0, since: Instant::now() });
+            let (counted, since) = (self.empty_counts.clone(), Instant::now());
+            self.open = Some(Open { writer, rows: 0, counted, since });
         }
         let Some(open) = &mut self.open else { return Ok(()) };
         open.writer.write(row)?;
         open.rows += 1;
+        if let Some(counted) = &mut open.counted {
+            counted.add(terms.iter().copied());
+        }
         if open.rows >= PART_ROWS || open.since.elapsed() >= PART_EVERY {
             self.close(input_sha256())?;
         }
@@ -151,8 +164,8 @@ impl Journal {
     }
 
     fn close(&mut self, input_sha256: String) -> Result<()> {
-        let Some(Open { writer, rows, .. }) = self.open.take() else { return Ok(()) };
-        writer.finish()?;
+        let Some(Open { writer, rows, counted, .. }) = self.open.take() else { return Ok(()) };
+        finish(writer, counted.as_ref())?;
         let rows_sha256 = InputHash::of_bytes(&map(&self.file("arrow", self.parts.len()))?).hex();
         let (settings, first) = (self.settings.clone(), self.rows());
         let manifest = Manifest { settings, first, rows, input_sha256, rows_sha256 };
@@ -174,19 +187,28 @@ impl Journal {
         self.create_folder()?;
         let output = Output::create_from(&self.folder, target)?;
         let mut writer = Writer::new(output, form, &self.meta, self.keep_text)?;
+        let mut counted = self.empty_counts.clone();
         for (part, manifest) in self.parts.iter().enumerate() {
-            let (_, rows) = vectors::read(Input::open(&self.file("arrow", part))?, None)?;
+            let input = Input::open(&self.file("arrow", part))?;
+            let name = input.name().to_owned();
+            let part_read = vectors::open(input, None)?;
             let mut count = 0;
-            for row in rows {
+            for row in part_read.rows {
                 writer.write(&row?)?;
                 count += 1;
             }
             if count != manifest.rows {
                 let reason = format!("want {} rows, got {count}", manifest.rows);
-                return Err(Error::format(self.file("arrow", part), reason));
+                return Err(Error::format(name, reason));
+            }
+            if let Some(counted) = &mut counted {
+                let more = carried(&name, &part_read.ending, &self.meta)?;
+                let absent =
+                    "expected document frequencies, found none; remove the folder of parts";
+                counted.merge(&more.ok_or_else(|| Error::format(name, absent))?)?;
             }
         }
-        writer.finish()?;
+        finish(writer, counted.as_ref())?;
         self.remove()
     }
 

@@ -3,16 +3,14 @@
 //! The crates that decode them panic on some damaged files, where lengths and offsets contradict each
 //! other; here that is made an error.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, BufRead, Read},
-};
+use std::collections::BTreeMap;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchReader, cast::AsArray};
 use arrow_ipc::reader::{FileReader, StreamReader};
 use arrow_schema::{ArrowError, DataType, SchemaRef};
 use parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, errors::ParquetError};
 
+use super::stream::{self, Ending, Messages};
 use crate::{
     error::{Error, Result, caught},
     io::{Content, Input},
@@ -27,6 +25,8 @@ pub(super) struct Table {
     pub schema: SchemaRef,
     /// Key-value pairs of the file.
     pub metadata: BTreeMap<String, String>,
+    /// What follows the batches.
+    pub ending: Ending,
     pub batches: Box<dyn Iterator<Item = Result<RecordBatch>> + Send>,
 }
 
@@ -51,7 +51,9 @@ impl Table {
                 let rows = builder.metadata().file_metadata().num_rows() as f64;
                 let pairs = builder.metadata().file_metadata().key_value_metadata().cloned();
                 let pairs = pairs.into_iter().flatten();
-                let metadata = pairs.filter_map(|pair| Some((pair.key, pair.value?))).collect();
+                let metadata: BTreeMap<_, _> =
+                    pairs.filter_map(|pair| Some((pair.key, pair.value?))).collect();
+                let ending = Ending::of(&metadata);
                 let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(fail)?;
                 let table = Table::of(name.clone(), reader);
                 // what is read in any order is not seen by the input
@@ -60,7 +62,7 @@ impl Table {
                     seen += batch.as_ref().map_or(0.0, |batch| batch.num_rows() as f64);
                     consumed.come_to(seen / rows);
                 });
-                Ok(Table { metadata, batches: Box::new(batches), ..table })
+                Ok(Table { metadata, ending, batches: Box::new(batches), ..table })
             }
             Content::ArrowFile => {
                 let file = std::io::BufReader::new(input.into_seekable()?);
@@ -68,10 +70,11 @@ impl Table {
                 Ok(Table::of(name.clone(), reader.map_err(|error| arrow_error(&name, error))?))
             }
             Content::ArrowStream | Content::Text => {
-                let tail = Tail { reader: input.into_reader(), last: [0; 8] };
-                let reader = StreamReader::try_new(tail, None);
+                let messages = Messages::new(input.into_reader());
+                let ending = messages.ending();
+                let reader = StreamReader::try_new(messages, None);
                 let reader = reader.map_err(|error| arrow_error(&name, error))?;
-                Ok(Table::ending(name.clone(), reader, stream_end))
+                Ok(Table { ending, ..Table::ending(name.clone(), reader, stream::check_end) })
             }
         }
     }
@@ -103,7 +106,7 @@ impl Table {
                 }
             }
         });
-        Table { name, schema, metadata, batches: Box::new(batches) }
+        Table { name, schema, metadata, ending: Ending::default(), batches: Box::new(batches) }
     }
 
     /// What the columns are, for a message.
@@ -112,43 +115,6 @@ impl Table {
         let columns = columns.map(|field| format!("{} {}", field.name(), field.data_type()));
         columns.collect::<Vec<_>>().join(", ")
     }
-}
-
-/// A reader that remembers its last bytes.
-struct Tail {
-    reader: Box<dyn BufRead + Send>,
-    last: [u8; 8],
-}
-
-impl Read for Tail {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.reader.read(buffer)?;
-        let new = &buffer[count.saturating_sub(8)..count];
-        self.last.rotate_left(new.len());
-        self.last[8 - new.len()..].copy_from_slice(new);
-        Ok(count)
-    }
-}
-
-/// The bytes that end an Arrow stream.
-const END_OF_STREAM: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
-
-/// Whether a stream ended as it should. Arrow lets a writer just stop; ours never does unless it
-/// failed, so that half of our rows are not taken for all of them.
-fn stream_end(name: &str, reader: &mut StreamReader<Tail>) -> Result<()> {
-    let ours = reader.schema().metadata().contains_key("l0.format");
-    let tail = reader.get_mut();
-    if ours && tail.last != END_OF_STREAM {
-        let reason = "the stream is cut short: the program that wrote it failed or was stopped";
-        return Err(Error::format(name, reason));
-    }
-    let behind = tail.reader.fill_buf().map_err(|source| Error::io(name, source))?;
-    if behind.is_empty() {
-        return Ok(());
-    }
-    let reason = "want the end behind an Arrow stream, got more bytes; name several files instead \
-                  of joining them";
-    Err(Error::format(name, reason))
 }
 
 /// What `decode` returns, or an error if it panics. What it worked on is not used again.

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | corpus, queries | JSON lines, BEIR's field names; tables with the same columns | `records` |
 //! | training examples | JSON lines in six forms; tables with the same columns | `examples` |
-//! | sparse vectors | Parquet, Arrow IPC, JSON lines | `vectors`, `rows`, `sink` |
+//! | sparse vectors | Parquet, Arrow IPC, JSON lines | `vectors`, `rows`, `sink`, `stream` |
 //! | what other engines take and give | JSON lines, CIFF, PISA, Seismic, .npz | `exchange` |
 //! | refused records | JSON lines | `rejects` |
 //! | judgements, runs | TREC text; BEIR's table of judgements | `trec` |
@@ -18,5 +18,6 @@ pub mod records;
 pub mod rejects;
 mod rows;
 mod sink;
+mod stream;
 pub mod trec;
 pub mod vectors;

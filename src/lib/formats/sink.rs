@@ -1,6 +1,6 @@
 //! Where the rows of a table go: a Parquet file, an Arrow stream or JSON lines.
 
-use std::{collections::BTreeMap, io::Write, sync::Arc};
+use std::{collections::BTreeMap, fmt, io::Write, str::FromStr, sync::Arc};
 
 use arrow_array::RecordBatch;
 use arrow_ipc::writer::StreamWriter;
@@ -15,16 +15,63 @@ use serde_json::Value;
 
 use super::{
     arrow::{arrow_error, parquet_error},
-    vectors::Form,
+    stream,
 };
 use crate::{
     error::{Error, Result},
     io::Output,
 };
 
+/// How rows of vectors are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A Parquet file.
+    Parquet,
+    /// An Arrow IPC stream.
+    Arrow,
+    /// JSON lines.
+    JsonLines,
+}
+
+impl Form {
+    /// What a file name's extension says, if anything.
+    pub fn of_extension(extension: &str) -> Option<Form> {
+        match extension {
+            "parquet" => Some(Form::Parquet),
+            "arrow" | "arrows" | "ipc" => Some(Form::Arrow),
+            "jsonl" | "json" | "ndjson" => Some(Form::JsonLines),
+            _ => None,
+        }
+    }
+}
+
+impl FromStr for Form {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Form> {
+        match text {
+            "parquet" => Ok(Form::Parquet),
+            "arrow" => Ok(Form::Arrow),
+            "jsonl" => Ok(Form::JsonLines),
+            _ => Err(Error::Usage(format!("want parquet, arrow or jsonl, got `{text}`"))),
+        }
+    }
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Form::Parquet => "parquet",
+            Form::Arrow => "arrow",
+            Form::JsonLines => "jsonl",
+        })
+    }
+}
+
 /// An output of rows. [`Sink::finish`] must be called, else the output stays as it was.
 pub(super) struct Sink {
     name: String,
+    schema: SchemaRef,
     open: Open,
 }
 
@@ -61,7 +108,7 @@ impl Sink {
             }
             Form::JsonLines => Open::JsonLines(output),
         };
-        Ok((Sink { name, open }, schema))
+        Ok((Sink { name, schema: Arc::clone(&schema), open }, schema))
     }
 
     /// Whether rows are written one by one as lines.
@@ -100,13 +147,22 @@ impl Sink {
         arrow_error(&self.name, error)
     }
 
-    /// Ends the output and puts it in place.
-    pub fn finish(self) -> Result<()> {
+    /// Ends the output, with the document frequencies after the rows where they have a place, and puts
+    /// it in place.
+    pub fn finish(self, document_frequencies: Option<&str>) -> Result<()> {
         let output = match self.open {
-            Open::Parquet(writer) => {
+            Open::Parquet(mut writer) => {
+                if let Some(text) = document_frequencies {
+                    let pair = KeyValue::new(stream::DOCUMENT_FREQUENCIES.into(), text.to_owned());
+                    writer.append_key_value_metadata(pair);
+                }
                 writer.into_inner().map_err(|error| parquet_error(&self.name, error))?
             }
-            Open::Arrow(writer) => {
+            Open::Arrow(mut writer) => {
+                if let Some(text) = document_frequencies {
+                    let written = stream::write_ending(writer.get_mut(), &self.schema, text);
+                    written.map_err(|error| arrow_error(&self.name, error))?;
+                }
                 writer.into_inner().map_err(|error| arrow_error(&self.name, error))?
             }
             Open::JsonLines(output) => output,

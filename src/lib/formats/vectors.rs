@@ -17,8 +17,11 @@
 //! engine reads it; an Arrow stream has 1,024 rows a batch. A JSON line is
 //! `{"_id", "indices", "values"}`, or, when read, `{"_id", "vector": {token: weight}}`; JSON lines
 //! carry no metadata.
+//!
+//! What is known when all rows were written, the document frequencies of the encoded documents, follows
+//! the rows ([`Ending`]).
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
@@ -28,6 +31,7 @@ use super::{
     rows::{self, RowBuilder},
     sink::Sink,
 };
+pub use super::{sink::Form, stream::Ending};
 use crate::{
     error::{Error, Result},
     io::{Content, Input, Line, Output},
@@ -185,31 +189,41 @@ pub enum HasText {
     ByRow,
 }
 
+/// A file of vectors that is being read.
+pub struct Vectors {
+    /// Where they come from, if the file says so.
+    pub meta: Option<VectorMeta>,
+    /// Whether there are columns for texts; a line of JSON says that for itself alone.
+    pub has_text: HasText,
+    /// The rows.
+    pub rows: Rows,
+    /// What follows the rows.
+    pub ending: Ending,
+}
+
 /// Reads vectors in any of the forms; `lookup` is needed for JSON lines keyed by tokens only.
 ///
 /// # Errors
 /// [`Error::Format`] if it is no file of vectors; [`Error::Mismatch`] for another format version.
 pub fn read(input: Input, lookup: Option<Lookup>) -> Result<(Option<VectorMeta>, Rows)> {
-    read_with_columns(input, lookup).map(|(meta, _, rows)| (meta, rows))
+    open(input, lookup).map(|vectors| (vectors.meta, vectors.rows))
 }
 
-/// As [`read`], and whether there are columns for texts; a line of JSON says that for itself alone.
+/// As [`read`], with all that the file says.
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_with_columns(
-    input: Input,
-    lookup: Option<Lookup>,
-) -> Result<(Option<VectorMeta>, HasText, Rows)> {
+pub fn open(input: Input, lookup: Option<Lookup>) -> Result<Vectors> {
     if input.content() == Content::Text {
-        return Ok((None, HasText::ByRow, json_rows(input, lookup)));
+        let (rows, ending) = (json_rows(input, lookup), Ending::default());
+        return Ok(Vectors { meta: None, has_text: HasText::ByRow, rows, ending });
     }
     let table = Table::open(input)?;
     rows::check_schema(&table)?;
     let has = |name: &str| table.schema.field_with_name(name).is_ok();
     let has_text = if has("title") || has("text") { HasText::Yes } else { HasText::No };
     let meta = VectorMeta::from_map(&table.name, |key| table.metadata.get(key))?;
-    let (name, mut before) = (table.name, 0);
+    let (name, ending, mut before) = (table.name, table.ending, 0);
     let rows = table.batches.flat_map(move |batch| match batch {
         Ok(batch) => {
             let rows = rows::rows_of(&name, before, &batch);
@@ -218,7 +232,7 @@ pub fn read_with_columns(
         }
         Err(error) => vec![Err(error)],
     });
-    Ok((meta, has_text, Box::new(rows)))
+    Ok(Vectors { meta, has_text, rows: Box::new(rows), ending })
 }
 
 fn json_rows(input: Input, lookup: Option<Lookup>) -> Rows {
@@ -278,56 +292,11 @@ fn by_token(tokens: &[(String, f32)], lookup: &Lookup) -> Result<SparseVector, S
         .map_err(|error| error.to_string())
 }
 
-/// How rows of vectors are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// A Parquet file.
-    Parquet,
-    /// An Arrow IPC stream.
-    Arrow,
-    /// JSON lines.
-    JsonLines,
-}
-
-impl Form {
-    /// What a file name's extension says, if anything.
-    pub fn of_extension(extension: &str) -> Option<Form> {
-        match extension {
-            "parquet" => Some(Form::Parquet),
-            "arrow" | "arrows" | "ipc" => Some(Form::Arrow),
-            "jsonl" | "json" | "ndjson" => Some(Form::JsonLines),
-            _ => None,
-        }
-    }
-}
-
-impl FromStr for Form {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Form> {
-        match text {
-            "parquet" => Ok(Form::Parquet),
-            "arrow" => Ok(Form::Arrow),
-            "jsonl" => Ok(Form::JsonLines),
-            _ => Err(Error::Usage(format!("want parquet, arrow or jsonl, got `{text}`"))),
-        }
-    }
-}
-
-impl fmt::Display for Form {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Form::Parquet => "parquet",
-            Form::Arrow => "arrow",
-            Form::JsonLines => "jsonl",
-        })
-    }
-}
-
 /// Writes rows; [`Writer::finish`] must be called, else the output stays as it was.
 pub struct Writer {
     sink: Sink,
     rows: RowBuilder,
+    document_frequencies: Option<String>,
 }
 
 impl Writer {
@@ -338,7 +307,13 @@ impl Writer {
     pub fn new(output: Output, form: Form, meta: &VectorMeta, keep_text: bool) -> Result<Writer> {
         let fields = rows::fields(keep_text);
         let (sink, schema) = Sink::open(output, form, fields, meta.to_map(), GROUP_ROWS)?;
-        Ok(Writer { sink, rows: RowBuilder::new(schema, keep_text) })
+        let rows = RowBuilder::new(schema, keep_text);
+        Ok(Writer { sink, rows, document_frequencies: None })
+    }
+
+    /// Sets the document frequencies that follow the rows, as text; JSON lines have no place for them.
+    pub fn set_document_frequencies(&mut self, text: String) {
+        self.document_frequencies = Some(text);
     }
 
     /// Adds a row.
@@ -371,7 +346,7 @@ impl Writer {
     /// [`Error::Io`]; the target is then as it was.
     pub fn finish(mut self) -> Result<()> {
         self.flush()?;
-        self.sink.finish()
+        self.sink.finish(self.document_frequencies.as_deref())
     }
 }
 

@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use super::{
     builder::{Artefacts, BuildConfig, Builder, Step},
+    corpus::Corpus,
     draft::Draft,
     file::Index,
     merge::merge,
@@ -16,10 +17,11 @@ use crate::{
     error::{Error, Result},
     formats::{
         rejects::Rejects,
-        vectors::{self, Lookup, Row, VectorMeta},
+        vectors::{self, Lookup, Row, VectorMeta, Vectors},
     },
     io::{Input, Output},
-    text::{QueryTable, Tokenizer},
+    sparse::TermId,
+    text::{QueryTable, Reweighting, Tokenizer},
 };
 
 /// What turns a query's text into terms and weights; it goes into the index.
@@ -37,6 +39,8 @@ pub struct Language {
 pub enum TableSource<'a> {
     /// Weight 1 for every term.
     Unit,
+    /// Weight 1 for every term that a query can have: not for special tokens.
+    Words,
     /// A file.
     File(&'a Path),
 }
@@ -49,12 +53,17 @@ impl Language {
     pub fn load(folder: &Path, source: TableSource) -> Result<Language> {
         let tokenizer = Tokenizer::load(folder)?;
         let vocabulary = tokenizer.vocabulary();
-        let (table, named) = match source {
-            TableSource::Unit => (None, folder),
-            TableSource::File(file) => (Some(QueryTable::read(file, vocabulary)?), file),
+        let (table, table_source) = match source {
+            TableSource::Unit => (QueryTable::unit(vocabulary.len()), "unit".to_owned()),
+            TableSource::Words => {
+                let terms = (0..).map(TermId).take(vocabulary.len());
+                let weights = terms.map(|term| if tokenizer.is_special(term) { 0.0 } else { 1.0 });
+                (QueryTable::from_weights(weights.collect())?, "unit".to_owned())
+            }
+            TableSource::File(file) => {
+                (QueryTable::read(file, vocabulary)?, file.display().to_string())
+            }
         };
-        let table_source = table.as_ref().map_or("unit".into(), |_| named.display().to_string());
-        let table = table.unwrap_or_else(|| QueryTable::unit(vocabulary.len()));
         Ok(Language { tokenizer, table, table_source })
     }
 }
@@ -81,6 +90,8 @@ impl Language {
 pub struct Plan<'a> {
     /// The query side.
     pub language: &'a Language,
+    /// What the documents' own frequencies make of the query weights, if anything.
+    pub reweighting: Option<Reweighting>,
     /// SHA-256 of the model's weights, if vectors of another model are to be refused.
     pub model_sha256: Option<&'a str>,
     /// Whether vectors are taken that do not say which model made them.
@@ -103,6 +114,7 @@ const PROGRESS_ROWS: u64 = 256;
 /// # Errors
 /// [`Error::Mismatch`] for vectors of another vocabulary, or of another encoding than those before;
 /// [`Error::Usage`] for vectors that do not say their model, where that is not trusted;
+/// [`Error::Format`] for vectors without the document frequencies that the query weights need;
 /// what [`vectors::read`], [`Builder::add`] and [`Rejects::take`] say.
 pub fn build<'a>(
     inputs: Vec<Input>,
@@ -136,12 +148,14 @@ fn fill<'a>(
     let mut encoding: Option<Encoding> = None;
     let (mut seen, mut told_of) = (0u64, 0);
     let mut any_bare = false;
+    let mut corpus = Corpus::new(plan);
     for input in inputs {
         let name = input.name().to_owned();
+        let content = input.content();
         builder.begin_part(&name);
         let words = Arc::clone(&vocabulary);
         let lookup: Lookup = Box::new(move |token| words.id(token));
-        let (meta, rows) = vectors::read(input, Some(lookup))?;
+        let Vectors { meta, rows, ending, .. } = vectors::open(input, Some(lookup))?;
         let before = seen;
         let is_bare = meta.is_none();
         any_bare |= is_bare;
@@ -150,9 +164,10 @@ fn fill<'a>(
         }
         for row in rows {
             if is_bare && !plan.trusting {
-                let wanted =
-                    "want --model DIR or --tokenizer DIR: the vectors do not say which model";
-                return Err(Error::Usage(format!("{name}: {wanted} made them")));
+                return Err(unnamed(&name));
+            }
+            if seen == before {
+                corpus.begin(&name, content, &ending)?;
             }
             add(&mut builder, row, rejects)?;
             seen += 1;
@@ -166,18 +181,27 @@ fn fill<'a>(
             let reason = "want vectors, got an empty input; did the program before it fail?";
             return Err(Error::format(&name, reason));
         }
+        corpus.add(&name, &ending)?;
     }
     progress(Step::Rows(seen - told_of));
+    let (table, table_source) = corpus.table()?;
     let artefacts = Artefacts {
         vocabulary: vocabulary.fingerprint().to_owned(),
         // what some rows do not say is not said of all
         encoding: encoding.filter(|_| !any_bare),
         tokenizer: language.tokenizer.to_json().to_vec(),
-        query_weights: language.table.weights().to_vec(),
-        query_source: language.table_source.clone(),
+        query_weights: table.weights().to_vec(),
+        query_source: table_source,
     };
     let name = output.name().to_owned();
     builder.finish(&artefacts, output, &name, progress)
+}
+
+/// The error for rows that do not say their model, where that is not trusted.
+fn unnamed(name: &str) -> Error {
+    let wanted =
+        "want --model DIR or --tokenizer DIR: the vectors do not say which model made them";
+    Error::Usage(format!("{name}: {wanted}"))
 }
 
 /// Writes an index with the rows of all inputs behind the documents of `index`, in its manner. The new
@@ -200,6 +224,7 @@ pub fn append<'a>(
     let (language, metadata) = (Language::of(&index)?, index.metadata());
     let plan = Plan {
         language: &language,
+        reweighting: None,
         model_sha256: metadata.encoding.as_ref().and_then(|made| made.model_sha256.as_deref()),
         trusting: true,
         weights: metadata.weights,

@@ -8,6 +8,7 @@ mod build;
 mod builder;
 mod calibration;
 mod cells;
+mod corpus;
 mod docnos;
 mod draft;
 pub mod exchange;

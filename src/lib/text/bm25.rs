@@ -1,10 +1,6 @@
-//! BM25's formula, and the counts of documents that its idf comes from.
+//! BM25's formula.
 
-use super::inverse_document_frequency;
-use crate::{
-    error::{Error, Result},
-    sparse::TermId,
-};
+use crate::error::{Error, Result};
 
 /// The two constants of BM25.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,35 +35,6 @@ impl Bm25 {
         let relative = if mean_length > 0.0 { f64::from(length) / mean_length } else { 0.0 };
         let norm = k1 * (1.0 - b + b * relative);
         (f64::from(idf) * tf * (k1 + 1.0) / (tf + norm)) as f32
-    }
-}
-
-/// In how many documents each term occurs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DocumentFrequencies {
-    /// Documents, empty ones included.
-    pub documents: u64,
-    /// By term id, `[V]`.
-    pub frequencies: Vec<u64>,
-}
-
-impl DocumentFrequencies {
-    /// None yet, for a vocabulary of `terms`.
-    pub fn new(terms: usize) -> DocumentFrequencies {
-        DocumentFrequencies { documents: 0, frequencies: vec![0; terms] }
-    }
-
-    /// Counts a document by its distinct terms.
-    pub fn add(&mut self, distinct: impl IntoIterator<Item = u32>) {
-        self.documents += 1;
-        for term in distinct {
-            self.frequencies[term as usize] += 1;
-        }
-    }
-
-    /// ln(1 + (N − df + ½) / (df + ½)); a term that no document has gets the largest.
-    pub fn weight(&self, term: TermId) -> f32 {
-        inverse_document_frequency(self.documents, self.frequencies[term.index()])
     }
 }
 

@@ -5,13 +5,17 @@
 
 mod ascii;
 mod bm25;
+mod frequencies;
 mod lexical;
 mod query;
+mod reweight;
 mod tokenizer;
 mod vocabulary;
 
-pub use bm25::{Bm25, DocumentFrequencies};
+pub use bm25::Bm25;
+pub use frequencies::DocumentFrequencies;
 pub use lexical::{Lexical, LexicalPart};
 pub use query::{QueryEncoder, QueryTable, inverse_document_frequency};
+pub use reweight::Reweighting;
 pub use tokenizer::{Tokenizer, Tokens};
 pub use vocabulary::Vocabulary;

@@ -264,7 +264,7 @@ impl Side<'_> {
         let mut tally = Tally::default();
         let config =
             EncodeConfig { batch_tokens: BATCH_TOKENS, prune: Prune::None, keep_text: false };
-        encode(documents, self.tokenizer, self.encoder, &config, |row| {
+        encode(documents, self.tokenizer, self.encoder, &config, |row, _| {
             tally.add(&row.vector);
             builder.add(&row.id, &row.vector, None)
         })?;
@@ -292,7 +292,7 @@ impl Side<'_> {
         let config =
             EncodeConfig { batch_tokens: BATCH_TOKENS, prune: Prune::None, keep_text: false };
         let mut vectors: BTreeMap<String, SparseVector> = BTreeMap::new();
-        encode(queries.map(Ok), self.tokenizer, self.encoder, &config, |row| {
+        encode(queries.map(Ok), self.tokenizer, self.encoder, &config, |row, _| {
             vectors.insert(row.id, row.vector);
             Ok(())
         })?;

@@ -193,7 +193,7 @@ impl Teacher {
             TeacherName::Bm25 => {
                 let default = Path::new(shipped::DEFAULT);
                 let tokenizer = Tokenizer::load(options.tokenizer.unwrap_or(default))?;
-                let counted = DocumentFrequencies::new(tokenizer.vocabulary().len());
+                let counted = DocumentFrequencies::new(tokenizer.vocabulary());
                 let max_tokens = options.max_tokens;
                 let kind = Kind::Bm25 { max_tokens, counted, mean_length: 0.0 };
                 Ok(Teacher { name, tokenizer, kind })
@@ -283,7 +283,7 @@ impl Teacher {
             counted.add(terms.into_keys());
             total += u64::from(length);
         }
-        *mean_length = total as f64 / counted.documents.max(1) as f64;
+        *mean_length = total as f64 / counted.documents().max(1) as f64;
         Ok(())
     }
 

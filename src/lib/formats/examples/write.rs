@@ -121,7 +121,7 @@ impl ExampleWriter {
         if self.rows > 0 {
             self.flush()?;
         }
-        self.sink.finish()
+        self.sink.finish(None)
     }
 }
 
