@@ -7,7 +7,8 @@
 //! trained model. Where several threads take part, times of one document are those of one thread.
 
 use l0::model::{
-    Activation, Architecture, Config, Form, Layer, Linear, Matrix, Norm, Weights, cpu::CpuEncoder,
+    Activation, Architecture, Config, Form, HeadParts, Layer, Length, Linear, Matrix, Norm, Pooled,
+    Pooling, VocabularyHead, Weights, cpu::CpuEncoder,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -43,6 +44,7 @@ impl Size {
             token_types: 1,
             norm_epsilon: 1e-12,
             form: Form::bert(layers),
+            vocabulary_head: None,
         };
         let random = &mut ChaCha8Rng::seed_from_u64(1);
         let layers = (0..layers).map(|_| Layer {
@@ -62,13 +64,25 @@ impl Size {
             embedding_norm: norm(hidden),
             layers,
             final_norm: None,
-            head: linear(random, hidden, hidden),
-            head_norm: norm(hidden),
+            head: HeadParts::MaskedLanguage {
+                transform: linear(random, hidden, hidden),
+                norm: norm(hidden),
+            },
             untied_decoder: None,
             decoder_bias: vec![bias; config.vocab_size],
+            lexical_scale: None,
         };
         (config, weights)
     }
+}
+
+/// The same with a vocabulary head: mean pooling, length 1, and the word table as rows of its own.
+fn with_vocabulary_head((mut config, mut weights): (Config, Weights)) -> (Config, Weights) {
+    let pooled = Pooled { pooling: Pooling::Mean, dense: Vec::new(), length: Length::One };
+    config.vocabulary_head = Some(VocabularyHead::of(pooled));
+    weights.head = HeadParts::Vocabulary { dense: Vec::new(), map: None };
+    weights.untied_decoder = Some(weights.words.clone());
+    (config, weights)
 }
 
 /// Numbers whose deviation is BERT's at the start, 0.02.
@@ -99,6 +113,30 @@ fn whole(bencher: divan::Bencher, encoder: &CpuEncoder, tokens: usize) {
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
     let encode = || encoder.encode(&[&ids[..]], Activation::L0).expect("finite weights");
     bencher.bench(|| one.install(encode));
+}
+
+/// Documents that are encoded together, on all threads.
+const BATCH: usize = 32;
+
+fn batch(bencher: divan::Bencher, encoder: &CpuEncoder, tokens: usize) {
+    let ids = ids(tokens);
+    let documents = vec![&ids[..]; BATCH];
+    let counter = divan::counter::ItemsCount::new(BATCH);
+    let encode = || encoder.encode(&documents, Activation::L0).expect("finite weights");
+    bencher.counter(counter).bench(encode);
+}
+
+#[divan::bench(args = TOKENS)]
+fn minilm_batch_masked_language_head(bencher: divan::Bencher, tokens: usize) {
+    let (config, weights) = MINILM.parts(TRAINED);
+    batch(bencher, &CpuEncoder::new(config, weights), tokens);
+}
+
+/// The bias leaves some hundred terms of a document, as in a model that was trained.
+#[divan::bench(args = TOKENS)]
+fn minilm_batch_vocabulary_head(bencher: divan::Bencher, tokens: usize) {
+    let (config, weights) = with_vocabulary_head(MINILM.parts(-0.05));
+    batch(bencher, &CpuEncoder::new(config, weights), tokens);
 }
 
 #[divan::bench(args = TOKENS)]

@@ -300,7 +300,7 @@ fn a_model_with_a_file_missing_or_cut_is_refused() {
     };
     refused_model(no_tokenizer, 1, "model: want tokenizer.json or vocab.txt in it, found neither");
     let weights = "model/model.safetensors";
-    let want = "model: want model.safetensors or pytorch_model.bin in it, found neither";
+    let want = "model: expected model.safetensors or pytorch_model.bin in it, found neither";
     refused_model(|work| remove(work, weights), 1, want);
     for length in [0, 7, 100, 60_000] {
         let cut = |work: &Work| work.write(weights, &work.read(weights)[..length]);

@@ -231,6 +231,9 @@ fn models_of_different_kinds_have_no_mean() {
     copy(Path::new(TOY), &work.path("other"));
     work.write("other/l0.json", r#"{"activation":2,"threshold":{"all":0.25}}"#);
     line(&work, &format!("l0-train export {TOY} other -o out")).exits(3).says("other: ");
+    work.write("other/l0.json", r#"{"activation":2,"prune":"top_k:9"}"#);
+    let found = "pruning rule of other: want none, as testdata/toy-st has, got top_k:9";
+    line(&work, &format!("l0-train export {TOY} other -o out")).exits(3).says(found);
     assert!(!work.path("out").exists(), "nothing is left");
 }
 

@@ -91,7 +91,7 @@ fn check_encoder(folder: &str, depth: Option<u8>, max_tokens: Option<usize>, nam
     let directory = ModelDirectory::open(folder).unwrap();
     let activation = depth.map(|depth| Activation::new(depth).unwrap());
     let encoder = {
-        let overrides = Overrides { activation, max_tokens, lexical: None };
+        let overrides = Overrides { activation, max_tokens, ..Overrides::default() };
         SparseEncoder::load(&directory, overrides, Compute::Cpu, Precision::F32).unwrap()
     };
     let tokenizer = Tokenizer::load(folder).unwrap();
@@ -105,7 +105,7 @@ fn check_encoder(folder: &str, depth: Option<u8>, max_tokens: Option<usize>, nam
     let together = encoder.encode(&documents).unwrap();
     // the arithmetic of a device, on the processor and on what CUDA device there is
     let on_devices = devices().into_iter().map(|(device, dtype)| {
-        let overrides = Overrides { activation, max_tokens, lexical: None };
+        let overrides = Overrides { activation, max_tokens, ..Overrides::default() };
         let encoder = SparseEncoder::on_device(&directory, overrides, &device, dtype).unwrap();
         (encoder.encode(&documents).unwrap(), dtype)
     });

@@ -82,6 +82,7 @@ fn examples_in_the_help_run_one_after_the_other() {
         "l0-eval diff",
         "l0-eval tradeoff",
         "l0-train",
+        "l0-train from-dense",
         "l0-train check",
         "l0-train mine",
         "l0-train score",

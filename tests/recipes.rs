@@ -32,16 +32,26 @@ fn examples(folder: &Path) -> PathBuf {
 
 /// Changes that make a recipe small: the toy model, few texts, one step a stage.
 fn made_small(recipe: &Recipe, folder: &Path) -> Vec<String> {
-    let base = match recipe.model.head {
-        None => "testdata/toy".into(),
-        Some(_) => headless(folder, "toy", "bert."),
+    let base = match (recipe.model.head, &recipe.pool) {
+        (None, None) => "testdata/toy".into(),
+        (None, Some(_)) => vocabulary_model(folder),
+        (Some(_), _) => headless(folder, "toy", "bert."),
     };
     let mut changes = vec![
         format!("model.base={base}"),
         "model.max_tokens=24".into(),
         "query.table=testdata/toy-st/idf.json".into(),
-        format!("data=[{{ path = \"{}\" }}]", examples(folder).display()),
     ];
+    if recipe.pool.is_some() {
+        let cache = folder.join("vectors.safetensors");
+        changes.push("pool.documents=[\"testdata/demo/corpus.jsonl\"]".into());
+        changes.push("pool.queries=[\"testdata/demo/queries.jsonl\"]".into());
+        changes.push(format!("pool.cache={}", cache.display()));
+        changes.push("pool.max_tokens=16".into());
+    }
+    if !recipe.data.is_empty() {
+        changes.push(format!("data=[{{ path = \"{}\" }}]", examples(folder).display()));
+    }
     if recipe.evaluate.is_some() {
         changes.push("evaluate.data=[\"testdata/demo\"]".into());
         changes.push("evaluate.split=test".into());
@@ -58,6 +68,18 @@ fn made_small(recipe: &Recipe, folder: &Path) -> Vec<String> {
         }
     }
     changes
+}
+
+/// The toy encoder with a vocabulary head.
+fn vocabulary_model(folder: &Path) -> String {
+    let target = folder.join("vocabulary");
+    if !target.exists() {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_l0-train"));
+        command.args(["from-dense", "testdata/toy", "--pooling", "mean", "--quiet", "-o"]);
+        let done = command.arg(&target).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    target.display().to_string()
 }
 
 #[test]

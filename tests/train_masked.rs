@@ -217,7 +217,7 @@ fn a_base_without_a_head_gets_one_if_it_is_asked_for() {
     let remedy = "found no cls.predictions.transform.dense.weight; l0-train gives an encoder a head: \
                   model.head = \"new\" and a stage of kind masked_lm";
     assert!(error.contains(remedy), "{error}");
-    for (base, found) in [("testdata/toy", "got one with"), ("testdata/toy-st", "has its head")] {
+    for (base, found) in [("testdata/toy", "found one with"), ("testdata/toy-st", "has its head")] {
         let error = refused(&[&format!("model.base={base}"), "model.head=new", table]);
         assert!(error.contains(found) && error.contains("leave model.head out"), "{error}");
     }
@@ -281,7 +281,7 @@ fn a_dense_model_is_a_base_and_nothing_to_encode_with() {
     std::fs::write(&modules, format!("[{list}]")).unwrap();
     check_fails(
         &encode(),
-        "want a sparse model, got a dense one; l0-train makes a sparse one of it",
+        "expected a sparse model, found a sentence encoder; `l0-train from-dense` makes a sparse one",
     );
 
     let base = format!("model.base={headless}");

@@ -230,15 +230,21 @@ fn what_cannot_be_scored_is_refused() {
         refused("--teacher dense x.jsonl", 1, found);
         work.write(&path, before);
     };
-    change("modules.json", "models.Normalize", "models.Dense", "got Transformer, Pooling, Dense");
+    let other = "found Transformer, Pooling, WeightedLayer";
+    change("modules.json", "models.Normalize", "models.WeightedLayer", other);
     change(
         "1_Pooling/config.json",
         "mean_tokens",
-        "max_tokens",
-        "want a pooling by mean or cls, got max",
+        "weightedmean_tokens",
+        "expected a pooling by mean, cls or max, found weightedmean",
     );
     let both = "\"pooling_mode\":\"cls\",\"pooling_mode_cls_token\"";
-    change("1_Pooling/config.json", "\"pooling_mode_cls_token\"", both, "got cls and mean_tokens");
+    change(
+        "1_Pooling/config.json",
+        "\"pooling_mode_cls_token\"",
+        both,
+        "found cls and mean_tokens",
+    );
     let distance = r#"{"similarity_fn_name":"euclidean"}"#;
     change(
         "config_sentence_transformers.json",

@@ -82,10 +82,10 @@ struct EncodeArgs {
     /// What the input is
     #[arg(long, value_enum, default_value = "document")]
     role: RoleArg,
-    /// none, top_k:K, max_ratio:R, abs_value:V or alpha_mass:A
-    #[arg(long, default_value = "none", value_name = "RULE", hide_possible_values = true,
+    /// none, top_k:K, max_ratio:R, abs_value:V or alpha_mass:A [default: the model's own]
+    #[arg(long, value_name = "RULE", hide_possible_values = true,
           value_parser = suggest::<Prune>(suggest::RULES))]
-    prune: Prune,
+    prune: Option<Prune>,
     /// Longest text in tokens, special ones included [default: the model's; none for bm25]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(3..))]
     max_tokens: Option<u32>,
@@ -203,7 +203,7 @@ fn run(args: EncodeArgs) -> Result<()> {
     };
     let config = EncodeConfig {
         batch_tokens: args.batch_tokens.max(1),
-        prune: args.prune,
+        prune: args.prune.unwrap_or(Prune::None),
         keep_text: args.keep_text,
     };
     if args.resume && l0::io::is_object(&args.output) {
@@ -253,7 +253,13 @@ fn load(args: &EncodeArgs, role: Role) -> Result<Model> {
     if args.device == Choice::Auto {
         args.run.say(PROGRAM, &format!("--device auto: {compute}"));
     }
-    let overrides = Overrides { activation: args.activation, max_tokens, lexical: args.lexical };
+    let overrides = Overrides {
+        activation: args.activation,
+        max_tokens,
+        lexical: args.lexical,
+        // a rule that is asked for takes the place of the model's own
+        prune: args.prune.map(|_| Prune::None),
+    };
     Model::load(args.model.as_deref().unwrap_or(default), role, overrides, compute, args.dtype)
 }
 

@@ -11,6 +11,7 @@ use l0::{
     Error, Result,
     cli::{
         self,
+        from_dense::FromDenseArgs,
         suggest::{self, suggest},
         train::{CheckArgs, ExportArgs, MineArgs, ScoreArgs},
     },
@@ -24,6 +25,7 @@ use l0::{
     train::{
         check::check,
         export::{Changes, export},
+        from_dense::{FromDense, Made},
         mine::MineRule,
         recipe::{Recipe, SourceRecipe},
         score::{Raw, Work},
@@ -62,6 +64,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Turn a sentence encoder into an inference-free sparse retriever, without labels
+    FromDense(FromDenseArgs),
     /// Say what is wrong with training data
     Check(CheckArgs),
     /// Find hard negatives with an index of the corpus
@@ -110,6 +114,7 @@ fn main() -> ExitCode {
     cli::exit(
         PROGRAM,
         match arguments.command {
+            Some(Command::FromDense(args)) => run_from_dense(args),
             Some(Command::Check(args)) => run_check(args),
             Some(Command::Mine(args)) => run_mine(args),
             Some(Command::Score(args)) => run_score(args),
@@ -129,7 +134,9 @@ fn run(args: TrainArgs) -> Result<()> {
     let dtype = compute.training_dtype(args.dtype)?;
     args.run.say(PROGRAM, &format!("{} steps on {compute} in {}", recipe.steps(), args.dtype));
     let text = with_changes(file, &args.set)?;
-    let mut trainer = Trainer::new(recipe, &text, output.clone(), &device, dtype)?;
+    let on = (&device, dtype);
+    let mut say = |line: &str| args.run.say(PROGRAM, line);
+    let mut trainer = Trainer::reporting(recipe, &text, output.clone(), on, &mut say)?;
     if let Some(remark) = trainer.remarks() {
         args.run.say(PROGRAM, &remark);
     }
@@ -154,6 +161,28 @@ fn with_changes(file: &Path, changes: &[String]) -> Result<String> {
         text.push_str(&format!("\n# --set {}", change.replace('\n', "\n# ")));
     }
     Ok(text)
+}
+
+fn run_from_dense(args: FromDenseArgs) -> Result<()> {
+    args.run.start_threads();
+    let directory = args.directory()?;
+    let background = args.passages()?;
+    let mut progress = cli::Progress::new(PROGRAM, "texts", Vec::new(), &args.run);
+    let table = args.query_weights.as_deref();
+    let work =
+        FromDense { directory: &directory, background: &background, table, rules: args.rules() };
+    let made = work.write(&args.output, |texts| progress.add(texts as u64))?;
+    let (_, seconds) = progress.finish();
+    let Made { terms, words, passages } = made;
+    args.run.say(
+        PROGRAM,
+        &format!(
+            "wrote {}: {words} of {terms} terms are words, calibrated on {passages} passages in {}",
+            args.output.display(),
+            cli::clock(seconds)
+        ),
+    );
+    Ok(())
 }
 
 fn run_check(args: CheckArgs) -> Result<()> {

@@ -3,6 +3,7 @@
 mod downloads;
 pub mod eval;
 pub mod exchange;
+pub mod from_dense;
 pub mod index;
 pub mod prompt;
 pub mod suggest;

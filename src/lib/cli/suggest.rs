@@ -17,7 +17,9 @@ pub const WIDTHS: &[&str] = &["f32", "bf16", "f16"];
 pub const LEVELS: &[&str] =
     &["none", "scale:100", "range:5:256", "max:255", "minmax:255", "u8-ceil:3"];
 /// What activations are called.
-pub const ACTIVATIONS: &[&str] = &["log1p:1", "log1p:2", "log1p:3", "log1p:4"];
+pub const ACTIVATIONS: &[&str] = &["relu", "log1p:1", "log1p:2", "log1p:3", "log1p:4"];
+/// How a decoder is stored, with a usual rank.
+pub const DECODERS: &[&str] = &["full", "tied", "rank:128"];
 /// Pruning rules, each with a usual number.
 pub const RULES: &[&str] =
     &["none", "top_k:256", "max_ratio:0.1", "abs_value:0.1", "alpha_mass:0.9"];
@@ -57,6 +59,7 @@ pub const RECIPE_KEYS: &[&str] = &[
     "model.activation=",
     "model.dropout=",
     "model.lexical=",
+    "model.lexical_scale=",
     "query.kind=",
     "query.table=",
     "query.drop_below=",
@@ -67,6 +70,12 @@ pub const RECIPE_KEYS: &[&str] = &[
     "optimizer.betas=",
     "optimizer.epsilon=",
     "optimizer.clip=",
+    "optimizer.rates=",
+    "pool.documents=",
+    "pool.queries=",
+    "pool.max_tokens=",
+    "pool.cache=",
+    "pool.teacher=",
     "evaluate.every=",
     "evaluate.data=",
     "evaluate.split=",

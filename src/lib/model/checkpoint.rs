@@ -10,8 +10,9 @@ use std::{
 };
 
 use super::{
-    Architecture, Config, HasBias, Layer, Linear, Matrix, Norm, Norms, Weights,
-    names::OuterNames,
+    Architecture, Config, DecoderRows, HasBias, HeadParts, Layer, Linear, Matrix, Norm, Norms,
+    VocabularyHead, Weights,
+    names::{self, OuterNames},
     stored::{Stored, hash, stored},
 };
 use crate::{
@@ -35,7 +36,11 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Io`]; [`Error::Format`] naming what is missing, unexpected or of another shape.
     pub fn load(folder: &Path) -> Result<Checkpoint> {
-        Checkpoint::read(folder, "a masked-language model with its head", |name| name, read)
+        let wanted = match Config::load(folder)?.vocabulary_head {
+            Some(_) => "a model with a vocabulary head",
+            None => "a masked-language model with its head",
+        };
+        Checkpoint::read(folder, wanted, |name| name, read)
     }
 
     /// As [`Checkpoint::load`], of an encoder that has no head yet, to be trained: its names with or
@@ -50,21 +55,40 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::load`]; [`Error::Format`] for a model that has a head.
     pub fn load_with_new_head(folder: &Path) -> Result<Checkpoint> {
-        let head = Config::load(folder)?.architecture.outer().head;
-        let mut checkpoint = Checkpoint::load_bare(folder, |named| match named.has_head(head) {
-            true => {
-                Err(named.bad("want a model without a head, got one with; leave model.head out"))
+        let config = Config::load(folder)?;
+        let (head, pooled) = (config.architecture.outer().head, config.vocabulary_head);
+        let mut checkpoint = Checkpoint::load_bare(folder, |named| {
+            match named.has_head(head) || pooled.is_some() {
+                true => Err(named
+                    .bad("expected a model without a head, found one with; leave model.head out")),
+                false => Ok(()),
             }
-            false => Ok(()),
         })?;
         let Config { hidden, vocab_size, .. } = checkpoint.config;
         let mut identity = Matrix { data: vec![0.0; hidden * hidden], columns: hidden };
         identity.data.iter_mut().step_by(hidden + 1).for_each(|number| *number = 1.0);
         let weights = &mut checkpoint.weights;
-        weights.head = Linear { weight: identity, bias: vec![0.0; hidden] };
-        weights.head_norm = Norm { weight: vec![1.0; hidden], bias: vec![0.0; hidden] };
+        weights.head = HeadParts::MaskedLanguage {
+            transform: Linear { weight: identity, bias: vec![0.0; hidden] },
+            norm: Norm { weight: vec![1.0; hidden], bias: vec![0.0; hidden] },
+        };
         weights.decoder_bias = vec![0.0; vocab_size];
         Ok(checkpoint)
+    }
+
+    /// Puts a vocabulary head behind an encoder: what lies in front of its decoder, the rows of the decoder if it
+    /// has its own, and their bias `[V]`.
+    pub fn set_vocabulary_head(
+        &mut self,
+        head: VocabularyHead,
+        parts: HeadParts,
+        rows: Option<Matrix>,
+        bias: Vec<f32>,
+    ) {
+        self.weights.head = parts;
+        self.weights.untied_decoder = rows;
+        self.weights.decoder_bias = bias;
+        self.config.vocabulary_head = Some(head);
     }
 
     /// As [`Checkpoint::load`], of an encoder for inference: with or without the family's prefix before
@@ -74,6 +98,20 @@ impl Checkpoint {
     /// As [`Checkpoint::load`].
     pub fn load_encoder(folder: &Path) -> Result<Checkpoint> {
         Checkpoint::load_bare(folder, |_| Ok(()))
+    }
+
+    /// The linear map of a `Dense` module in a folder of its own: `linear.weight` of `shape`, out and in,
+    /// and `linear.bias`.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::load`].
+    pub(super) fn load_dense(folder: &Path, shape: [usize; 2]) -> Result<Linear> {
+        let file = tensors_of(folder)?;
+        let tensors = stored(&file)?.0.into_iter().collect();
+        let mut named = Named { file: &file, wanted: "a dense map", tensors, missing: Vec::new() };
+        let linear = named.linear("linear", shape, HasBias::Yes)?;
+        named.finish(|_| false)?;
+        Ok(linear)
     }
 
     fn load_bare(folder: &Path, look: impl FnOnce(&Named) -> Result<()>) -> Result<Checkpoint> {
@@ -99,10 +137,7 @@ impl Checkpoint {
         read: impl FnOnce(&Config, &mut Named) -> Result<Weights>,
     ) -> Result<Checkpoint> {
         let config = Config::load(folder)?;
-        let Some(file) = weights_file(folder) else {
-            let reason = "want model.safetensors or pytorch_model.bin in it, found neither";
-            return Err(Error::format(folder, reason));
-        };
+        let file = tensors_of(folder)?;
         let (tensors, sha256) = stored(&file)?;
         let mut named =
             Named { file: &file, wanted, tensors: BTreeMap::new(), missing: Vec::new() };
@@ -113,7 +148,7 @@ impl Checkpoint {
             }
         }
         let weights = read(&config, &mut named)?;
-        named.finish(config.architecture)?;
+        named.finish(|name| is_known_extra(config.architecture, name))?;
         Ok(Checkpoint { config, weights, sha256 })
     }
 
@@ -124,6 +159,15 @@ impl Checkpoint {
     pub fn fingerprint(folder: &Path) -> Result<Option<String>> {
         weights_file(folder).map(|file| Ok(hash(&io::map(&file)?))).transpose()
     }
+}
+
+fn tensors_of(folder: &Path) -> Result<PathBuf> {
+    weights_file(folder).ok_or_else(|| {
+        Error::format(
+            folder,
+            "expected model.safetensors or pytorch_model.bin in it, found neither",
+        )
+    })
 }
 
 fn weights_file(folder: &Path) -> Option<PathBuf> {
@@ -177,6 +221,15 @@ impl Named<'_> {
         Ok(tensor.data)
     }
 
+    /// A vector of finite numbers.
+    fn finite(&mut self, name: &str, width: usize) -> Result<Vec<f32>> {
+        let numbers = self.take(name, &[width])?;
+        match numbers.iter().find(|number| !number.is_finite()) {
+            Some(bad) => Err(self.bad(&format!("expected finite numbers in {name}, found {bad}"))),
+            None => Ok(numbers),
+        }
+    }
+
     fn matrix(&mut self, name: &str, rows: usize, columns: usize) -> Result<Matrix> {
         Ok(Matrix { data: self.take(name, &[rows, columns])?, columns })
     }
@@ -217,7 +270,7 @@ impl Named<'_> {
         Ok((decoder.data != words.data).then_some(decoder))
     }
 
-    fn finish(self, architecture: Architecture) -> Result<()> {
+    fn finish(self, is_known_extra: impl Fn(&str) -> bool) -> Result<()> {
         let bad = |what: &str, names: &[String]| {
             let shown = names.iter().take(4).cloned().collect::<Vec<_>>().join(", ");
             let more = names.len().saturating_sub(4);
@@ -228,13 +281,47 @@ impl Named<'_> {
             return Err(bad(&format!("want {}; missing:", self.wanted), &self.missing));
         }
         let unexpected = self.tensors.into_keys();
-        let unexpected: Vec<String> =
-            unexpected.filter(|name| !is_known_extra(architecture, name)).collect();
+        let unexpected: Vec<String> = unexpected.filter(|name| !is_known_extra(name)).collect();
         if unexpected.is_empty() { Ok(()) } else { Err(bad("unexpected tensors:", &unexpected)) }
     }
 }
 
 fn read(config: &Config, named: &mut Named) -> Result<Weights> {
+    match &config.vocabulary_head {
+        Some(head) => read_vocabulary(config, head, named),
+        None => read_masked_language(config, named),
+    }
+}
+
+fn read_vocabulary(config: &Config, head: &VocabularyHead, named: &mut Named) -> Result<Weights> {
+    let &Config { vocab_size, hidden, .. } = config;
+    let names = config.outer();
+    let encoder = read_encoder(config, named)?;
+    let mut width = hidden;
+    let dense = head.pooled.dense.iter().enumerate().map(|(at, size)| {
+        let shape = [size.outputs, width];
+        width = size.outputs;
+        named.linear(&names::dense(at), shape, HasBias::Yes)
+    });
+    let dense = dense.collect::<Result<_>>()?;
+    let map = head.rank.map(|rank| named.matrix(names::MAP, rank, width)).transpose()?;
+    let columns = head.columns(hidden);
+    let untied_decoder = match head.decoder {
+        DecoderRows::Tied => None,
+        DecoderRows::Own => Some(named.matrix(names.decoder, vocab_size, columns)?),
+    };
+    let has_scale = named.tensors.contains_key(names::LEXICAL_SCALE);
+    let scale = has_scale.then(|| named.finite(names::LEXICAL_SCALE, vocab_size));
+    Ok(Weights {
+        untied_decoder,
+        head: HeadParts::Vocabulary { dense, map },
+        decoder_bias: named.take(names.decoder_bias, &[vocab_size])?,
+        lexical_scale: scale.transpose()?,
+        ..encoder
+    })
+}
+
+fn read_masked_language(config: &Config, named: &mut Named) -> Result<Weights> {
     let &Config { vocab_size, hidden, architecture, .. } = config;
     let (names, biases) = (architecture.outer(), config.form.biases);
     if !named.has_head(names.head) {
@@ -253,8 +340,10 @@ fn read(config: &Config, named: &mut Named) -> Result<Weights> {
     };
     Ok(Weights {
         untied_decoder,
-        head: named.linear(names.head, [hidden, hidden], biases.head)?,
-        head_norm: named.norm(names.head_norm, hidden, biases.norms)?,
+        head: HeadParts::MaskedLanguage {
+            transform: named.linear(names.head, [hidden, hidden], biases.head)?,
+            norm: named.norm(names.head_norm, hidden, biases.norms)?,
+        },
         decoder_bias: named.decoder_bias(&names, vocab_size, biases.decoder)?,
         ..encoder
     })

@@ -4,6 +4,7 @@ mod read;
 
 use std::path::Path;
 
+use super::VocabularyHead;
 use crate::{
     error::{Error, Result},
     io,
@@ -54,6 +55,11 @@ impl Architecture {
         self.names().1
     }
 
+    /// What `config.json` calls it in `architectures`, without a head.
+    pub fn encoder_class(self) -> String {
+        self.class().replace("ForMaskedLM", "Model")
+    }
+
     fn names(self) -> (&'static str, &'static str) {
         match self {
             Architecture::Bert => ("bert", "BertForMaskedLM"),
@@ -91,6 +97,8 @@ pub struct Config {
     pub norm_epsilon: f32,
     /// How its layers are built.
     pub form: Form,
+    /// Its vocabulary head; none for a masked-language head or no head.
+    pub vocabulary_head: Option<VocabularyHead>,
 }
 
 /// How the layers of a family are built.
@@ -280,6 +288,9 @@ impl Config {
                 "want sizes above 0, heads that divide the hidden size and at most {MOST_LAYERS} \
                  layers, got {self:?}"
             ));
+        }
+        if let Some(head) = &self.vocabulary_head {
+            head.check(hidden)?;
         }
         if let Positions::Rotary(rotaries) = &self.form.positions {
             let sound = |rotary: &Rotary| {

@@ -12,27 +12,24 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Checkpoint, cpu::CpuEncoder, directory::parse};
-use crate::error::{Error, Result};
-
-/// How the hidden states of a text become one vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pooling {
-    /// Their mean, special tokens included.
-    Mean,
-    /// That of the first token.
-    Cls,
-}
+use super::{
+    Checkpoint, DenseSize, HeadParts, Length, Linear, Pooled, Pooling, Squash, cpu::CpuEncoder,
+    directory::parse, vocabulary::Pooler,
+};
+use crate::{
+    error::{Error, Result},
+    ops::packed::Kind,
+};
 
 /// Where a dense model's parts are, and what its files say of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DenseDirectory {
     /// Where `config.json`, the tensors and the tokenizer are.
     pub encoder: PathBuf,
-    /// From hidden states to the vector.
-    pub pooling: Pooling,
-    /// Whether vectors are brought to length 1: a module says so, or scores are cosines.
-    pub normalize: bool,
+    /// From hidden states to the vector. It has length 1 if a module says so, or if scores are cosines.
+    pub pooled: Pooled,
+    /// The folders of its dense maps.
+    pub dense: Vec<PathBuf>,
     /// The longest text the files allow, if they say.
     pub max_tokens: Option<usize>,
     /// What stands before every query.
@@ -95,13 +92,21 @@ impl DenseDirectory {
         let ["Transformer", "Pooling", rest @ ..] = order.as_slice() else {
             return Err(not_implemented(&file, &order));
         };
-        if !rest.is_empty() && rest != ["Normalize"] {
+        let maps = rest.iter().take_while(|kind| **kind == "Dense").count();
+        if !rest[maps..].is_empty() && rest[maps..] != ["Normalize"] {
             return Err(not_implemented(&file, &order));
         }
         let folder = path.join(&modules[at].path);
         let (pooling, include_prompt) = read_pooling(&folder.join("config.json"))?;
         let encoder = path.join(&modules[0].path);
-        let found = DenseDirectory { normalize: !rest.is_empty(), ..bare(encoder, pooling)? };
+        let mut found = bare(encoder, pooling)?;
+        for module in &modules[2..2 + maps] {
+            found.pooled.dense.push(read_dense(&path.join(&module.path).join("config.json"))?);
+            found.dense.push(path.join(&module.path));
+        }
+        if rest.len() > maps {
+            found.pooled.length = Length::One;
+        }
         found
             .with_conventions(&path.join("config_sentence_transformers.json"), include_prompt)
             .map(Some)
@@ -122,14 +127,30 @@ impl DenseDirectory {
     /// # Errors
     /// [`Error::Io`]; [`Error::Format`].
     pub fn told(path: &Path, pooling: Pooling) -> Result<DenseDirectory> {
-        Ok(DenseDirectory { normalize: true, ..bare(path.to_owned(), pooling)? })
+        let mut found = bare(path.to_owned(), pooling)?;
+        found.pooled.length = Length::One;
+        Ok(found)
+    }
+
+    /// The dense maps, in order, of a model whose states are `hidden` wide.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Format`] for tensors that are missing or of another shape.
+    pub fn maps(&self, hidden: usize) -> Result<Vec<Linear>> {
+        let mut width = hidden;
+        let maps = self.dense.iter().zip(&self.pooled.dense).map(|(folder, size)| {
+            let shape = [size.outputs, width];
+            width = size.outputs;
+            Checkpoint::load_dense(folder, shape)
+        });
+        maps.collect()
     }
 
     /// Prompts and similarity; a cosine is the product of vectors of length 1.
     fn with_conventions(mut self, file: &Path, include_prompt: bool) -> Result<DenseDirectory> {
         let said: Conventions = if file.exists() { parse(file)? } else { Conventions::default() };
         match said.similarity_fn_name.as_deref().unwrap_or("cosine") {
-            "cosine" => self.normalize = true,
+            "cosine" => self.pooled.length = Length::One,
             "dot" => {}
             other => {
                 let reason = format!("want similarity_fn_name cosine or dot, got `{other}`");
@@ -153,8 +174,8 @@ impl DenseDirectory {
 }
 
 fn not_implemented(file: &Path, kinds: &[&str]) -> Error {
-    let wanted = "want modules Transformer, Pooling and perhaps Normalize";
-    Error::format(file, format!("{wanted}, got {}", kinds.join(", ")))
+    let expected = "expected modules Transformer, Pooling, any Dense and perhaps Normalize";
+    Error::format(file, format!("{expected}; found {}", kinds.join(", ")))
 }
 
 fn bare(encoder: PathBuf, pooling: Pooling) -> Result<DenseDirectory> {
@@ -171,8 +192,8 @@ fn bare(encoder: PathBuf, pooling: Pooling) -> Result<DenseDirectory> {
     }
     Ok(DenseDirectory {
         encoder,
-        pooling,
-        normalize: false,
+        pooled: Pooled { pooling, dense: Vec::new(), length: Length::Free },
+        dense: Vec::new(),
         max_tokens,
         query_prompt: String::new(),
         document_prompt: String::new(),
@@ -188,19 +209,55 @@ fn read_pooling(file: &Path) -> Result<(Pooling, bool)> {
     let pooling = match modes.as_slice() {
         ["mean" | "mean_tokens"] => Pooling::Mean,
         ["cls" | "cls_token"] => Pooling::Cls,
+        ["max" | "max_tokens"] => Pooling::Max,
         other => {
-            let reason = format!("want a pooling by mean or cls, got {}", other.join(" and "));
+            let found = other.join(" and ");
+            let reason = format!("expected a pooling by mean, cls or max, found {found}");
             return Err(Error::format(file, reason));
         }
     };
     Ok((pooling, raw.include_prompt.unwrap_or(true)))
 }
 
+#[derive(Deserialize)]
+struct RawDense {
+    out_features: usize,
+    bias: Option<bool>,
+    activation_function: Option<String>,
+}
+
+fn read_dense(file: &Path) -> Result<DenseSize> {
+    let raw: RawDense = parse(file)?;
+    let name = raw.activation_function.as_deref().unwrap_or("torch.nn.modules.activation.Tanh");
+    let squash = match name.rsplit('.').next() {
+        Some("Identity") => Squash::Identity,
+        Some("Tanh") => Squash::Tanh,
+        _ => {
+            let reason = format!("expected activation_function Identity or Tanh, found `{name}`");
+            return Err(Error::format(file, reason));
+        }
+    };
+    if raw.bias == Some(false) {
+        return Err(Error::format(file, "expected a dense map with a bias, found bias false"));
+    }
+    Ok(DenseSize { outputs: raw.out_features, squash })
+}
+
+/// A pooling in a few characters; two that differ read differently.
+fn pooling_of(pooled: &Pooled, maps: &[Linear]) -> String {
+    let mut hasher = crc32fast::Hasher::new();
+    let numbers = maps.iter().flat_map(|map| map.weight.data.iter().chain(&map.bias));
+    numbers.for_each(|number| hasher.update(&number.to_le_bytes()));
+    format!("{pooled:?} {:08x}", hasher.finalize())
+}
+
 /// A dense encoder on the processor.
 pub struct DenseEncoder {
     encoder: CpuEncoder,
-    pooling: Pooling,
-    normalize: bool,
+    pooler: Pooler,
+    hidden: usize,
+    /// The pooling, and a checksum of its dense maps.
+    pooling: String,
     /// The longest text in tokens.
     pub max_tokens: usize,
     /// Tokens in the vocabulary.
@@ -213,7 +270,8 @@ impl DenseEncoder {
     /// Loads the encoder of a directory, for texts of at most `max_tokens` if that is given.
     ///
     /// # Errors
-    /// As [`Checkpoint::load_encoder`]; [`Error::Usage`] for a length it has no positions for.
+    /// As [`Checkpoint::load_encoder`]; [`Error::Format`] for dense maps of other sizes;
+    /// [`Error::Usage`] for a length it has no positions for.
     pub fn load(directory: &DenseDirectory, max_tokens: Option<usize>) -> Result<DenseEncoder> {
         let Checkpoint { config, weights, sha256 } = Checkpoint::load_encoder(&directory.encoder)?;
         let positions = config.max_positions;
@@ -224,12 +282,53 @@ impl DenseEncoder {
                 "--max-tokens: the model has {positions} positions, got {max_tokens}"
             )));
         }
+        let hidden = config.hidden;
+        let maps = directory.maps(hidden)?;
+        let pooling = pooling_of(&directory.pooled, &maps);
         Ok(DenseEncoder {
+            pooling,
             vocab_size: config.vocab_size,
             encoder: CpuEncoder::new(config, weights),
-            pooling: directory.pooling,
-            normalize: directory.normalize,
+            pooler: Pooler::new(Kind::F32, directory.pooled.clone(), maps),
+            hidden,
             max_tokens,
+            sha256,
+        })
+    }
+
+    /// The pooling, and a checksum of its dense maps: with [`DenseEncoder::sha256`], what vectors depend on.
+    pub fn pooling(&self) -> &str {
+        &self.pooling
+    }
+
+    /// Whether its vectors have length 1.
+    pub fn length(&self) -> Length {
+        self.pooler.length()
+    }
+
+    /// The encoder and the pooling in front of the decoder of a model with a vocabulary head, in `folder`.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::load`]; [`Error::Format`] for a model with another head.
+    pub fn of_head(folder: &Path) -> Result<DenseEncoder> {
+        let Checkpoint { config, mut weights, sha256 } = Checkpoint::load(folder)?;
+        let parts = std::mem::take(&mut weights.head);
+        let (Some(head), HeadParts::Vocabulary { dense, .. }) = (&config.vocabulary_head, parts)
+        else {
+            return Err(Error::format(
+                folder,
+                "expected a model with a vocabulary head, found another",
+            ));
+        };
+        weights.untied_decoder = None;
+        let pooling = pooling_of(&head.pooled, &dense);
+        Ok(DenseEncoder {
+            pooling,
+            vocab_size: config.vocab_size,
+            max_tokens: config.max_positions,
+            pooler: Pooler::new(Kind::F32, head.pooled.clone(), dense),
+            hidden: config.hidden,
+            encoder: CpuEncoder::new(config, weights),
             sha256,
         })
     }
@@ -241,46 +340,6 @@ impl DenseEncoder {
     }
 
     fn vector(&self, ids: &[u32]) -> Vec<f32> {
-        let states = self.encoder.hidden_states(ids);
-        let width = states.len() / ids.len().max(1);
-        let mut vector = match self.pooling {
-            Pooling::Cls => states[..width].to_vec(),
-            Pooling::Mean => mean(&states, width),
-        };
-        if self.normalize {
-            normalize(&mut vector);
-        }
-        vector
-    }
-}
-
-/// `[width]`: the mean of the rows of `[T, width]`, summed in f32 in their order.
-fn mean(states: &[f32], width: usize) -> Vec<f32> {
-    let mut sum = vec![0.0; width];
-    for row in states.chunks_exact(width.max(1)) {
-        sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-    }
-    let rows = (states.len() / width.max(1)) as f32;
-    sum.iter_mut().for_each(|sum| *sum /= rows);
-    sum
-}
-
-/// x / max(‖x‖, 1e-12), as PyTorch's `normalize`.
-fn normalize(vector: &mut [f32]) {
-    let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt().max(1e-12);
-    vector.iter_mut().for_each(|value| *value /= length);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn vectors_are_means_of_length_one() {
-        let mut vector = mean(&[1.0, 2.0, 5.0, 6.0], 2);
-        assert_eq!(vector, [3.0, 4.0]);
-        normalize(&mut vector);
-        assert_eq!(vector, [0.6, 0.8]);
-        normalize(&mut [0.0]);
+        self.pooler.vector(&self.encoder.hidden_states(ids), self.hidden)
     }
 }

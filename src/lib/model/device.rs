@@ -5,13 +5,16 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Batch, Checkpoint, Config, Feed, Layer, Linear, Matrix, Norms, Sees, Weights};
+use super::{
+    Batch, Checkpoint, Config, Feed, HeadParts, Layer, Length, Linear, Matrix, Norms, Sees, Squash,
+    VocabularyHead, Weights,
+};
 use crate::{
     error::{Error, Result},
     ops::{
         Documents, Look, Norm, Projection, Rotation, Sight, Turn,
         kernels::{Landing, Port},
-        relative_bias,
+        normalize, relative_bias,
     },
 };
 
@@ -26,10 +29,15 @@ pub(super) struct DeviceEncoder {
     embedding_norm: Norm,
     layers: Vec<DeviceLayer>,
     final_norm: Option<Norm>,
-    head: Projection,
-    head_norm: Norm,
+    head: DeviceHead,
     decoder: Projection,
     port: Option<Port>,
+}
+
+/// What lies between hidden states and decoder.
+enum DeviceHead {
+    MaskedLanguage { transform: Projection, norm: Norm },
+    Vocabulary { pooled: super::Pooled, dense: Vec<Projection>, map: Option<Projection> },
 }
 
 struct DeviceLayer {
@@ -61,8 +69,11 @@ impl DeviceEncoder {
         let (has_types, has_table) = (config.token_types > 0, config.position_rows().is_some());
         let Weights { words, positions, token_types, embedding_norm, layers, .. } = weights;
         let words = to.matrix(words)?;
-        let decoder = weights.untied_decoder.map(|own| to.matrix(own)).transpose()?;
-        let decoder = decoder.unwrap_or_else(|| words.clone());
+        // the head of pooled states is small, and f32 throughout
+        let full = To { dtype: DType::F32, ..to };
+        let rows = if config.vocabulary_head.is_some() { full } else { to };
+        let decoder = weights.untied_decoder.map(|own| rows.matrix(own)).transpose()?;
+        let decoder = decoder.map_or_else(|| words.to_dtype(rows.dtype), Ok)?;
         Ok(DeviceEncoder {
             rotations: config.rotations(),
             positions: has_table.then(|| to.matrix(positions)).transpose()?,
@@ -71,8 +82,7 @@ impl DeviceEncoder {
             embedding_norm: to.norm(embedding_norm)?,
             final_norm: weights.final_norm.map(|norm| to.norm(norm)).transpose()?,
             layers: layers.into_iter().map(|layer| to.layer(layer)).collect::<Result<_>>()?,
-            head: to.projection(weights.head)?,
-            head_norm: to.norm(weights.head_norm)?,
+            head: to.head(weights.head, config.vocabulary_head.as_ref())?,
             decoder: Projection { weight: decoder, bias: to.vector(weights.decoder_bias)? },
             port: device.is_cuda().then(|| Port::new(device)).transpose()?,
             words,
@@ -105,8 +115,25 @@ impl DeviceEncoder {
         if let Some(norm) = &self.final_norm {
             x = norm.of(&x)?;
         }
-        let x = self.head_norm.of(&self.head.gelu(&x)?)?;
-        self.decoder.max_pool(&x, &documents)
+        match &self.head {
+            DeviceHead::MaskedLanguage { transform, norm } => {
+                self.decoder.max_pool(&norm.of(&transform.gelu(&x)?)?, &documents)
+            }
+            DeviceHead::Vocabulary { pooled, dense, map } => {
+                let mut x = documents.pool(&x, pooled.pooling)?;
+                for (map, size) in dense.iter().zip(&pooled.dense) {
+                    x = map.of(&x)?;
+                    if size.squash == Squash::Tanh {
+                        x = x.tanh()?;
+                    }
+                }
+                if pooled.length == Length::One {
+                    x = normalize(&x)?;
+                }
+                let x = map.as_ref().map_or(Ok(x.clone()), |map| map.of(&x))?;
+                self.decoder.of(&x)
+            }
+        }
     }
 
     fn look<'a>(&self, sees: Sees, turns: &'a [Turn], bias: Option<&'a Tensor>) -> Look<'a> {
@@ -181,6 +208,7 @@ impl DeviceEncoder {
 }
 
 /// Where weights go, and as what.
+#[derive(Clone, Copy)]
 struct To<'a> {
     device: &'a Device,
     dtype: DType,
@@ -210,6 +238,28 @@ impl To<'_> {
     fn norm(&self, norm: super::Norm) -> Result<Norm> {
         let (scale, shift) = (self.vector(norm.weight)?, self.vector(norm.bias)?);
         Ok(Norm { scale, shift, epsilon: self.epsilon })
+    }
+
+    fn head(&self, parts: HeadParts, head: Option<&VocabularyHead>) -> Result<DeviceHead> {
+        match (parts, head) {
+            (HeadParts::MaskedLanguage { transform, norm }, _) => Ok(DeviceHead::MaskedLanguage {
+                transform: self.projection(transform)?,
+                norm: self.norm(norm)?,
+            }),
+            (HeadParts::Vocabulary { dense, map }, Some(head)) => {
+                let full = To { dtype: DType::F32, ..*self };
+                let map = map.map(|weight| full.projection(Linear::without_bias(weight)));
+                let dense = dense.into_iter().map(|part| full.projection(part));
+                Ok(DeviceHead::Vocabulary {
+                    pooled: head.pooled.clone(),
+                    dense: dense.collect::<Result<_>>()?,
+                    map: map.transpose()?,
+                })
+            }
+            (HeadParts::None, _) | (HeadParts::Vocabulary { .. }, None) => {
+                Err(Error::Usage("expected a model with a head, found none".into()))
+            }
+        }
     }
 
     fn layer(&self, layer: Layer) -> Result<DeviceLayer> {

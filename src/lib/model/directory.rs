@@ -33,6 +33,8 @@ pub struct ModelDirectory {
     pub cutoff: Option<Cutoff>,
     /// What is added for the terms a document has, if the model was trained with it.
     pub lexical: Option<Lexical>,
+    /// What is kept of a document's weights, if the model was trained for it.
+    pub prune: Prune,
 }
 
 /// A trained threshold: weights at or below it are left out.
@@ -138,6 +140,7 @@ struct Own {
     activation: Option<u8>,
     threshold: Option<Cutoff>,
     lexical: Option<Lexical>,
+    prune: Option<String>,
 }
 
 impl ModelDirectory {
@@ -205,6 +208,7 @@ impl ModelDirectory {
             query_table: None,
             cutoff: None,
             lexical: None,
+            prune: Prune::None,
         })
     }
 
@@ -223,6 +227,8 @@ impl ModelDirectory {
             "Router" | "Asym" => self.router(folder),
             "MLMTransformer" | "Transformer" => self.transformer(folder),
             "SpladePooling" => self.pooling(folder),
+            // config.json of the encoder describes it
+            "VocabularyHead" => Ok(()),
             "SparseStaticEmbedding" | "IDF" => {
                 let names = ["model.safetensors", "idf.json"];
                 let mut files = names.iter().map(|name| folder.join(name));
@@ -238,14 +244,14 @@ impl ModelDirectory {
             }
             "Pooling" | "Normalize" => Err(Error::format(
                 file,
-                "want a sparse model, got a dense one; l0-train makes a sparse one of it: model.head = \
-                 \"new\" and a stage of kind masked_lm",
+                "expected a sparse model, found a sentence encoder; `l0-train from-dense` makes a sparse \
+                 one of it",
             )),
             _ => Err(Error::format(
                 file,
                 format!(
-                    "want modules Router, MLMTransformer, SpladePooling or \
-                     SparseStaticEmbedding, got `{kind}`"
+                    "expected modules Router, MLMTransformer, SpladePooling, VocabularyHead or \
+                     SparseStaticEmbedding, found `{kind}`"
                 ),
             )),
         }
@@ -311,8 +317,12 @@ impl ModelDirectory {
             lexical.check().map_err(|error| Error::format(file, error.to_string()))?;
         }
         self.lexical = own.lexical;
+        if let Some(prune) = own.prune {
+            self.prune =
+                prune.parse().map_err(|error: Error| Error::format(file, error.to_string()))?;
+        }
         let Some(depth) = own.activation else { return Ok(()) };
-        let own = Activation::new(depth)?;
+        let own = Activation::new(depth).map_err(|error| Error::format(file, error.to_string()))?;
         // Sentence Transformers has no word for depths 3 and 4, so only 1 and 2 can disagree
         if let Some(other) = self.activation.filter(|&other| other != own && depth <= 2) {
             return Err(Error::Mismatch {

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     device::{Compute, Precision},
     error::{Error, Result},
-    sparse::{SparseVector, TermId},
+    sparse::{Prune, SparseVector, TermId},
     text::{Lexical, LexicalPart, QueryTable, Tokenizer},
 };
 
@@ -21,6 +21,7 @@ pub struct SparseEncoder {
     dtype: DType,
     cutoff: Option<Cutoff>,
     lexical: Option<LexicalPart>,
+    prune: Prune,
     /// The activation in force.
     pub activation: Activation,
     /// The longest document in tokens.
@@ -68,6 +69,8 @@ pub struct Overrides {
     pub max_tokens: Option<usize>,
     /// The weight of the lexical part; 0 for none.
     pub lexical: Option<f32>,
+    /// What is kept of a document's weights.
+    pub prune: Option<Prune>,
 }
 
 impl SparseEncoder {
@@ -116,7 +119,8 @@ impl SparseEncoder {
         dtype: DType,
         engine: impl FnOnce(Checkpoint) -> Result<Engine>,
     ) -> Result<SparseEncoder> {
-        let checkpoint = Checkpoint::load(&directory.encoder)?;
+        let mut checkpoint = Checkpoint::load(&directory.encoder)?;
+        let scale = checkpoint.weights.lexical_scale.take();
         let Config { max_positions, vocab_size, .. } = checkpoint.config;
         let longest = directory.max_tokens.map_or(max_positions, |own| own.min(max_positions));
         let max_tokens = overrides.max_tokens.unwrap_or(longest);
@@ -129,7 +133,8 @@ impl SparseEncoder {
         Ok(SparseEncoder {
             dtype,
             cutoff: directory.cutoff.clone(),
-            lexical: lexical(directory, overrides.lexical)?,
+            lexical: lexical(directory, overrides.lexical, scale)?,
+            prune: overrides.prune.unwrap_or(directory.prune),
             activation: activation.unwrap_or(Activation::SPLADE),
             max_tokens,
             vocab_size,
@@ -149,6 +154,9 @@ impl SparseEncoder {
         if let Some(cutoff) = &self.cutoff {
             text += &format!(",threshold={}", cutoff.in_short());
         }
+        if self.prune != Prune::None {
+            text += &format!(",prune={}", self.prune);
+        }
         if self.dtype != DType::F32 {
             text += &format!(",{}", self.dtype.as_str());
         }
@@ -160,7 +168,7 @@ impl SparseEncoder {
     ///
     /// The largest logit over the tokens, then the activation (paper.md 1.1). Special tokens take
     /// part in the maximum, as in the released code. Then comes the lexical part, if the model has
-    /// one, and weights that do not pass its threshold, if it has one, are left out.
+    /// one, and weights that do not pass its threshold, if it has one, are left out; last its pruning.
     ///
     /// # Errors
     /// [`Error::Weight`] if the model yields a weight that is not finite; [`Error::Usage`] for ids that
@@ -241,6 +249,10 @@ impl SparseEncoder {
             }
             None => vectors,
         };
+        let vectors = match self.prune {
+            Prune::None => vectors,
+            prune => vectors.par_iter().map(|vector| prune.apply(vector)).collect(),
+        };
         if self.terms >= self.vocab_size {
             return Ok(vectors);
         }
@@ -258,10 +270,14 @@ impl SparseEncoder {
 }
 
 /// The lexical part that the directory has or that is asked for, with the terms it counts.
-fn lexical(directory: &ModelDirectory, weight: Option<f32>) -> Result<Option<LexicalPart>> {
+fn lexical(
+    directory: &ModelDirectory,
+    weight: Option<f32>,
+    scale: Option<Vec<f32>>,
+) -> Result<Option<LexicalPart>> {
     let Some(own) = Lexical::or_of(directory.lexical, weight) else { return Ok(None) };
     let tokenizer = Tokenizer::load(&directory.encoder)?;
     let read = |file| QueryTable::read(file, tokenizer.vocabulary());
     let table = directory.query_table.as_deref().map(read).transpose()?;
-    LexicalPart::new(own, &tokenizer, table.as_ref()).map(Some)
+    LexicalPart::new(own, &tokenizer, table.as_ref())?.scaled(scale).map(Some)
 }

@@ -16,18 +16,21 @@ mod names;
 pub mod shipped;
 mod stored;
 mod tensor;
+mod vocabulary;
 mod weights;
 
 pub use checkpoint::Checkpoint;
 pub use config::{
     Architecture, Biases, Config, Feed, Form, HasBias, Norms, Positions, Rotary, Sees,
 };
-pub use dense::{DenseDirectory, DenseEncoder, Pooling};
+pub use dense::{DenseDirectory, DenseEncoder};
 pub use directory::{Cutoff, Folded, ModelDirectory};
 pub use encoder::{Overrides, Pending, SparseEncoder};
 pub use shipped::Shipped;
 pub(crate) use stored::SCALE;
 pub use tensor::{Batch, TensorEncoder};
-pub use weights::{Layer, Linear, Matrix, Norm, Weights};
+pub(crate) use vocabulary::normalize;
+pub use vocabulary::{DecoderRows, DenseSize, HEAD_KEY, Length, Pooled, Squash, VocabularyHead};
+pub use weights::{HeadParts, Layer, Linear, Matrix, Norm, Weights};
 
-pub use crate::ops::Activation;
+pub use crate::ops::{Activation, Pooling};

@@ -1,8 +1,20 @@
 //! What Hugging Face calls a model's tensors, for each family.
 
-use super::Architecture::{
-    self, Bert, DistilBert, Gte, ModernBert, Mpnet, New, Roberta, XlmRoberta,
+use super::{
+    Architecture::{self, Bert, DistilBert, Gte, ModernBert, Mpnet, New, Roberta, XlmRoberta},
+    Config,
 };
+
+impl Config {
+    /// The family's names outside the layers; a vocabulary head's decoder has its own.
+    pub(super) fn outer(&self) -> OuterNames {
+        let outer = self.architecture.outer();
+        match self.vocabulary_head {
+            Some(_) => OuterNames { decoder: DECODER, decoder_bias: "decoder.bias", ..outer },
+            None => outer,
+        }
+    }
+}
 
 /// Names outside the layers; a linear map and a norm are named without `.weight` and `.bias`.
 pub(super) struct OuterNames {
@@ -28,6 +40,18 @@ pub(super) struct LayerNames {
     pub up: String,
     pub down: String,
     pub out_norm: String,
+}
+
+/// The rows of a vocabulary head.
+pub(super) const DECODER: &str = "decoder.weight";
+/// What stands between pooled states and the rows of a vocabulary head.
+pub(super) const MAP: &str = "head.map.weight";
+/// What the lexical part of each term is multiplied by.
+pub(super) const LEXICAL_SCALE: &str = "lexical.scale";
+
+/// The name of one of the dense maps of a vocabulary head, without `.weight` and `.bias`.
+pub(super) fn dense(at: usize) -> String {
+    format!("head.dense.{at}")
 }
 
 /// A layer's parts of BERT and RoBERTa: query, key and value, then in the order of [`LayerNames`].

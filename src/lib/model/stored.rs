@@ -1,7 +1,7 @@
 //! A file of weights, read once from front to back: hashed, and turned to f32 tensor by tensor.
 //!
 //! A safetensors file may store a matrix `NAME` in eight bits: `NAME` in I8 `[rows, columns]` and
-//! `NAME.scale` in F32 `[rows]`, value = scale of the row × byte. Callers see the f32 values under `NAME`
+//! `NAME.row_scale` in F32 `[rows]`, value = scale of the row × byte. Callers see the f32 values under `NAME`
 //! and nothing of the scales.
 
 use std::{collections::BTreeMap, fmt::Display, path::Path};
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What follows the name of a matrix in I8 in the name of its scales.
-pub(crate) const SCALE: &str = ".scale";
+pub(crate) const SCALE: &str = ".row_scale";
 
 /// SHA-256 in hex.
 pub(super) fn hash(bytes: &[u8]) -> String {

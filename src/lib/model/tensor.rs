@@ -3,16 +3,20 @@
 //! The arithmetic is that of `cpu`, with gradients; variables carry Hugging Face's names. Numbers
 //! are held in f32 and cast for each use, so half precision on a device has f32 masters.
 
+mod head;
 mod variables;
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::{Architecture, Checkpoint, Config, Feed, Norms, Sees, Weights};
+use super::{
+    Architecture, Checkpoint, Config, Feed, HasBias, Norms, Sees, Weights, names::LEXICAL_SCALE,
+};
 use crate::{
     error::{Error, Result},
     ops::{self, Dropout, Packing, Rotation, Sight, Turn},
 };
-use variables::{LayerVars, LinearVars, NormVars, matrix};
+use head::HeadVars;
+use variables::{LayerVars, NormVars, matrix, vector};
 
 /// Documents as token ids, one behind the other.
 #[derive(Clone, Debug)]
@@ -55,10 +59,14 @@ pub struct TensorEncoder {
     embedding_norm: NormVars,
     layers: Vec<LayerVars>,
     final_norm: Option<NormVars>,
-    head: LinearVars,
-    head_norm: NormVars,
+    head: HeadVars,
     untied_decoder: Option<Var>,
     decoder_bias: variables::Bias,
+    lexical_scale: Option<Var>,
+}
+
+fn no_head() -> Error {
+    Error::Usage("expected a model with the head that this needs, found another".into())
 }
 
 /// What the layers of one batch share.
@@ -75,8 +83,11 @@ impl TensorEncoder {
     /// [`Error::Tensor`] if the device has no room.
     pub fn new(checkpoint: Checkpoint, device: &Device, dtype: DType) -> Result<TensorEncoder> {
         let Checkpoint { config, weights, .. } = checkpoint;
-        let biases = config.form.biases;
-        let Weights { words, positions, token_types, layers, head, .. } = weights;
+        let mut biases = config.form.biases;
+        if config.vocabulary_head.is_some() {
+            biases.decoder = HasBias::Yes;
+        }
+        let Weights { words, positions, token_types, layers, head, lexical_scale, .. } = weights;
         let layers = layers.into_iter().map(|layer| LayerVars::new(layer, biases, device));
         let layers = layers.collect::<Result<_>>()?;
         let has_table = config.position_rows().is_some();
@@ -93,10 +104,10 @@ impl TensorEncoder {
             embedding_norm: norm(weights.embedding_norm)?,
             layers,
             final_norm: weights.final_norm.map(norm).transpose()?,
-            head: LinearVars::new(head, biases.head, device)?,
-            head_norm: norm(weights.head_norm)?,
+            head: HeadVars::new(head, &config, device)?,
             untied_decoder: weights.untied_decoder.map(|own| matrix(own, device)).transpose()?,
             decoder_bias: variables::Bias::new(weights.decoder_bias, biases.decoder, device)?,
+            lexical_scale: lexical_scale.map(|scale| vector(scale, device)).transpose()?,
             device: device.clone(),
             config,
             dtype,
@@ -120,14 +131,15 @@ impl TensorEncoder {
 
     /// Every variable under its name, in the order of the layers.
     pub fn variables(&self) -> Vec<(String, &Var)> {
-        let names = self.config.architecture.outer();
-        let mut all = vec![(names.words, &self.words)];
+        let names = self.config.outer();
+        let mut all = vec![(names.words.clone(), &self.words)];
         let tables = [
-            (names.positions, &self.positions),
-            (names.token_types, &self.token_types),
-            (names.relative, &self.relative),
+            (&names.positions, &self.positions),
+            (&names.token_types, &self.token_types),
+            (&names.relative, &self.relative),
         ];
-        all.extend(tables.into_iter().filter_map(|(name, var)| Some((name, var.as_ref()?))));
+        let tables = tables.into_iter();
+        all.extend(tables.filter_map(|(name, var)| Some((name.clone(), var.as_ref()?))));
         self.embedding_norm.name(&mut all, &names.embedding_norm);
         for (at, layer) in self.layers.iter().enumerate() {
             layer.name(&mut all, &self.config.architecture.layer(at));
@@ -135,13 +147,32 @@ impl TensorEncoder {
         if let Some(norm) = &self.final_norm {
             norm.name(&mut all, &names.final_norm);
         }
-        self.head.name(&mut all, names.head);
-        self.head_norm.name(&mut all, names.head_norm);
+        self.head.name(&mut all, &names);
         if let Some(var) = &self.untied_decoder {
             all.push((names.decoder.to_owned(), var));
         }
         self.decoder_bias.name(&mut all, names.decoder_bias.to_owned());
+        if let Some(var) = &self.lexical_scale {
+            all.push((LEXICAL_SCALE.to_owned(), var));
+        }
         all
+    }
+
+    /// `[V]`: what the lexical part of each term is multiplied by, if that is trained.
+    pub fn lexical_scale(&self) -> Option<&Var> {
+        self.lexical_scale.as_ref()
+    }
+
+    /// Lets the lexical part of each term be scaled, from 1 at the start; a base that has scales keeps them.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`].
+    pub fn scale_lexical(&mut self) -> Result<()> {
+        if self.lexical_scale.is_none() {
+            let ones = vec![1.0; self.config.vocab_size];
+            self.lexical_scale = Some(vector(ones, &self.device)?);
+        }
+        Ok(())
     }
 
     /// `[B, V]` in f32: the largest logit over the tokens of each document, right where it is above 0; the
@@ -151,10 +182,41 @@ impl TensorEncoder {
     /// [`Error::Usage`] for a document that is empty or longer than the model reads;
     /// [`Error::Tensor`].
     pub fn pooled_logits(&self, batch: &Batch, dropout: Option<Dropout>) -> Result<Tensor> {
-        let hidden = self.transformed(self.hidden_states(batch, dropout)?)?;
+        let hidden = self.hidden_states(batch, dropout)?;
+        match &self.head {
+            HeadVars::None => Err(no_head()),
+            HeadVars::MaskedLanguage { .. } => {
+                let hidden = self.transformed(hidden)?;
+                let decoder = self.untied_decoder.as_ref().unwrap_or(&self.words);
+                let pooled =
+                    ops::max_pool_head(&hidden, decoder, &self.decoder_bias, &batch.packing)?;
+                Ok(pooled.to_dtype(DType::F32)?)
+            }
+            HeadVars::Vocabulary(head) => {
+                self.logits_of_pooled(&head.pooled(&hidden, &batch.packing)?)
+            }
+        }
+    }
+
+    /// `[B, V]` in f32: the logits of a vocabulary head for vectors `[B, width]` that were pooled before
+    /// ([`TensorEncoder::pooled`]).
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for another head; [`Error::Tensor`].
+    pub fn logits_of_pooled(&self, pooled: &Tensor) -> Result<Tensor> {
+        let HeadVars::Vocabulary(head) = &self.head else { return Err(no_head()) };
         let decoder = self.untied_decoder.as_ref().unwrap_or(&self.words);
-        let pooled = ops::max_pool_head(&hidden, decoder, &self.decoder_bias, &batch.packing)?;
-        Ok(pooled.to_dtype(DType::F32)?)
+        let mapped = head.mapped(&pooled.to_dtype(DType::F32)?)?;
+        ops::linear(&mapped, decoder, &self.decoder_bias)
+    }
+
+    /// `[B, width]` in f32: the vectors of a batch in front of the map and the decoder of a vocabulary head.
+    ///
+    /// # Errors
+    /// As [`TensorEncoder::pooled_logits`].
+    pub fn pooled(&self, batch: &Batch) -> Result<Tensor> {
+        let HeadVars::Vocabulary(head) = &self.head else { return Err(no_head()) };
+        head.pooled(&self.hidden_states(batch, None)?, &batch.packing)
     }
 
     /// Masked-language modelling: the mean cross entropy of guessing `targets` at some rows of the
@@ -178,7 +240,10 @@ impl TensorEncoder {
 
     /// `[rows, H]` after the head's transform, ready for the decoder.
     fn transformed(&self, hidden: Tensor) -> Result<Tensor> {
-        self.norm(&ops::gelu(&self.head.of(&hidden)?)?, &self.head_norm)
+        let HeadVars::MaskedLanguage { transform, norm } = &self.head else {
+            return Err(no_head());
+        };
+        self.norm(&ops::gelu(&transform.of(&hidden)?)?, norm)
     }
 
     /// `[rows, H]`: the last layer's states.

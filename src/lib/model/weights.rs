@@ -26,6 +26,13 @@ pub struct Linear {
 }
 
 impl Linear {
+    /// y = x Wᵀ
+    #[must_use]
+    pub fn without_bias(weight: Matrix) -> Linear {
+        let bias = vec![0.0; weight.data.len() / weight.columns.max(1)];
+        Linear { weight, bias }
+    }
+
     /// Several maps of one input as one: `[N₁ + N₂ + …, in]`.
     #[must_use]
     pub fn side_by_side(parts: impl IntoIterator<Item = Linear>) -> Linear {
@@ -82,14 +89,36 @@ pub struct Weights {
     pub layers: Vec<Layer>,
     /// Behind the last layer, where norms stand before their parts.
     pub final_norm: Option<Norm>,
-    /// The head's transform, `[H, H]`.
-    pub head: Linear,
-    /// After it.
-    pub head_norm: Norm,
+    /// What lies between hidden states and decoder.
+    pub head: HeadParts,
     /// The decoder where it is not the word table.
     pub untied_decoder: Option<Matrix>,
     /// `[V]`
     pub decoder_bias: Vec<f32>,
+    /// `[V]`: what the lexical part of each term is multiplied by, if that was trained.
+    pub lexical_scale: Option<Vec<f32>>,
+}
+
+/// What lies between hidden states and decoder.
+#[derive(Clone, Debug, Default)]
+pub enum HeadParts {
+    /// The model has no head.
+    #[default]
+    None,
+    /// A masked-language head: every state is transformed, and the largest logit counts.
+    MaskedLanguage {
+        /// `[H, H]`, then gelu.
+        transform: Linear,
+        /// After it.
+        norm: Norm,
+    },
+    /// A vocabulary head ([`super::VocabularyHead`]): states are pooled first.
+    Vocabulary {
+        /// The maps of [`super::Pooled::dense`].
+        dense: Vec<Linear>,
+        /// In front of the decoder, `[rank, width]`.
+        map: Option<Matrix>,
+    },
 }
 
 impl Weights {

@@ -11,9 +11,9 @@ use crate::{
     sparse::{SparseVector, TermId},
 };
 
-/// w = ln(1 + ln(1 + … relu(z))), `depth` logarithms deep, 1 to 4.
+/// w = ln(1 + ln(1 + … relu(z))), `depth` logarithms deep, 0 to 4.
 ///
-/// 1 is SPLADE's, 2 the ℓ0 approximation, 3 and 4 its ablations (paper.md 1.1). It increases, so
+/// 0 is relu alone, 1 SPLADE's, 2 the ℓ0 approximation, 3 and 4 its ablations (paper.md 1.1). It increases, so
 /// the maximum over tokens may be taken before it: V logarithms instead of T·V.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Activation {
@@ -27,11 +27,14 @@ impl Activation {
     pub const L0: Activation = Activation { depth: 2 };
 
     /// # Errors
-    /// [`Error::Usage`] outside 1 to 4.
+    /// [`Error::Usage`] outside 0 to 4.
     pub fn new(depth: u8) -> Result<Activation> {
         match depth {
-            1..=4 => Ok(Activation { depth }),
-            _ => Err(Error::Usage(format!("activation: want 1 to 4 logarithms, got {depth}"))),
+            0..=4 => Ok(Activation { depth }),
+            _ => {
+                let message = format!("activation: expected 0 to 4 logarithms, found {depth}");
+                Err(Error::Usage(message))
+            }
         }
     }
 
@@ -102,7 +105,10 @@ const CELLS: usize = 1 << 12;
 
 impl fmt::Display for Activation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "log1p:{}", self.depth)
+        match self.depth {
+            0 => f.write_str("relu"),
+            depth => write!(f, "log1p:{depth}"),
+        }
     }
 }
 
@@ -110,9 +116,12 @@ impl FromStr for Activation {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Activation> {
+        if text == "relu" {
+            return Activation::new(0);
+        }
         let depth = text.strip_prefix("log1p:").unwrap_or(text).parse();
         let depth = depth.map_err(|_| {
-            Error::Usage(format!("activation: want log1p:1 to log1p:4, got `{text}`"))
+            Error::Usage(format!("activation: expected relu or log1p:1 to log1p:4, found `{text}`"))
         })?;
         Activation::new(depth)
     }
@@ -141,7 +150,7 @@ mod tests {
 
     #[test]
     fn on_slices_it_is_the_plain_formula() {
-        for depth in 1..=4 {
+        for depth in 0..=4 {
             let activation = Activation::new(depth).unwrap();
             let inputs = [crate::ops::graft::tests::random(&[4, 30], 5)];
             crate::ops::graft::tests::check_same(&inputs, |[z]| activation.weights(&(z * 4.0)?));
@@ -150,8 +159,12 @@ mod tests {
 
     #[test]
     fn depths_outside_the_table_are_refused() {
-        assert!(Activation::new(0).is_err());
+        assert!(Activation::new(5).is_err());
+        assert_eq!(Activation::new(0).unwrap().weight(-1.5), 0.0);
+        assert_eq!(Activation::new(0).unwrap().weight(1.5), 1.5);
         assert!("log1p:5".parse::<Activation>().is_err());
         assert_eq!("log1p:2".parse::<Activation>().unwrap(), Activation::L0);
+        let relu = "relu".parse::<Activation>().unwrap();
+        assert_eq!((relu.depth(), relu.to_string().as_str()), (0, "relu"));
     }
 }

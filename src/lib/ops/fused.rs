@@ -7,9 +7,9 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Half, Packing, Sight, Span, Turn, attention, embed, gated, gelu, kernels,
+    Half, Packing, Pooling, Sight, Span, Turn, attention, embed, gated, gelu, kernels,
     kernels::{Finish, NormParts, Side, Starts},
-    layer_norm, linear, max_pool_head, rotate,
+    layer_norm, linear, max_pool_head, pool, rotate,
 };
 use crate::error::Result;
 
@@ -54,6 +54,14 @@ impl Documents {
         let device = table.device();
         let on_device = kernels::here(table).then(|| on_device(&ids, &places, &packing, device));
         Ok(Documents { on_device: on_device.transpose()?, ids, places, packing })
+    }
+
+    /// One vector for each document, `[B, H]` in f32, from states `[rows, H]`: [`super::pool`].
+    ///
+    /// # Errors
+    /// [`crate::Error::Tensor`].
+    pub fn pool(&self, states: &Tensor, pooling: Pooling) -> Result<Tensor> {
+        Ok(pool(states, &self.packing, pooling)?.to_dtype(DType::F32)?)
     }
 
     /// Tokens of the longest one.

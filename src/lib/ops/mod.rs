@@ -38,7 +38,7 @@ pub use fused::{Documents, Look, Norm, Projection};
 pub use gather::{backward, sum_of_squares};
 pub use head::max_pool_head;
 pub use packing::Packing;
-pub use pool::max_over_tokens;
+pub use pool::{Pooling, max_over_tokens, normalize, pool};
 pub use position::{BUCKETS, Rotation, Sight, Span, Turn, bucket, relative_bias, rotate};
 pub use regularizer::{Denominator, Groups, Regularizer, RegularizerKind, count_terms};
 pub use table::embedding_table;

@@ -1,6 +1,8 @@
-//! The maximum over tokens, whose gradient goes to one token.
+//! From the rows of each document to one: the maximum, whose gradient goes to one token, the mean, the
+//! first.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
+use serde::{Deserialize, Serialize};
 
 use super::Packing;
 use crate::error::Result;
@@ -24,6 +26,54 @@ pub fn max_over_tokens(logits: &Tensor, packing: &Packing) -> Result<Tensor> {
     Ok(padded.gather(&winner, 1)?.squeeze(1)?)
 }
 
+/// How the hidden states of a text become one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// Their mean, special tokens included.
+    Mean,
+    /// That of the first token.
+    Cls,
+    /// The largest of each of the H numbers.
+    Max,
+}
+
+/// One vector for each document: states `[rows, H]` packed → `[B, H]`. Source: the pooling modes of
+/// Sentence Transformers.
+///
+/// # Errors
+/// [`crate::Error::Tensor`] if a document has no token.
+pub fn pool(states: &Tensor, packing: &Packing, pooling: Pooling) -> Result<Tensor> {
+    let device = states.device();
+    match pooling {
+        Pooling::Max => max_over_tokens(states, packing),
+        Pooling::Cls => {
+            let firsts: Vec<u32> = packing.documents().map(|(_, rows)| rows.start as u32).collect();
+            Ok(states.index_select(&Tensor::new(firsts, device)?, 0)?)
+        }
+        Pooling::Mean => {
+            let (documents, rows) = (packing.lengths().len(), packing.rows());
+            let mut shares = vec![0.0f32; documents * rows];
+            for (shares, (_, own)) in shares.chunks_exact_mut(rows.max(1)).zip(packing.documents())
+            {
+                let share = 1.0 / own.len() as f32;
+                shares[own].fill(share);
+            }
+            let shares = Tensor::from_vec(shares, (documents, rows), device)?;
+            Ok(shares.matmul(&states.to_dtype(DType::F32)?)?)
+        }
+    }
+}
+
+/// x / max(‖x‖, 1e-12) of each row of `[B, H]`, as PyTorch's `normalize`.
+///
+/// # Errors
+/// [`crate::Error::Tensor`].
+pub fn normalize(x: &Tensor) -> Result<Tensor> {
+    let length = x.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(1e-12)?;
+    Ok(x.broadcast_div(&length)?)
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::{Device, Var};
@@ -40,5 +90,21 @@ mod tests {
         let gradients = pooled.sum_all().unwrap().backward().unwrap();
         let gradient = gradients.get(&logits).unwrap().to_vec2::<f32>().unwrap();
         assert_eq!(gradient, [[1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [1.0, 1.0]]);
+    }
+
+    #[test]
+    fn rows_are_pooled_document_by_document() {
+        let states = [[1.0f32, 2.0], [3.0, -2.0], [5.0, 7.0]];
+        let states = Tensor::new(&states, &Device::Cpu).unwrap();
+        let packing = Packing::new(vec![2, 1], 0);
+        for (pooling, first) in
+            [(Pooling::Mean, [2.0, 0.0]), (Pooling::Cls, [1.0, 2.0]), (Pooling::Max, [3.0, 2.0])]
+        {
+            let pooled = pool(&states, &packing, pooling).unwrap();
+            assert_eq!(pooled.to_vec2::<f32>().unwrap(), [first, [5.0, 7.0]], "{pooling:?}");
+        }
+        let long = Tensor::new(&[[3.0f32, 4.0], [0.0, 0.0]], &Device::Cpu).unwrap();
+        let found = normalize(&long).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(found, [[0.6, 0.8], [0.0, 0.0]]);
     }
 }

@@ -80,7 +80,8 @@ impl Lexical {
 #[derive(Clone, Debug)]
 pub struct LexicalPart {
     lexical: Lexical,
-    counts: Vec<bool>,
+    /// What each term is multiplied by; 0 for terms that do not count.
+    scales: Vec<f32>,
 }
 
 impl LexicalPart {
@@ -97,15 +98,37 @@ impl LexicalPart {
         lexical.check()?;
         let asked = |term: u32| table.is_none_or(|table| table.weights()[term as usize] > 0.0);
         let counted = |term: u32| !tokenizer.is_special(TermId(term)) && asked(term);
-        let counts = (0..tokenizer.vocabulary().len() as u32).map(counted).collect();
-        Ok(LexicalPart { lexical, counts })
+        let scales = 0..tokenizer.vocabulary().len() as u32;
+        let scales = scales.map(|term| if counted(term) { 1.0 } else { 0.0 }).collect();
+        Ok(LexicalPart { lexical, scales })
+    }
+
+    /// The same with a trained scale for each term, `[V]`; a scale below 0 counts as 0.
+    ///
+    /// # Errors
+    /// [`Error::Weight`] for a scale that is not finite; [`Error::Usage`] for another number of them.
+    pub fn scaled(mut self, scales: Option<Vec<f32>>) -> Result<LexicalPart> {
+        let Some(trained) = scales else { return Ok(self) };
+        if trained.len() < self.scales.len() {
+            let (expected, found) = (self.scales.len(), trained.len());
+            let message = format!("lexical.scale: expected {expected} numbers, found {found}");
+            return Err(Error::Usage(message));
+        }
+        if let Some((term, &weight)) = (0..).zip(&trained).find(|(_, scale)| !scale.is_finite()) {
+            return Err(Error::Weight { term, weight });
+        }
+        self.scales.iter_mut().zip(trained).for_each(|(scale, own)| *scale *= own.max(0.0));
+        Ok(self)
     }
 
     /// Its constants and a fingerprint of the terms it counts, in a few characters; two that differ read
     /// differently.
     pub fn in_short(&self) -> String {
-        let counts: Vec<u8> = self.counts.iter().map(|&counts| u8::from(counts)).collect();
-        format!("{},terms={:08x}", self.lexical.in_short(), crc32fast::hash(&counts))
+        let bytes: Vec<u8> = match self.scales.iter().all(|&scale| scale == 0.0 || scale == 1.0) {
+            true => self.scales.iter().map(|&scale| u8::from(scale > 0.0)).collect(),
+            false => self.scales.iter().flat_map(|scale| scale.to_le_bytes()).collect(),
+        };
+        format!("{},terms={:08x}", self.lexical.in_short(), crc32fast::hash(&bytes))
     }
 
     /// What each term of a document gets, terms ascending: `ids` are its tokens, special ones included.
@@ -114,11 +137,11 @@ impl LexicalPart {
         ids.iter().for_each(|&id| *tf.entry(id).or_default() += 1);
         let Lexical { weight, k1, b, length } = self.lexical;
         let usual = f64::from(length);
-        let counted =
-            tf.into_iter().filter(|(term, _)| self.counts.get(*term as usize) == Some(&true));
         let bm25 = Bm25 { k1, b };
-        counted
-            .map(|(term, tf)| (TermId(term), bm25.impact(weight, tf, ids.len() as u32, usual)))
+        let scale = |term: u32| self.scales.get(term as usize).copied().unwrap_or(0.0);
+        let impact = |tf| bm25.impact(weight, tf, ids.len() as u32, usual);
+        tf.into_iter()
+            .map(|(term, tf)| (TermId(term), scale(term) * impact(tf)))
             .filter(|(_, weight)| *weight > 0.0)
             .collect()
     }
@@ -170,6 +193,22 @@ mod tests {
         let found = less.of(&[10, 11]);
         assert_eq!(found.iter().map(|(term, _)| term.0).collect::<Vec<_>>(), [11]);
         assert_eq!(part(Lexical::of_weight(0.0), None).of(&[10, 11]), []);
+    }
+
+    #[test]
+    fn a_trained_scale_multiplies_and_is_never_below_zero() {
+        let plain = part(Lexical { length: 1.0, ..Lexical::of_weight(1.0) }, None);
+        let terms = Tokenizer::load("testdata/toy".as_ref()).unwrap().vocabulary().len();
+        let mut scales = vec![1.0; terms];
+        (scales[20], scales[30]) = (0.25, -1.0);
+        let scaled = plain.clone().scaled(Some(scales.clone())).unwrap();
+        let weight = |part: &LexicalPart, id| part.of(&[id]).first().map(|&(_, weight)| weight);
+        assert_eq!(weight(&scaled, 20).unwrap(), 0.25 * weight(&plain, 20).unwrap());
+        assert_eq!((weight(&scaled, 30), weight(&scaled, 10)), (None, weight(&plain, 10)));
+        assert_ne!(scaled.in_short(), plain.in_short());
+        assert!(plain.clone().scaled(Some(vec![1.0; terms - 1])).is_err());
+        scales[7] = f32::NAN;
+        assert!(plain.scaled(Some(scales)).is_err());
     }
 
     #[test]

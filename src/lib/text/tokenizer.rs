@@ -175,6 +175,18 @@ impl Tokenizer {
         self.mask
     }
 
+    /// The text that a token stands for by itself: a WordPiece continuation without its `##`, other
+    /// tokens decoded and trimmed; none for bytes that are no text.
+    pub fn surface(&self, term: TermId) -> Option<String> {
+        if self.is_word_piece() {
+            let token = self.vocabulary.token(term);
+            return Some(token.strip_prefix("##").unwrap_or(token).to_owned());
+        }
+        let text = self.inner.decode(&[term.0], false).ok()?;
+        let text = text.trim();
+        (!text.contains(char::REPLACEMENT_CHARACTER)).then(|| text.to_owned())
+    }
+
     /// Whether it is a WordPiece model, which `vocab.txt` can hold.
     pub fn is_word_piece(&self) -> bool {
         matches!(self.inner.get_model(), ModelWrapper::WordPiece(_))

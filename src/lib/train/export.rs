@@ -60,7 +60,7 @@ impl Changes {
 /// # Errors
 /// [`Error::Usage`] without a model, for a number out of its range and for a folder that is not empty;
 /// [`Error::Mismatch`] for models that differ in sizes, vocabulary, activation, longest text, lexical
-/// part, threshold, or in having a query table; [`Error::Format`] for a weight that the size cannot hold;
+/// part, threshold, pruning rule, or in having a query table; [`Error::Format`] for a weight that the size cannot hold;
 /// those of reading and writing.
 pub fn export(models: &[PathBuf], changes: &Changes, size: Size, folder: &Path) -> Result<()> {
     changes.check()?;
@@ -92,6 +92,7 @@ pub fn export(models: &[PathBuf], changes: &Changes, size: Size, folder: &Path) 
     let saved = Saved {
         base: &directory.encoder,
         variables: encoder.variables(),
+        head: encoder.config().vocabulary_head.as_ref(),
         tokenizer: &tokenizer,
         table,
         ranks: true,
@@ -103,6 +104,7 @@ pub fn export(models: &[PathBuf], changes: &Changes, size: Size, folder: &Path) 
             None => directory.cutoff,
         },
         lexical: Lexical::or_of(directory.lexical, changes.lexical),
+        prune: directory.prune,
         record,
         recipe: &recipe,
         size,
@@ -128,7 +130,8 @@ impl Part {
 
     fn check_like(&self, other: &Part) -> Result<()> {
         let said = |part: &Part| {
-            let ModelDirectory { activation, max_tokens, cutoff, lexical, .. } = &part.directory;
+            let ModelDirectory { activation, max_tokens, cutoff, lexical, prune, .. } =
+                &part.directory;
             let cutoff = cutoff.as_ref().map(|cutoff| cutoff.in_short());
             let vocabulary = part.tokenizer.vocabulary().fingerprint();
             let Config { layers, hidden, heads, intermediate, vocab_size, .. } = part.config;
@@ -149,6 +152,7 @@ impl Part {
                 ("longest text", max_tokens.map_or_else(none, |own| format!("{own} tokens"))),
                 ("threshold", cutoff.unwrap_or_else(none)),
                 ("lexical part", lexical.unwrap_or_else(none)),
+                ("pruning rule", prune.to_string()),
                 ("query table", table.to_owned()),
             ]
         };

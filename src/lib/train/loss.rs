@@ -58,7 +58,7 @@ pub fn info_nce(scores: &Tensor, positives: &[u32]) -> Result<Tensor> {
 }
 
 /// x − ln Σ exp x over the last dimension.
-fn log_softmax(x: &Tensor) -> Candle<Tensor> {
+pub(super) fn log_softmax(x: &Tensor) -> Candle<Tensor> {
     let x = x.broadcast_sub(&x.detach().max_keepdim(D::Minus1)?)?;
     x.broadcast_sub(&x.exp()?.sum_keepdim(D::Minus1)?.log()?)
 }

@@ -3,13 +3,17 @@
 //! Unknown keys are refused with the nearest known one. `--set a.b=c` changes the file before it is
 //! read; a number in the path counts list items from 0: `--set stage.1.lr=1e-5`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::{
     change::{set, with_nearest},
+    distill::{DistillRecipe, PoolRecipe, Trained},
     numbers::{above_zero, at_least_zero},
     stage::StageRecipe,
 };
@@ -38,6 +42,8 @@ pub struct Recipe {
     /// Sources of examples.
     #[serde(default)]
     pub data: Vec<SourceRecipe>,
+    /// Texts without labels.
+    pub pool: Option<PoolRecipe>,
     /// One after the other.
     pub stage: Vec<StageRecipe>,
     /// Measuring while the run goes on.
@@ -61,7 +67,7 @@ pub struct ModelRecipe {
     /// Tokens of a document that are read.
     #[serde(default = "two_hundred_fifty_six")]
     pub max_tokens: usize,
-    /// Logarithms of the activation, 1 to 4.
+    /// Logarithms of the activation, 0 to 4; 0 is relu alone.
     #[serde(default = "two")]
     pub activation: u8,
     /// Share of numbers dropped out.
@@ -69,6 +75,20 @@ pub struct ModelRecipe {
     pub dropout: f32,
     /// What is added for the terms a document has.
     pub lexical: Option<Lexical>,
+    /// Whether the lexical part of each term has a scale that is trained.
+    #[serde(default)]
+    pub lexical_scale: LexicalScale,
+}
+
+/// What multiplies the lexical part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LexicalScale {
+    /// Nothing, or what the base has.
+    #[default]
+    Fixed,
+    /// A number for each term, trained from 1 or from what the base has.
+    Learned,
 }
 
 /// Where the head comes from, if not from the base.
@@ -154,12 +174,16 @@ pub struct OptimizerRecipe {
     pub epsilon: f64,
     /// The longest gradient; longer ones are shortened to it.
     pub clip: Option<f64>,
+    /// Learning rates of variables by the beginning of their names, under each stage's schedule: of several
+    /// that fit, the longest name counts.
+    pub rates: BTreeMap<String, f64>,
 }
 
 impl Default for OptimizerRecipe {
     fn default() -> OptimizerRecipe {
         let betas = [0.9, 0.999];
-        OptimizerRecipe { lr: 2e-5, weight_decay: 0.01, betas, epsilon: 1e-8, clip: None }
+        let rates = BTreeMap::new();
+        OptimizerRecipe { lr: 2e-5, weight_decay: 0.01, betas, epsilon: 1e-8, clip: None, rates }
     }
 }
 
@@ -244,11 +268,20 @@ impl QueryRecipe {
 }
 
 impl OptimizerRecipe {
+    /// The learning rate of a variable's own, if it has one.
+    pub fn rate_of(&self, name: &str) -> Option<f64> {
+        let fits = self.rates.iter().filter(|(start, _)| name.starts_with(start.as_str()));
+        fits.max_by_key(|(start, _)| start.len()).map(|(_, &rate)| rate)
+    }
+
     fn check(&self) -> Result<(), String> {
         at_least_zero("optimizer.lr", self.lr)?;
         at_least_zero("optimizer.weight_decay", self.weight_decay)?;
         above_zero("optimizer.epsilon", self.epsilon)?;
         self.clip.map_or(Ok(()), |clip| above_zero("optimizer.clip", clip))?;
+        for (name, &rate) in &self.rates {
+            at_least_zero(&format!("optimizer.rates.\"{name}\""), rate)?;
+        }
         match self.betas.iter().find(|beta| !(0.0..1.0).contains(*beta)) {
             Some(beta) => Err(format!("want optimizer.betas from 0 to below 1, got {beta}")),
             None => Ok(()),
@@ -257,6 +290,29 @@ impl OptimizerRecipe {
 }
 
 impl Recipe {
+    /// Stages that distil need a pool and a table, and those that train the head alone come first: their
+    /// documents are pooled by the base.
+    fn check_distillation(&self) -> Result<(), String> {
+        let mut stages = self.stage.iter().map(StageRecipe::distillation);
+        match (&self.pool, stages.clone().any(|stage| stage.is_some())) {
+            (None, true) => return Err("expected a [pool] for stages of kind distill".into()),
+            (Some(_), false) => return Err("expected a stage of kind distill with a [pool]".into()),
+            (Some(pool), true) => pool.check()?,
+            (None, false) => {}
+        }
+        if self.pool.is_some() && !matches!(self.query.kind, QueryKind::Idf | QueryKind::Learned) {
+            return Err("expected query.kind = \"idf\" or \"learned\" for distillation".into());
+        }
+        let of_head = |stage: &Option<&DistillRecipe>| {
+            stage.is_some_and(|stage| stage.train == Trained::Head)
+        };
+        stages.find(|stage| !of_head(stage));
+        match stages.any(|stage| of_head(&stage)) {
+            true => Err("expected stages with train = \"head\" before all others".into()),
+            false => Ok(()),
+        }
+    }
+
     /// Reads a file and applies `--set` changes, each `path=value`.
     ///
     /// # Errors
@@ -295,7 +351,9 @@ impl Recipe {
 
     /// Whether documents are ranked in any stage.
     pub fn ranks(&self) -> bool {
-        self.stage.iter().any(|stage| stage.retrieval().is_some())
+        let ranks =
+            |stage: &StageRecipe| stage.retrieval().is_some() || stage.distillation().is_some();
+        self.stage.iter().any(ranks)
     }
 
     /// The stage that a step of the run (from 0) is in: its number, and the step within it.
@@ -315,17 +373,23 @@ impl Recipe {
                 self.model.dropout
             ));
         }
-        let needs_data = self.stage.iter().any(|stage| stage.corpus().is_none());
+        let distills = |stage: &StageRecipe| stage.distillation().is_some();
+        let needs_data =
+            self.stage.iter().any(|stage| stage.corpus().is_none() && !distills(stage));
         if self.stage.is_empty() || needs_data && self.data.is_empty() {
             return Err("want at least one [[stage]] and one [[data]]".into());
         }
         self.query.check()?;
         if let Some(lexical) = &self.model.lexical {
             lexical.check().map_err(|error| error.to_string())?;
-            if self.query.kind != QueryKind::Idf {
-                return Err("model.lexical wants query.kind = \"idf\": it counts the terms of a table that stays".into());
+            if !matches!(self.query.kind, QueryKind::Idf | QueryKind::Learned) {
+                let expected = "expected query.kind = \"idf\" or \"learned\" with model.lexical";
+                return Err(format!("{expected}: it counts the terms of a table"));
             }
+        } else if self.model.lexical_scale == LexicalScale::Learned {
+            return Err("expected model.lexical with model.lexical_scale, found none".into());
         }
+        self.check_distillation()?;
         self.query.lr.map_or(Ok(()), |lr| at_least_zero("query.lr", lr))?;
         self.optimizer.check()?;
         self.data.iter().try_for_each(|source| above_zero("data.weight", source.weight))?;
@@ -420,7 +484,7 @@ mod tests {
             ("stage.0.steps=0", "above 0"),
             ("stage.0.documents=1", "documents = 2"),
             ("stage.0.regularizer.kind=flops", "has no threshold"),
-            ("model.activation=5", "1 to 4"),
+            ("model.activation=5", "0 to 4"),
             ("model.dropout=1.0", "dropout"),
             ("optimizer.lr=-1.0", "optimizer.lr"),
             ("optimizer.lr=inf", "optimizer.lr"),

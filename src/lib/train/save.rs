@@ -2,7 +2,10 @@
 //! files, the query table in up to three spellings, and our own `l0.json`, in one flat folder.
 //!
 //! Source: ecosystem notes 2.9, where each loader was run. The class paths are those of Sentence
-//! Transformers 5, which version 6 reads too.
+//! Transformers 5, which version 6 reads too. A vocabulary head is none of their classes: `l0_head.py` has it,
+//! with a router that finds it in both versions.
+
+mod card;
 
 use std::path::{Path, PathBuf};
 
@@ -13,9 +16,9 @@ use super::tensors::{self, Named, Numbers, Width};
 use crate::{
     error::{Error, Result},
     io::{self, Output, folder},
-    model::{Architecture, Cutoff, Folded},
+    model::{Architecture, Cutoff, HEAD_KEY, VocabularyHead},
     ops::Activation,
-    sparse::TermId,
+    sparse::{Prune, TermId},
     text::{Lexical, Tokenizer},
 };
 
@@ -25,6 +28,8 @@ pub struct Saved<'a> {
     pub base: &'a Path,
     /// Variables under Hugging Face's names.
     pub variables: Vec<(String, &'a Var)>,
+    /// The vocabulary head, if it has one.
+    pub head: Option<&'a VocabularyHead>,
     /// The tokenizer.
     pub tokenizer: &'a Tokenizer,
     /// Query weights `[V]`; none for a Siamese encoder.
@@ -41,6 +46,8 @@ pub struct Saved<'a> {
     pub cutoff: Option<Cutoff>,
     /// What is added for the terms a document has.
     pub lexical: Option<Lexical>,
+    /// What is kept of a document's weights.
+    pub prune: Prune,
     /// What `l0.json` says beside that.
     pub record: Map<String, Value>,
     /// The recipe, as TOML.
@@ -62,16 +69,15 @@ pub enum Size {
     Byte,
 }
 
-/// What the model card of [`Size::Byte`] says.
-const BYTES: &str = "The matrices of `model.safetensors` are I8 with a scale per row: read by l0's programs \
-                     only; `l0-train export --dtype f32` gives a directory that Sentence Transformers loads.";
-
 /// A key of `config.json`. Without its `quant_method` transformers and Sentence Transformers refuse the
 /// model; without the key they take the bytes for the weights.
 const QUANTIZED: &str = "quantization_config";
 
 const QUERY: &str = "query_0_SparseStaticEmbedding";
 const POOLING: &str = "document_1_SpladePooling";
+const HEAD: &str = "document_1_VocabularyHead";
+/// The module that gives Sentence Transformers a vocabulary head.
+const MODULE: &str = include_str!("l0_head.py");
 
 impl Saved<'_> {
     /// Writes all files, each whole or not at all, the weights last.
@@ -93,6 +99,9 @@ impl Saved<'_> {
         }
         if let Some(lexical) = &self.lexical {
             record.insert("lexical".into(), json!(lexical));
+        }
+        if self.prune != Prune::None {
+            record.insert("prune".into(), self.prune.to_string().into());
         }
         let fingerprint = self.tokenizer.vocabulary().fingerprint();
         record.insert("vocabulary".into(), fingerprint.into());
@@ -120,7 +129,17 @@ impl Saved<'_> {
 
     fn config(&self, folder: &Path) -> Result<()> {
         let mut config = read_json(&self.base.join("config.json"))?;
-        let class = self.architecture(&config).class();
+        let architecture = self.architecture(&config);
+        let class = match self.head {
+            Some(head) => {
+                config.insert(HEAD_KEY.into(), json!(head));
+                architecture.encoder_class()
+            }
+            None => {
+                config.remove(HEAD_KEY);
+                architecture.class().to_owned()
+            }
+        };
         config.insert("architectures".into(), json!([class]));
         let untied = self.variables.iter().any(|(name, _)| {
             name.ends_with("decoder.weight") || name.ends_with("projector.weight")
@@ -208,21 +227,31 @@ impl Saved<'_> {
 
     fn sentence_transformers(&self, folder: &Path) -> Result<()> {
         let class = |name: &str| format!("sentence_transformers.sparse_encoder.models.{name}");
-        let pooling = if self.table.is_some() { POOLING } else { "1_SpladePooling" };
+        let (transformer, pooling) = match (self.head, &self.table) {
+            (Some(_), Some(_)) => ("sentence_transformers.models.Transformer".to_owned(), HEAD),
+            (Some(_), None) => {
+                ("sentence_transformers.models.Transformer".to_owned(), "1_VocabularyHead")
+            }
+            (None, Some(_)) => (class("MLMTransformer"), POOLING),
+            (None, None) => (class("MLMTransformer"), "1_SpladePooling"),
+        };
+        let (router_class, pooling_class) = match self.head {
+            Some(_) => ("l0_head.Router", "l0_head.VocabularyHead".to_owned()),
+            None => ("sentence_transformers.models.Router", class("SpladePooling")),
+        };
         let modules = match self.table {
-            Some(_) => json!([{"idx": 0, "name": "0", "path": "",
-                "type": "sentence_transformers.models.Router"}]),
+            Some(_) => json!([{"idx": 0, "name": "0", "path": "", "type": router_class}]),
             None => json!([
-                {"idx": 0, "name": "0", "path": "", "type": class("MLMTransformer")},
-                {"idx": 1, "name": "1", "path": pooling, "type": class("SpladePooling")},
+                {"idx": 0, "name": "0", "path": "", "type": transformer},
+                {"idx": 1, "name": "1", "path": pooling, "type": pooling_class},
             ]),
         };
         write_json(&folder.join("modules.json"), &modules)?;
         if self.table.is_some() {
             let router = json!({
-                "types": {QUERY: class("SparseStaticEmbedding"), "": class("MLMTransformer"),
-                    POOLING: class("SpladePooling")},
-                "structure": {"query": [QUERY], "document": ["", POOLING]},
+                "types": {QUERY: class("SparseStaticEmbedding"), "": transformer,
+                    pooling: pooling_class},
+                "structure": {"query": [QUERY], "document": ["", pooling]},
                 "parameters": {"default_route": "document", "allow_empty_key": true},
             });
             write_json(&folder.join("router_config.json"), &router)?;
@@ -235,13 +264,27 @@ impl Saved<'_> {
         write_json(&folder.join("config_sentence_transformers.json"), &config)?;
         let transformer = json!({"max_seq_length": self.max_tokens, "do_lower_case": false});
         write_json(&folder.join("sentence_bert_config.json"), &transformer)?;
-        // Sentence Transformers has no word for three and four logarithms; l0.json has
-        let function = if self.activation.depth() == 1 { "relu" } else { "log1p_relu" };
-        let pooling_config = json!({"pooling_strategy": "max", "activation_function": function,
-            "word_embedding_dimension": self.tokenizer.vocabulary().len()});
         let pooling = folder.join(pooling);
         folder::make(&pooling)?;
-        write_json(&pooling.join("config.json"), &pooling_config)
+        write_json(&pooling.join("config.json"), &self.pooling_config())?;
+        match self.head {
+            Some(_) => folder::write(&folder.join("l0_head.py"), MODULE.as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    fn pooling_config(&self) -> Value {
+        let terms = self.tokenizer.vocabulary().len();
+        match self.head {
+            // the files of the model itself say all else
+            Some(_) => json!({"word_embedding_dimension": terms}),
+            None => {
+                // Sentence Transformers has no word for three and four logarithms; l0.json has
+                let function = if self.activation.depth() == 1 { "relu" } else { "log1p_relu" };
+                json!({"pooling_strategy": "max", "activation_function": function,
+                    "word_embedding_dimension": terms})
+            }
+        }
     }
 
     /// The weights as they act: relu of the table, special tokens 0, every token named, since a
@@ -280,58 +323,6 @@ impl Saved<'_> {
         write_json(&folder.join("idf.json"), &Value::Object(named))?;
         let lines: String = pairs().map(|(token, weight)| format!("{token}\t{weight}\n")).collect();
         folder::write(&folder.join("query_token_weights.txt"), lines.as_bytes())
-    }
-
-    fn card(&self) -> String {
-        match (self.card, self.size) {
-            (None, _) => self.made_card(),
-            (Some(card), Size::Whole | Size::Small) => card.to_owned(),
-            (Some(card), Size::Byte) => format!("{}\n\n{BYTES}\n", card.trim_end()),
-        }
-    }
-
-    fn made_card(&self) -> String {
-        let side = match (&self.table, self.ranks) {
-            (_, false) => {
-                "a base to train on from: it has guessed hidden word pieces, and ranked nothing"
-            }
-            (Some(_), true) => {
-                "inference-free: a query is the set of its word pieces, weighted by its table"
-            }
-            (None, true) => "Siamese: queries go through the encoder too",
-        };
-        let elsewhere = self.cutoff.as_ref().map(|cutoff| match cutoff.as_pruning() {
-            Folded::Same(prune) => format!("for other programs it is the pruning rule `{prune}`"),
-            Folded::More(prune) => format!(
-                "no plain pruning rule does the same. `{prune}` is the closest: it keeps all that pass, \
-                 and more. For exact documents elsewhere, encode with l0-encode and index its vectors, \
-                 or train with `share = \"all\"`"
-            ),
-        });
-        let cutoff = elsewhere.map_or(String::new(), |elsewhere| {
-            format!(
-                "\nDocument weights must pass the trained threshold in `l0.json`. l0-encode applies \
-                 it; {elsewhere}.\n"
-            )
-        });
-        let lexical = self.lexical.map_or("", |_| {
-            "\nThe lexical part in `l0.json` is added to the network's weights: a share of BM25's term \
-             frequency for the terms a document has. l0-encode adds it; other programs give the \
-             network's weights alone.\n"
-        });
-        let (library, bytes) = match self.size {
-            Size::Whole | Size::Small => ("library_name: sentence-transformers\n", String::new()),
-            Size::Byte => ("", format!("\n{BYTES}\n")),
-        };
-        let record = serde_json::to_string_pretty(&self.record).unwrap_or_default();
-        format!(
-            "---\ntags:\n- sparse-encoder\n- splade\n{library}---\n\n\
-             # Sparse retrieval model\n\nTrained with l0-train. Document weights are the largest logit \
-             of each term over the tokens, through {} nested ln(1 + ·); {side}.\n{lexical}{cutoff}{bytes}\n\
-             ## Training\n\n```json\n{record}\n```\n\n```toml\n{}\n```\n",
-            self.activation.depth(),
-            self.recipe.trim()
-        )
     }
 }
 

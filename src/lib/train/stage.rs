@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::{Table, Value};
 
 use super::{
+    distill::DistillRecipe,
     loss::LossKind,
     masked::MaskedLmRecipe,
     numbers::{above_zero, at_least_zero},
@@ -61,6 +62,8 @@ pub enum Task {
     Retrieval(RetrievalRecipe),
     /// `masked_lm`: word pieces that were hidden are guessed.
     MaskedLm(MaskedLmRecipe),
+    /// `distill`: a teacher's ranking of a pool's passages is learned.
+    Distill(DistillRecipe),
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -68,6 +71,7 @@ pub enum Task {
 enum Kind {
     Retrieval,
     MaskedLm,
+    Distill,
 }
 
 /// The keys of every stage, for a message that tells what is known.
@@ -83,6 +87,7 @@ impl<'de> Deserialize<'de> for Task {
         let (of, task) = match kind {
             Kind::Retrieval => ("retrieval", keys.try_into().map(Task::Retrieval)),
             Kind::MaskedLm => ("masked_lm", keys.try_into().map(Task::MaskedLm)),
+            Kind::Distill => ("distill", keys.try_into().map(Task::Distill)),
         };
         task.map_err(|error: toml::de::Error| {
             let message = error.message();
@@ -221,6 +226,7 @@ impl StageRecipe {
         match &self.task {
             Task::Retrieval(task) => task.check(),
             Task::MaskedLm(task) => task.check(),
+            Task::Distill(task) => task.check(),
         }
     }
 
@@ -228,6 +234,23 @@ impl StageRecipe {
     pub fn retrieval(&self) -> Option<&RetrievalRecipe> {
         match &self.task {
             Task::Retrieval(task) => Some(task),
+            Task::MaskedLm(_) | Task::Distill(_) => None,
+        }
+    }
+
+    /// What is distilled, if a teacher's ranking is.
+    pub fn distillation(&self) -> Option<&DistillRecipe> {
+        match &self.task {
+            Task::Distill(task) => Some(task),
+            Task::Retrieval(_) | Task::MaskedLm(_) => None,
+        }
+    }
+
+    /// What documents pay, if they do.
+    pub fn regularizer(&self) -> Option<&RegularizerRecipe> {
+        match &self.task {
+            Task::Retrieval(task) => task.regularizer.as_ref(),
+            Task::Distill(task) => task.regularizer.as_ref(),
             Task::MaskedLm(_) => None,
         }
     }
@@ -235,7 +258,7 @@ impl StageRecipe {
     /// The corpus of its own that a stage reads.
     pub fn corpus(&self) -> Option<&Path> {
         match &self.task {
-            Task::Retrieval(_) => None,
+            Task::Retrieval(_) | Task::Distill(_) => None,
             Task::MaskedLm(task) => task.corpus.as_deref(),
         }
     }

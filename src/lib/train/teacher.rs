@@ -6,7 +6,7 @@
 //! | | dense, by Sentence Transformers' `modules.json` with a pooling | product or cosine, as its files say |
 //! | | inference-free sparse, if it has a query table | product of table look-up and network |
 //! | `siamese:DIR` | sparse, also for a directory with a query table | product of network and network |
-//! | `mean:DIR`, `cls:DIR` | dense, a bare encoder under this pooling | cosine |
+//! | `mean:DIR`, `cls:DIR`, `max:DIR` | dense, a bare encoder under this pooling | cosine |
 //! | `bm25` | BM25 over word pieces | its sum over the query's words |
 
 use std::{
@@ -50,6 +50,7 @@ impl FromStr for TeacherName {
         let name = match text.split_once(':') {
             Some(("mean", folder)) => TeacherName::Pooled(Pooling::Mean, folder.into()),
             Some(("cls", folder)) => TeacherName::Pooled(Pooling::Cls, folder.into()),
+            Some(("max", folder)) => TeacherName::Pooled(Pooling::Max, folder.into()),
             Some(("siamese", folder)) => TeacherName::Siamese(folder.into()),
             _ if text == "bm25" => TeacherName::Bm25,
             _ => TeacherName::Directory(text.into()),
@@ -68,6 +69,7 @@ impl fmt::Display for TeacherName {
             TeacherName::Directory(folder) => f.write_str(&said(folder)),
             TeacherName::Pooled(Pooling::Mean, folder) => write!(f, "mean:{}", said(folder)),
             TeacherName::Pooled(Pooling::Cls, folder) => write!(f, "cls:{}", said(folder)),
+            TeacherName::Pooled(Pooling::Max, folder) => write!(f, "max:{}", said(folder)),
             TeacherName::Siamese(folder) => write!(f, "siamese:{}", said(folder)),
             TeacherName::Bm25 => f.write_str("bm25"),
         }
@@ -123,6 +125,34 @@ pub fn described(teachers: &[(Teacher, f64)]) -> String {
         json!({"teacher": name, "kind": teacher.kind(), "sha256": sha256, "weight": weight})
     };
     Value::Array(teachers.iter().map(one).collect()).to_string()
+}
+
+/// The sentence encoder that a name means, over the word pieces of `tokenizer`.
+///
+/// # Errors
+/// As [`Teacher::load`]; [`Error::Usage`] for a teacher that is no sentence encoder;
+/// [`Error::Mismatch`] for another vocabulary.
+pub(super) fn dense(name: &str, tokenizer: &Tokenizer) -> Result<DenseEncoder> {
+    let teacher = Teacher::load(name.parse()?, TeacherOptions::default())?;
+    let Kind::Dense { directory, encoder } = teacher.kind else {
+        let message = format!("pool.teacher.dense: expected a sentence encoder, found {name}");
+        return Err(Error::Usage(message));
+    };
+    if !directory.query_prompt.is_empty() || !directory.document_prompt.is_empty() {
+        let message =
+            format!("pool.teacher.dense: expected an encoder without prompts, found {name}");
+        return Err(Error::Usage(message));
+    }
+    let (expected, got) = (tokenizer.vocabulary(), teacher.tokenizer.vocabulary());
+    if expected.fingerprint() != got.fingerprint() {
+        return Err(Error::Mismatch {
+            what: format!("vocabulary of {name}"),
+            expected: expected.fingerprint().to_owned(),
+            got: got.fingerprint().to_owned(),
+            remedy: "a pool's teacher reads the tokens of the model that is trained".into(),
+        });
+    }
+    Ok(*encoder)
 }
 
 /// Which side of a score a text stands on.

@@ -26,12 +26,15 @@ use crate::{
     io::{self, folder},
     model::TensorEncoder,
     ops::{Activation, sum_of_squares},
+    sparse::Prune,
     text::{LexicalPart, Tokenizer},
     train::save::{Saved, Size},
 };
 
 mod gradients;
 mod setup;
+
+use setup::Distillation;
 
 /// The folder of checkpoints, in that of the run.
 const CHECKPOINTS: &str = "checkpoints";
@@ -51,6 +54,7 @@ pub struct Trainer {
     theta: Option<Theta>,
     lexical: Option<LexicalPart>,
     drops_lexical: bool,
+    prune: Prune,
     slots: Vec<Slot>,
     mixture: Mixture,
     ahead: Option<Ahead>,
@@ -58,6 +62,7 @@ pub struct Trainer {
     /// For each stage, the corpus of its own if it has one.
     corpora: Vec<Option<Mixture>>,
     pieces: Option<Pieces>,
+    distillation: Option<Distillation>,
     step: u64,
 }
 
@@ -126,6 +131,11 @@ impl Trainer {
             }
         }
         self.step = state.step;
+        if let Some((at, _)) = self.recipe.stage_of(self.step.saturating_sub(1))
+            && let Some(task) = self.recipe.stage[at].distillation()
+        {
+            self.prune = task.pruning().map_err(Error::Usage)?.unwrap_or(self.prune);
+        }
         let folder = &self.folder;
         self.evaluator.as_mut().map_or(Ok(()), |evaluator| evaluator.resume(folder))
     }
@@ -265,6 +275,10 @@ impl Trainer {
                 let batch = task.draw(texts, tokenizer, pieces, shape)?;
                 self.masked_gradients(&stage, &batch)?
             }
+            Task::Distill(task) => {
+                self.prune = task.pruning().map_err(Error::Usage)?.unwrap_or(self.prune);
+                self.distill_gradients(&stage, task, step)?
+            }
         };
         if step == 0 {
             self.check_gradients(&stage, &gradients)?;
@@ -273,8 +287,9 @@ impl Trainer {
         let clip = self.recipe.optimizer.clip;
         let factor = clip.filter(|&clip| norm > clip).map_or(1.0, |clip| clip / norm);
         let peak = stage.lr.unwrap_or(self.recipe.optimizer.lr);
+        let moves = |name: &str| stage.distillation().is_none_or(|task| task.train.moves(name));
         for (slot, gradient) in self.slots.iter_mut().zip(&gradients) {
-            if let Some(gradient) = gradient {
+            if let Some(gradient) = gradient.as_ref().filter(|_| moves(&slot.name)) {
                 let rate = stage.rate(slot.rate.unwrap_or(peak), step);
                 slot.update(gradient, rate, factor, &self.recipe.optimizer)?;
             }
@@ -309,8 +324,7 @@ impl Trainer {
         scored: &Scored,
         norm: f64,
     ) -> Result<Record> {
-        let regularizer = stage.retrieval().and_then(|task| task.regularizer.as_ref());
-        let budget = regularizer.and_then(|recipe| recipe.threshold);
+        let budget = stage.regularizer().and_then(|recipe| recipe.threshold);
         let sparsity = scored.weights.as_ref().map(|weights| Sparsity::of(weights, budget));
         let peak = stage.lr.unwrap_or(self.recipe.optimizer.lr);
         let theta = self.theta.as_ref().map(|theta| theta.var.mean_all()).transpose()?;
@@ -324,7 +338,10 @@ impl Trainer {
             gradient: norm,
             sparsity: sparsity.transpose()?,
             theta: theta.map(|theta| theta.to_scalar::<f32>()).transpose()?.map(f64::from),
-            documents: stage.documents(),
+            documents: scored
+                .weights
+                .as_ref()
+                .map_or(Ok(stage.documents()), |weights| weights.dim(0))?,
             ..Record::default()
         })
     }
@@ -403,6 +420,7 @@ impl Trainer {
         Ok(Saved {
             base: &self.base,
             variables: self.encoder.variables(),
+            head: self.encoder.config().vocabulary_head.as_ref(),
             tokenizer: &self.tokenizer,
             table,
             ranks: self.recipe.ranks(),
@@ -411,6 +429,7 @@ impl Trainer {
             max_tokens: self.recipe.model.max_tokens,
             cutoff,
             lexical: self.recipe.model.lexical,
+            prune: self.prune,
             record,
             recipe: &self.text,
             size: Size::Whole,

@@ -6,7 +6,10 @@ use serde_json::Value;
 use super::{
     Architecture, BUCKETS, Biases, Config, Feed, Form, HasBias, Norms, Positions, Rotary, Sees,
 };
-use crate::ops::{Half, Span};
+use crate::{
+    model::VocabularyHead,
+    ops::{Half, Span},
+};
 
 type Read<T> = std::result::Result<T, String>;
 
@@ -38,6 +41,7 @@ struct Raw {
     rope_theta: Option<f32>,
     rope_scaling: Option<Scaling>,
     layer_norm_type: Option<String>,
+    l0_head: Option<VocabularyHead>,
     #[serde(flatten)]
     modern: Modern,
     #[serde(flatten)]
@@ -122,6 +126,7 @@ pub(super) fn config(text: &str) -> Read<Config> {
             _ => raw.layer_norm_eps.unwrap_or(1e-12),
         },
         form,
+        vocabulary_head: raw.l0_head,
     })
 }
 

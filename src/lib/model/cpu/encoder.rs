@@ -5,7 +5,10 @@ use rayon::prelude::*;
 use super::attention::{Attention, Distances};
 use crate::{
     error::Result,
-    model::{Activation, Config, Feed, Layer, Linear, Norm, Norms, Sees, Weights},
+    model::{
+        Activation, Config, Feed, HeadParts, Layer, Linear, Norm, Norms, Sees, Weights,
+        vocabulary::{Pooler, applied},
+    },
     ops::{
         Rotation,
         packed::{Best, Finish, Kind, PackedLinear, WIDTH},
@@ -17,6 +20,9 @@ use crate::{
 
 /// Terms that are scored at a time, whole panels: with H = 384 their bytes stay in a core's cache.
 const TILE: usize = 24 * WIDTH;
+/// Documents that meet the decoder of a vocabulary head together: its rows come from memory once
+/// for all of them.
+const POOLED: usize = 32;
 
 /// A masked-language model that turns token ids into sparse vectors.
 pub struct CpuEncoder {
@@ -41,9 +47,21 @@ struct Packed {
     out_norm: Norm,
 }
 
-struct Head {
+enum Head {
+    MaskedLanguage(MaskedLanguage),
+    Vocabulary(Vocabulary),
+}
+
+struct MaskedLanguage {
     transform: PackedLinear,
+    norm: Norm,
     screen: Screen,
+}
+
+struct Vocabulary {
+    pooler: Pooler,
+    map: Option<PackedLinear>,
+    decoder: PackedLinear,
 }
 
 /// Room for the computation of one document, to be used again for the next.
@@ -77,10 +95,7 @@ impl CpuEncoder {
         let (longest, width) = (config.max_positions, config.head_width());
         let distances = weights.relative.as_ref();
         let distances = distances.map(|bias| Distances::new(bias, longest, width));
-        let head = (!weights.decoder_bias.is_empty()).then(|| Head {
-            transform: pack(kind, std::mem::take(&mut weights.head)),
-            screen: Screen::new(&weights.decoder().data, &weights.decoder_bias),
-        });
+        let head = Head::new(kind, &config, &mut weights);
         let rotations = config.rotations();
         CpuEncoder { config, weights, layers, head, rotations, distances }
     }
@@ -99,9 +114,53 @@ impl CpuEncoder {
         documents: &[&[u32]],
         activation: Activation,
     ) -> Result<Vec<SparseVector>> {
-        let Some(head) = &self.head else {
-            return Ok(vec![SparseVector::default(); documents.len()]);
+        match &self.head {
+            None => Ok(vec![SparseVector::default(); documents.len()]),
+            Some(Head::MaskedLanguage(head)) => self.largest(head, documents, activation),
+            Some(Head::Vocabulary(head)) => self.pooled(head, documents, activation),
+        }
+    }
+
+    /// The weights of each document by a vocabulary head: each is pooled by itself, and the rows of
+    /// the decoder's product do not depend on each other.
+    fn pooled(
+        &self,
+        head: &Vocabulary,
+        documents: &[&[u32]],
+        activation: Activation,
+    ) -> Result<Vec<SparseVector>> {
+        let terms = self.config.vocab_size;
+        let vector = |buffers: &mut Buffers, ids: &&[u32]| {
+            if ids.is_empty() {
+                return Vec::new();
+            }
+            let vector = head.pooler.vector(&self.states(ids, buffers), self.config.hidden);
+            head.map.as_ref().map_or_else(|| vector.clone(), |map| applied(map, &vector))
         };
+        let pooled: Vec<Vec<f32>> =
+            documents.par_iter().map_init(|| self.buffers(), vector).collect();
+        let weights = |pooled: &[Vec<f32>]| -> Vec<Result<SparseVector>> {
+            let (x, some) = (pooled.concat(), pooled.iter().filter(|one| !one.is_empty()).count());
+            let mut logits = vec![0.0; some * terms];
+            head.decoder.apply(&x, &mut logits, Finish::Overwrite);
+            let mut rows = logits.chunks_exact(terms);
+            let of = |one: &Vec<f32>| {
+                let row = if one.is_empty() { None } else { rows.next() };
+                let logits = row.unwrap_or_default().iter().copied();
+                activation.vector((0..).map(TermId).zip(logits))
+            };
+            pooled.iter().map(of).collect()
+        };
+        pooled.par_chunks(POOLED).flat_map_iter(weights).collect()
+    }
+
+    /// The weights of each document by a masked-language head.
+    fn largest(
+        &self,
+        head: &MaskedLanguage,
+        documents: &[&[u32]],
+        activation: Activation,
+    ) -> Result<Vec<SparseVector>> {
         let states: Vec<States> = documents
             .par_iter()
             .map_init(|| self.buffers(), |buffers, ids| self.ready(head, ids, buffers))
@@ -148,11 +207,11 @@ impl CpuEncoder {
     }
 
     /// The hidden states after the head's transform, ready for the decoder.
-    fn ready(&self, head: &Head, ids: &[u32], buffers: &mut Buffers) -> States {
+    fn ready(&self, head: &MaskedLanguage, ids: &[u32], buffers: &mut Buffers) -> States {
         let states = self.states(ids, buffers);
         let mut out = vec![0.0; states.len()];
         head.transform.apply(&states, &mut out, Finish::Gelu);
-        self.norm(&mut out, &self.weights.head_norm);
+        self.norm(&mut out, &head.norm);
         head.screen.states(out)
     }
 
@@ -262,6 +321,29 @@ impl CpuEncoder {
             both: Vec::new(),
             normed: Vec::new(),
             attention: Attention::new(self.config.heads, self.config.head_width()),
+        }
+    }
+}
+
+impl Head {
+    /// Takes the parts that are packed out of the weights; none for a model without a head.
+    fn new(kind: Kind, config: &Config, weights: &mut Weights) -> Option<Head> {
+        match (std::mem::take(&mut weights.head), &config.vocabulary_head) {
+            (HeadParts::None, _) | (HeadParts::Vocabulary { .. }, None) => None,
+            (HeadParts::MaskedLanguage { transform, norm }, _) => {
+                let screen = Screen::new(&weights.decoder().data, &weights.decoder_bias);
+                let transform = pack(kind, transform);
+                Some(Head::MaskedLanguage(MaskedLanguage { transform, norm, screen }))
+            }
+            (HeadParts::Vocabulary { dense, map }, Some(head)) => {
+                let pooler = Pooler::new(kind, head.pooled.clone(), dense);
+                let map = map.map(|weight| pack(Kind::F32, Linear::without_bias(weight)));
+                let bias = std::mem::take(&mut weights.decoder_bias);
+                let rows = weights.decoder();
+                let decoder = PackedLinear::new(Kind::F32, &rows.data, rows.columns, bias);
+                weights.untied_decoder = None;
+                Some(Head::Vocabulary(Vocabulary { pooler, map, decoder }))
+            }
         }
     }
 }

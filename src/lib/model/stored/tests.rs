@@ -35,7 +35,7 @@ fn a_matrix_in_bytes_is_its_rows_times_their_scales() {
     let matrix = bytes_of(&[127, -127, 0, -128, 1, 64]);
     let parts = vec![
         ("a.weight", Dtype::I8, &[3, 2][..], matrix),
-        ("a.weight.scale", Dtype::F32, &[3][..], floats_of(&[0.5, 2.0, 0.0])),
+        ("a.weight.row_scale", Dtype::F32, &[3][..], floats_of(&[0.5, 2.0, 0.0])),
         ("a.bias", Dtype::F32, &[2][..], floats_of(&[1.5, -3.0])),
     ];
     let Written { bytes, mut tensors, sha256 } = read(parts).unwrap();
@@ -56,7 +56,7 @@ fn a_matrix_without_columns_or_rows_is_empty() {
         let scales = vec![1.0; shape[0]];
         let parts = vec![
             ("a.weight", Dtype::I8, &shape[..], Vec::new()),
-            ("a.weight.scale", Dtype::F32, &shape[..1], floats_of(&scales)),
+            ("a.weight.row_scale", Dtype::F32, &shape[..1], floats_of(&scales)),
         ];
         let tensors = read(parts).unwrap().tensors;
         assert!(tensors.len() == 1 && tensors[0].1.data.is_empty());
@@ -89,10 +89,10 @@ fn scales_that_do_not_fit_are_refused() {
         (Some(matrix()), Dtype::F32, &[2], scale(&[f32::INFINITY, 1.0]), "found inf in row 0"),
         (Some(matrix()), Dtype::F32, &[2], scale(&[1.0, -0.5]), "found -0.5 in row 1"),
     ] {
-        let parts = matrix.into_iter().chain([("a.weight.scale", dtype, shape, numbers)]);
+        let parts = matrix.into_iter().chain([("a.weight.row_scale", dtype, shape, numbers)]);
         let error = read(parts.collect()).err().unwrap_or_else(|| panic!("read: {found}"));
         let error = error.to_string();
-        assert!(error.contains("model.safetensors: a.weight.scale: expected"), "{error}");
+        assert!(error.contains("model.safetensors: a.weight.row_scale: expected"), "{error}");
         assert!(error.contains(found), "{error}");
     }
 }

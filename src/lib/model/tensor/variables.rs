@@ -138,3 +138,8 @@ pub(super) fn matrix(matrix: Matrix, device: &Device) -> Result<Var> {
     let rows = matrix.data.len() / matrix.columns.max(1);
     Ok(Var::from_vec(matrix.data, (rows, matrix.columns), device)?)
 }
+
+pub(super) fn vector(numbers: Vec<f32>, device: &Device) -> Result<Var> {
+    let length = numbers.len();
+    Ok(Var::from_vec(numbers, length, device)?)
+}

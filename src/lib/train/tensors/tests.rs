@@ -60,7 +60,7 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 fn restored(file: &[u8]) -> Vec<f32> {
     let read = SafeTensors::deserialize(file).unwrap();
     let (matrix, scales) =
-        (read.tensor("w.weight").unwrap(), read.tensor("w.weight.scale").unwrap());
+        (read.tensor("w.weight").unwrap(), read.tensor("w.weight.row_scale").unwrap());
     let columns = matrix.shape()[1];
     let rows = matrix.data().chunks(columns).zip(floats(scales.data()));
     rows.flat_map(|(row, scale)| row.iter().map(move |x| scale * f32::from(x.cast_signed())))
@@ -90,7 +90,7 @@ fn bytes_are_those_computed_by_hand() {
     let numbers: Vec<i8> = weight.data().iter().map(|byte| byte.cast_signed()).collect();
     // ties to even: 0.5 to 0, 1.5 to 2, -2.5 to -2; 1 of 2 is 63.5 of 127
     assert_eq!(numbers, [127, 0, 2, -2, -127, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    let scales = read.tensor("w.weight.scale").unwrap();
+    let scales = read.tensor("w.weight.row_scale").unwrap();
     assert_eq!(scales.shape(), [4]);
     assert_eq!(floats(scales.data()), [1.0, 2.0 / 127.0, 0.0, 0.0]);
     for (name, numbers) in
@@ -140,7 +140,10 @@ fn numbers_lie_at_multiples_of_their_width() {
     let mut places: Vec<_> = metadata.tensors().into_iter().collect();
     places.sort_by_key(|(_, info)| info.data_offsets.0);
     let names: Vec<&str> = places.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["a.weight.scale", "b.bias", "c.weight.scale", "a.weight", "c.weight"]);
+    assert_eq!(
+        names,
+        ["a.weight.row_scale", "b.bias", "c.weight.row_scale", "a.weight", "c.weight"]
+    );
     assert!(header % 8 == 0);
     assert!(places.iter().all(|(_, info)| info.data_offsets.0 % (info.dtype.bitsize() / 8) == 0));
 }

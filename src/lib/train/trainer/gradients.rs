@@ -5,18 +5,24 @@ use candle_core::{Tensor, Var, backprop::GradStore};
 use super::{
     super::{
         batch::TrainBatch,
+        distill::{DistillObjective, DistillRecipe, Trained},
         masked::MaskedBatch,
         objective::{Objective, Scored},
         recipe::QueryKind,
-        stage::{RetrievalRecipe, StageRecipe},
+        source::Random,
+        stage::{RetrievalRecipe, StageRecipe, Task},
     },
     Trainer,
+    setup::Distillation,
 };
 use crate::{
     error::{Error, Result},
     model::Batch,
     ops::{self, Dropout},
 };
+
+/// Keeps the random choices of a pool apart from those of examples.
+const DISTILL: u64 = 0x6469_7374_696c_6c00;
 
 /// For each slot of a trainer.
 pub(super) type Gradients = Vec<Option<Tensor>>;
@@ -44,26 +50,30 @@ impl Trainer {
             table: table.as_ref(),
             theta: self.theta.as_ref().map(|theta| theta.var.as_tensor()),
         };
+        self.through_network(stage, &texts, |weights| objective.of(weights, batch))
+    }
+
+    /// Loss of the weights `[texts, V]`, and the gradient of every slot.
+    fn through_network(
+        &self,
+        stage: &StageRecipe,
+        texts: &[Vec<u32>],
+        score: impl Fn(&Tensor) -> Result<Scored>,
+    ) -> Result<(Scored, Gradients)> {
         let part = stage.micro_batch.unwrap_or(texts.len()).min(texts.len());
         if part == texts.len() {
-            let scored = objective.of(&self.weights(&texts, 0)?, batch)?;
+            let scored = score(&self.weights(texts, 0)?)?;
             let gradients = self.of_slots(&ops::backward(&scored.loss)?);
             return Ok((scored, gradients));
         }
-        let firsts = (0..).step_by(part);
-        let parts: Vec<(usize, &[Vec<u32>])> = firsts.zip(texts.chunks(part)).collect();
-        let mut rows = Vec::new();
-        for &(first, texts) in &parts {
-            rows.push(self.weights(texts, first)?.detach());
-        }
-        let leaf = Var::from_tensor(&Tensor::cat(&rows, 0)?)?;
-        let scored = objective.of(&leaf, batch)?;
+        let leaf = Var::from_tensor(&self.in_parts(texts, part)?)?;
+        let scored = score(&leaf)?;
         let store = ops::backward(&scored.loss)?;
         let mut gradients = self.of_slots(&store);
         let Some(pull) = store.get(&leaf) else {
             return Err(Error::Usage("want a loss that depends on the documents".into()));
         };
-        for (first, texts) in parts {
+        for (first, texts) in (0..).step_by(part).zip(texts.chunks(part)) {
             let pull = pull.narrow(0, first, texts.len())?;
             let surrogate = (self.weights(texts, first)? * pull.detach())?.sum_all()?;
             add_up(&mut gradients, self.of_slots(&ops::backward(&surrogate)?))?;
@@ -88,10 +98,87 @@ impl Trainer {
         Ok((Scored { loss, parts, lambda: 0.0, weights: None }, gradients))
     }
 
+    /// `[texts, V]` without a graph, so many texts at a time.
+    fn in_parts(&self, texts: &[Vec<u32>], part: usize) -> Result<Tensor> {
+        let parts = (0..).step_by(part).zip(texts.chunks(part));
+        let rows = parts.map(|(first, texts)| Ok(self.weights(texts, first)?.detach()));
+        Ok(Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)?)
+    }
+
+    /// Loss and gradients of a step of distillation.
+    pub(super) fn distill_gradients(
+        &self,
+        stage: &StageRecipe,
+        task: &DistillRecipe,
+        step: u64,
+    ) -> Result<(Scored, Gradients)> {
+        let distillation = self.distillation.as_ref();
+        let Some(Distillation { pool, teacher, near, first_table, states, scale }) = distillation
+        else {
+            return Err(Error::Usage("expected a pool that was read, found none".into()));
+        };
+        let random = Random::new(self.recipe.seed ^ DISTILL, self.step);
+        let batch = near.draw(random, stage.batch, task.queries);
+        let table = self.table.as_ref().map(|table| table.weights(self.encoder.words()));
+        let Some(table) = table.transpose()? else {
+            return Err(Error::Usage("expected a query table, found none".into()));
+        };
+        let objective = DistillObjective {
+            recipe: task,
+            prune: self.prune,
+            step,
+            pool,
+            teacher,
+            batch: &batch,
+            table: &table,
+            first_table,
+            scale: &scale.0,
+        };
+        let texts: Vec<Vec<u32>> =
+            batch.documents.iter().map(|&document| pool.documents[document].clone()).collect();
+        match (task.train, states) {
+            (Trained::Head, Some(states)) => {
+                let rows: Vec<u32> = batch.documents.iter().map(|&at| at as u32).collect();
+                let rows = Tensor::new(rows, states.device())?;
+                let logits = self.encoder.logits_of_pooled(&states.index_select(&rows, 0)?)?;
+                let weights = self.with_lexical(&logits, &texts)?;
+                self.fit_scale(&objective, || Ok(weights.clone()))?;
+                let scored = objective.of(&weights)?;
+                let gradients = self.of_slots(&ops::backward(&scored.loss)?);
+                Ok((scored, gradients))
+            }
+            _ => {
+                let part = stage.micro_batch.unwrap_or(texts.len()).min(texts.len());
+                self.fit_scale(&objective, || self.in_parts(&texts, part))?;
+                self.through_network(stage, &texts, |weights| objective.of(weights))
+            }
+        }
+    }
+
+    /// In the first step of the first stage that distils, brings the student's scores to the spread of the teacher's.
+    fn fit_scale(
+        &self,
+        objective: &DistillObjective,
+        weights: impl FnOnce() -> Result<Tensor>,
+    ) -> Result<()> {
+        let stages = &self.recipe.stage;
+        let first = stages.iter().position(|stage| stage.distillation().is_some());
+        if first.map(|at| self.recipe.steps_before(at)) == Some(self.step) {
+            let scale = objective.fitting_scale(&weights()?.detach())?;
+            objective.scale.set(&Tensor::new(scale, objective.scale.device())?)?;
+        }
+        Ok(())
+    }
+
     /// `[texts, V]`, the lexical part added; `first` is the number of the first in the batch.
     fn weights(&self, texts: &[Vec<u32>], first: usize) -> Result<Tensor> {
         let logits = self.encoder.pooled_logits(&Batch::new(texts, first), self.dropout())?;
-        let weights = self.activation.weights(&logits)?;
+        self.with_lexical(&logits, texts)
+    }
+
+    /// Weights of logits `[texts, V]`, the lexical part added.
+    fn with_lexical(&self, logits: &Tensor, texts: &[Vec<u32>]) -> Result<Tensor> {
+        let weights = self.activation.weights(logits)?;
         let Some(lexical) = &self.lexical else { return Ok(weights) };
         let terms = weights.dim(1)?;
         let mut added = vec![0.0f32; texts.len() * terms];
@@ -99,6 +186,10 @@ impl Trainer {
             lexical.of(ids).into_iter().for_each(|(term, weight)| row[term.index()] = weight);
         }
         let added = Tensor::from_vec(added, weights.shape(), weights.device())?;
+        let added = match self.encoder.lexical_scale() {
+            Some(scale) => added.broadcast_mul(scale)?,
+            None => added,
+        };
         Ok((weights + added)?)
     }
 
@@ -119,9 +210,14 @@ impl Trainer {
         stage: &StageRecipe,
         gradients: &[Option<Tensor>],
     ) -> Result<()> {
-        let idle = |name: &str| match stage.retrieval() {
-            Some(task) => name == "theta" && task.threshold.is_none(),
-            None => name == "theta" || name.starts_with("query."),
+        let idle = |name: &str| match &stage.task {
+            Task::Retrieval(task) => {
+                name == "theta" && task.threshold.is_none() || name.starts_with("distill.")
+            }
+            Task::MaskedLm(_) => {
+                name == "theta" || name.starts_with("query.") || name.starts_with("distill.")
+            }
+            Task::Distill(task) => name == "theta" || !task.train.moves(name),
         };
         for (slot, gradient) in self.slots.iter().zip(gradients) {
             if gradient.is_none() && !idle(&slot.name) {

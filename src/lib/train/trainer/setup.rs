@@ -1,27 +1,35 @@
 //! What a run begins with: the base it trains, its data, and a slot for each variable.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 
 use super::{
     super::{
         adamw::Slot,
+        distill::{Hybrid, LogScale, Neighbourhood, Pool, Trained, pooled_states},
         evaluate::Evaluator,
         masked::Pieces,
         parts::{Table, Theta},
-        recipe::{HeadKind, ModelRecipe, Recipe},
+        recipe::{HeadKind, LexicalScale, ModelRecipe, QueryKind, Recipe},
         source::Mixture,
         stage::StageRecipe,
+        teacher,
     },
     Trainer,
 };
 use crate::{
     error::{Error, Result},
-    model::{Checkpoint, ModelDirectory, TensorEncoder},
+    model::{Checkpoint, DenseEncoder, Length, ModelDirectory, TensorEncoder},
     ops::Activation,
     text::{LexicalPart, QueryTable, Tokenizer},
 };
+
+/// The longest silence while a pool is encoded.
+const EVERY: Duration = Duration::from_secs(30);
 
 /// The model that a run starts from.
 struct Base {
@@ -43,8 +51,25 @@ impl Trainer {
         device: &Device,
         dtype: DType,
     ) -> Result<Trainer> {
+        Trainer::reporting(recipe, text, folder, (device, dtype), &mut |_| {})
+    }
+
+    /// As [`Trainer::new`], with a line for `say` now and then while a pool is encoded.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`].
+    pub fn reporting(
+        recipe: Recipe,
+        text: &str,
+        folder: PathBuf,
+        (device, dtype): (&Device, DType),
+        say: &mut dyn FnMut(&str),
+    ) -> Result<Trainer> {
         let Base { directory, checkpoint, tokenizer } = Base::read(&recipe.model)?;
-        let encoder = TensorEncoder::new(checkpoint, device, dtype)?;
+        let mut encoder = TensorEncoder::new(checkpoint, device, dtype)?;
+        if recipe.model.lexical_scale == LexicalScale::Learned {
+            encoder.scale_lexical()?;
+        }
         let table = Table::open(&recipe, &directory, &tokenizer, encoder.words())?;
         let lexical = lexical(&recipe, table.as_ref(), &tokenizer, &encoder)?;
         let theta = Theta::open(&recipe, tokenizer.vocabulary().len(), device)?;
@@ -58,9 +83,11 @@ impl Trainer {
         let corpora = corpora.collect::<Result<_>>()?;
         let hides = recipe.stage.iter().any(|stage| stage.retrieval().is_none());
         let pieces = hides.then(|| Pieces::of(&tokenizer)).transpose()?;
+        let weights = table.as_ref().map(|table| table.weights(encoder.words())).transpose()?;
+        let distillation = Distillation::open(&recipe, &directory, &tokenizer, weights, say)?;
         Ok(Trainer {
             activation: Activation::new(recipe.model.activation)?,
-            slots: slots(&recipe, &encoder, table.as_ref(), theta.as_ref())?,
+            slots: slots(&recipe, &encoder, table.as_ref(), theta.as_ref(), distillation.as_ref())?,
             text: text.to_owned(),
             base: directory.encoder,
             step: 0,
@@ -72,12 +99,87 @@ impl Trainer {
             theta,
             drops_lexical: directory.lexical.is_some() && lexical.is_none(),
             lexical,
+            prune: directory.prune,
             mixture,
             ahead: None,
             evaluator,
             corpora,
             pieces,
+            distillation,
         })
+    }
+}
+
+/// What stages of kind `distill` learn from.
+pub(super) struct Distillation {
+    pub pool: Pool,
+    pub teacher: Hybrid,
+    pub near: Neighbourhood,
+    /// Query weights at the start.
+    pub first_table: Vec<f32>,
+    /// `[documents, width]`: what the base makes of the passages, if a stage trains the head alone.
+    pub states: Option<Tensor>,
+    pub scale: LogScale,
+}
+
+impl Distillation {
+    /// Reads the pool, has the teacher encode it and finds each query's neighbours; none for a recipe
+    /// without a pool.
+    fn open(
+        recipe: &Recipe,
+        base: &ModelDirectory,
+        tokenizer: &Tokenizer,
+        table: Option<Tensor>,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<Option<Distillation>> {
+        let (Some(pool_recipe), Some(table)) = (&recipe.pool, table) else { return Ok(None) };
+        let device = table.device().clone();
+        let first_table = table.to_vec1::<f32>()?;
+        let own = || DenseEncoder::of_head(&base.encoder);
+        let encoder = match &pool_recipe.teacher.dense {
+            None => own()?,
+            Some(name) => teacher::dense(name, tokenizer)?,
+        };
+        let longest = encoder.max_tokens.min(recipe.model.max_tokens);
+        if pool_recipe.max_tokens > longest {
+            return Err(Error::Usage(format!(
+                "pool.max_tokens: expected 3 to {longest}, as teacher and model read, found {}",
+                pool_recipe.max_tokens
+            )));
+        }
+        let pool = Pool::read(pool_recipe, tokenizer)?;
+        let mut next = Instant::now() + EVERY;
+        let report = |done: usize, total: usize| {
+            if Instant::now() >= next {
+                say(&format!("pool: {done} of {total} texts encoded"));
+                next = Instant::now() + EVERY;
+            }
+        };
+        let teacher = Hybrid::new(&pool, pool_recipe, &encoder, &first_table, report)?;
+        let (documents, queries) = (pool.documents.len(), pool.queries.len());
+        say(&format!(
+            "pool: looking for the neighbours of {queries} queries among {documents} passages"
+        ));
+        let nearest = teacher.neighbours(&pool.terms, pool_recipe.teacher.candidates);
+        let near = Neighbourhood::new(&pool, nearest, &first_table);
+        if near.is_empty() {
+            return Err(Error::Usage(
+                "pool.queries: expected a text with a word that has a query weight, found none"
+                    .into(),
+            ));
+        }
+        let mut stages = recipe.stage.iter().filter_map(StageRecipe::distillation);
+        let states = stages.any(|stage| stage.train == Trained::Head).then(|| -> Result<Tensor> {
+            // a teacher that is the base has pooled them already, and brought them to length 1
+            let states = match (&pool_recipe.teacher.dense, encoder.length()) {
+                (None, Length::One) => teacher.documents().to_vec(),
+                _ => pooled_states(&own()?, &pool.documents, |_| {}),
+            };
+            let width = states.len() / pool.documents.len();
+            Ok(Tensor::from_vec(states, (pool.documents.len(), width), &device)?)
+        });
+        let (states, scale) = (states.transpose()?, LogScale::new(&device)?);
+        Ok(Some(Distillation { pool, teacher, near, first_table, states, scale }))
     }
 }
 
@@ -130,6 +232,10 @@ fn lexical(
             "model.lexical wants a query table: queries have no such part".into(),
         ));
     };
+    if recipe.query.kind == QueryKind::Learned {
+        // a term whose weight is 0 now may have one later; while it is 0 its part counts for nothing
+        return LexicalPart::new(lexical, tokenizer, None).map(Some);
+    }
     let weights = table.weights(encoder.words())?.to_vec1::<f32>()?;
     let table = QueryTable::from_weights(weights)?;
     LexicalPart::new(lexical, tokenizer, Some(&table)).map(Some)
@@ -141,13 +247,18 @@ fn slots(
     encoder: &TensorEncoder,
     table: Option<&Table>,
     theta: Option<&Theta>,
+    distillation: Option<&Distillation>,
 ) -> Result<Vec<Slot>> {
     let mut slots = Vec::new();
     for (name, var) in encoder.variables() {
-        slots.push(Slot::new(&name, var, None)?);
+        slots.push(Slot::new(&name, var, recipe.optimizer.rate_of(&name))?);
     }
     for (name, var) in table.into_iter().flat_map(Table::variables) {
-        slots.push(Slot::new(name, var, recipe.query.lr)?);
+        slots.push(Slot::new(name, var, recipe.query.lr.or(recipe.optimizer.rate_of(name)))?);
+    }
+    if let Some(Distillation { scale: LogScale(var), .. }) = distillation {
+        let name = "distill.log_scale";
+        slots.push(Slot::new(name, var, recipe.optimizer.rate_of(name))?);
     }
     if let Some(Theta { var, .. }) = theta {
         let stages = recipe.stage.iter().filter_map(StageRecipe::retrieval);

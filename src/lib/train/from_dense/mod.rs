@@ -1,0 +1,433 @@
+//! A sentence encoder to an inference-free sparse retriever, without labels and without training.
+//!
+//! The row of a term is the encoder's own embedding of the term's word, less the mean of all of them
+//! and divided by how far its product with background passages spreads: z = (s − μ)/σ. The weight of a
+//! term is what z has above [`Rules::cut`]. Source: `docs/method.md`, "A decoder without training".
+
+mod decoder;
+
+use std::{collections::BTreeSet, path::Path};
+
+use candle_core::{DType, Device};
+use rayon::prelude::*;
+use serde_json::{Map, json};
+
+use super::save::{Saved, Size};
+use crate::{
+    error::{Error, Result},
+    io::folder::{Staged, names},
+    model::{
+        Activation, Checkpoint, DecoderRows, DenseDirectory, DenseEncoder, HeadParts, Matrix,
+        TensorEncoder, VocabularyHead,
+    },
+    ops::packed::{Finish, Kind, PackedLinear},
+    sparse::{Prune, TermId},
+    text::{DocumentFrequencies, Lexical, QueryTable, Tokenizer},
+};
+
+pub use decoder::DecoderForm;
+
+/// Texts that are encoded together.
+const TEXTS: usize = 256;
+/// Background passages that meet the rows together.
+const PASSAGES: usize = 64;
+/// Fewest background passages that a spread can be measured on.
+const FEWEST: usize = 50;
+/// Letters that make a token a word: single ones say little.
+const LETTERS: usize = 2;
+/// The logit of a term that is switched off.
+const OFF: f32 = -1.0;
+
+/// On what the standard deviation of a term's products is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// On the words of the vocabulary, of which there are many and of all kinds.
+    Words,
+    /// On the background passages, which then should be thousands.
+    Passages,
+}
+
+/// What the model has beside the decoder's rows.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// θ: standard deviations above the mean at which a term begins to count.
+    pub cut: f32,
+    /// Logit to weight.
+    pub activation: Activation,
+    /// The lexical part.
+    pub lexical: Option<Lexical>,
+    /// What is kept of a document's weights.
+    pub prune: Prune,
+    /// How the decoder's rows are stored.
+    pub decoder: DecoderForm,
+    /// On what σ is measured; μ always is on the background passages.
+    pub spread: Spread,
+    /// Query weights below this are 0: words of almost every text decide little, and cost much.
+    pub drop_below: f32,
+}
+
+/// What was made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Made {
+    /// Terms in the vocabulary.
+    pub terms: usize,
+    /// Of these, words, which documents can weigh.
+    pub words: usize,
+    /// Background passages.
+    pub passages: usize,
+}
+
+/// A sentence encoder that is being turned into a sparse retriever.
+pub struct FromDense<'a> {
+    /// Where its parts are.
+    pub directory: &'a DenseDirectory,
+    /// Passages of the kind that will be indexed: what is usual is measured on them.
+    pub background: &'a [String],
+    /// Query weights; none for the idf of the background.
+    pub table: Option<&'a Path>,
+    /// All else.
+    pub rules: Rules,
+}
+
+impl FromDense<'_> {
+    /// Writes the model directory; `each` is called with texts that were encoded.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a folder that is not empty and for fewer than 50 background passages;
+    /// [`Error::Format`] for an encoder that puts a prompt before documents; as the loaders of its parts.
+    pub fn write(&self, folder: &Path, mut each: impl FnMut(usize)) -> Result<Made> {
+        self.check(folder)?;
+        let tokenizer = Tokenizer::load(&self.directory.encoder)?;
+        let encoder = DenseEncoder::load(self.directory, None)?;
+        let mut checkpoint = Checkpoint::load_encoder(&self.directory.encoder)?;
+        let terms = tokenizer.vocabulary().len();
+        if checkpoint.config.vocab_size < terms {
+            return Err(Error::Mismatch {
+                what: format!("vocabulary of {}", self.directory.encoder.display()),
+                expected: format!("at most {} tokens, as the encoder has", encoder.vocab_size),
+                got: format!("{terms} in its tokenizer"),
+                remedy: "use the tokenizer that came with the encoder".into(),
+            });
+        }
+        let mut embed = |texts: &[String]| embed(&encoder, &tokenizer, texts, &mut each);
+        let passages = embed(self.background)?;
+        let words = words(&tokenizer, self.background);
+        let texts: Vec<String> = words.iter().map(|(_, text)| self.query(text)).collect();
+        let read = embed(&texts)?;
+        let rows = centred(read.clone());
+        let background = Background { passages, words: read };
+        let (rows, bias) = self.calibrated(rows, &background);
+        let made = Made { terms, words: words.len(), passages: self.background.len() };
+        self.set_head(&mut checkpoint, &words, (rows, bias), &background)?;
+        self.save(checkpoint, &tokenizer, folder, encoder.max_tokens, made)?;
+        Ok(made)
+    }
+
+    /// Puts the decoder behind the encoder, in the form that was asked for. What comes close to the rows and is
+    /// not equal to them is calibrated again.
+    fn set_head(
+        &self,
+        checkpoint: &mut Checkpoint,
+        words: &[(TermId, String)],
+        (rows, bias): (Vec<Vec<f32>>, Vec<f32>),
+        background: &Background,
+    ) -> Result<()> {
+        let mut head = VocabularyHead::of(self.directory.pooled.clone());
+        let terms = checkpoint.config.vocab_size;
+        let dense = self.directory.maps(checkpoint.config.hidden)?;
+        let (map, rows, bias) = match self.rules.decoder {
+            DecoderForm::Full => (None, Some(rows), bias),
+            DecoderForm::Rank(rank) => {
+                let (short, map) = decoder::of_rank(&rows, rank);
+                let (short, bias) = self.calibrated(short, &background.mapped(&map));
+                head.rank = Some(map.data.len() / map.columns);
+                (Some(map), Some(short), bias)
+            }
+            DecoderForm::Tied => {
+                let embeddings = &checkpoint.weights.words;
+                let mut map = decoder::of_words(words, &rows, embeddings)?;
+                let own = |(term, _): &(TermId, String)| embeddings.row(term.index()).to_vec();
+                let own: Vec<Vec<f32>> = words.iter().map(own).collect();
+                let found = self.usual(&own, &background.mapped(&map));
+                // one number for all terms: their rows are shared with the network
+                let mean = found.iter().map(|spread| spread.deviation).sum::<f32>();
+                let mean = mean / found.len().max(1) as f32;
+                map.data.iter_mut().for_each(|number| *number /= mean);
+                let bias = found.iter().map(|spread| -spread.mean / mean - self.rules.cut);
+                head.rank = Some(map.data.len() / map.columns);
+                head.decoder = DecoderRows::Tied;
+                (Some(map), None, bias.collect())
+            }
+        };
+        let (rows, bias) = spread_out(words, rows, bias, terms);
+        checkpoint.set_vocabulary_head(head, HeadParts::Vocabulary { dense, map }, rows, bias);
+        Ok(())
+    }
+
+    fn check(&self, folder: &Path) -> Result<()> {
+        if let Some(name) = names(folder)?.first() {
+            return Err(Error::Usage(format!(
+                "{} is not empty ({name} is in it); name a new folder",
+                folder.display()
+            )));
+        }
+        if self.background.len() < FEWEST {
+            return Err(Error::Usage(format!(
+                "expected {FEWEST} or more background passages, found {}",
+                self.background.len()
+            )));
+        }
+        if !self.directory.document_prompt.is_empty() {
+            let reason = format!(
+                "expected an encoder without a prompt for documents, found `{}`, which is not implemented",
+                self.directory.document_prompt
+            );
+            return Err(Error::format(&self.directory.encoder, reason));
+        }
+        Ok(())
+    }
+
+    /// A word as the encoder reads a query.
+    fn query(&self, word: &str) -> String {
+        format!("{}{word}", self.directory.query_prompt)
+    }
+
+    /// Rows and biases by which a logit is z − θ.
+    fn calibrated(
+        &self,
+        mut rows: Vec<Vec<f32>>,
+        background: &Background,
+    ) -> (Vec<Vec<f32>>, Vec<f32>) {
+        let usual = self.usual(&rows, background);
+        let mut bias = Vec::with_capacity(rows.len());
+        for (row, Usual { mean, deviation }) in rows.iter_mut().zip(usual) {
+            row.iter_mut().for_each(|number| *number /= deviation);
+            bias.push(-mean / deviation - self.rules.cut);
+        }
+        (rows, bias)
+    }
+
+    /// μ and σ of each row.
+    fn usual(&self, rows: &[Vec<f32>], background: &Background) -> Vec<Usual> {
+        let mut found = usual(rows, &background.passages);
+        if self.rules.spread == Spread::Words {
+            let words = usual(rows, &background.words);
+            found.iter_mut().zip(words).for_each(|(own, word)| own.deviation = word.deviation);
+        }
+        found
+    }
+
+    fn table(&self, tokenizer: &Tokenizer) -> Result<Vec<f32>> {
+        let table = match self.table {
+            Some(file) => QueryTable::read(file, tokenizer.vocabulary())?.weights().to_vec(),
+            None => {
+                let mut counted = DocumentFrequencies::new(tokenizer.vocabulary());
+                for text in self.background {
+                    let mut pieces = tokenizer.pieces(text)?;
+                    pieces.sort_unstable();
+                    pieces.dedup();
+                    counted.add(pieces);
+                }
+                let terms = 0..tokenizer.vocabulary().len() as u32;
+                terms.map(|term| counted.weight(TermId(term))).collect()
+            }
+        };
+        let weight = |(term, weight): (u32, f32)| {
+            let asked = weight >= self.rules.drop_below && !tokenizer.is_special(TermId(term));
+            if asked { weight } else { 0.0 }
+        };
+        Ok((0..).zip(table).map(weight).collect())
+    }
+
+    fn save(
+        &self,
+        checkpoint: Checkpoint,
+        tokenizer: &Tokenizer,
+        folder: &Path,
+        max_tokens: usize,
+        made: Made,
+    ) -> Result<()> {
+        let base = checkpoint.sha256.clone();
+        let encoder = TensorEncoder::new(checkpoint, &Device::Cpu, DType::F32)?;
+        let mut record = Map::new();
+        record.insert("from_dense".into(), json!({"base": base, "passages": made.passages}));
+        let staged = Staged::create(folder)?;
+        let saved = Saved {
+            base: &self.directory.encoder,
+            variables: encoder.variables(),
+            head: encoder.config().vocabulary_head.as_ref(),
+            tokenizer,
+            table: Some(self.table(tokenizer)?),
+            ranks: true,
+            frozen: true,
+            activation: self.rules.activation,
+            max_tokens,
+            cutoff: None,
+            lexical: self.rules.lexical,
+            prune: self.rules.prune,
+            record,
+            recipe: "",
+            size: Size::Whole,
+            card: None,
+        };
+        saved.write(staged.path())?;
+        staged.replace()
+    }
+}
+
+/// The vectors of texts, in their order; those of like length are encoded together.
+fn embed(
+    encoder: &DenseEncoder,
+    tokenizer: &Tokenizer,
+    texts: &[String],
+    mut each: impl FnMut(usize),
+) -> Result<Vec<Vec<f32>>> {
+    let ids = |text: &String| Ok(tokenizer.tokens(text, encoder.max_tokens)?.ids);
+    let ids = texts.par_iter().map(ids).collect::<Result<Vec<Vec<u32>>>>()?;
+    let mut order: Vec<usize> = (0..ids.len()).collect();
+    order.sort_by_key(|&at| ids[at].len());
+    let mut vectors = vec![Vec::new(); ids.len()];
+    for part in order.chunks(TEXTS) {
+        let texts: Vec<&[u32]> = part.iter().map(|&at| &ids[at][..]).collect();
+        for (&at, vector) in part.iter().zip(encoder.encode(&texts)) {
+            vectors[at] = vector;
+        }
+        each(part.len());
+    }
+    Ok(vectors)
+}
+
+/// The tokens that are words, and their texts: letters alone, two or more, all of which occur in the
+/// background, so that scripts which the encoder never reads are off.
+fn words(tokenizer: &Tokenizer, background: &[String]) -> Vec<(TermId, String)> {
+    let lower = background.iter().flat_map(|text| text.chars()).flat_map(char::to_lowercase);
+    let letters: BTreeSet<char> = lower.filter(|letter| letter.is_alphabetic()).collect();
+    let is_word = |text: &String| {
+        let mut lower = text.chars().flat_map(char::to_lowercase);
+        text.chars().count() >= LETTERS && lower.all(|letter| letters.contains(&letter))
+    };
+    let terms = (0..tokenizer.vocabulary().len() as u32).map(TermId);
+    let terms = terms.filter(|&term| !tokenizer.is_special(term));
+    let texts = terms.filter_map(|term| Some((term, tokenizer.surface(term)?)));
+    texts.filter(|(_, text)| is_word(text)).collect()
+}
+
+/// Vectors of length 1 less their mean.
+fn centred(mut vectors: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
+    let width = vectors.first().map_or(0, Vec::len);
+    let mut mean = vec![0.0f64; width];
+    for vector in &mut vectors {
+        let length = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt().max(1e-12);
+        vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+        mean.iter_mut().zip(vector).for_each(|(mean, x)| *mean += f64::from(*x));
+    }
+    let count = vectors.len().max(1) as f64;
+    for vector in &mut vectors {
+        vector.iter_mut().zip(&mean).for_each(|(x, mean)| *x -= (mean / count) as f32);
+    }
+    vectors
+}
+
+/// The vectors of the texts on which is measured what is usual.
+struct Background {
+    passages: Vec<Vec<f32>>,
+    words: Vec<Vec<f32>>,
+}
+
+impl Background {
+    /// The same behind a map.
+    fn mapped(&self, map: &Matrix) -> Background {
+        let all = |vectors: &[Vec<f32>]| {
+            vectors.par_iter().map(|vector| decoder::product(map, vector)).collect()
+        };
+        Background { passages: all(&self.passages), words: all(&self.words) }
+    }
+}
+
+/// Mean and standard deviation of a term's products with passages.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Usual {
+    mean: f32,
+    deviation: f32,
+}
+
+/// Added to every deviation: a row that all passages meet alike would divide by 0.
+const LEAST_DEVIATION: f64 = 1e-3;
+
+fn usual(rows: &[Vec<f32>], passages: &[Vec<f32>]) -> Vec<Usual> {
+    let width = passages.first().map_or(0, Vec::len);
+    let product = PackedLinear::new(Kind::F32, &rows.concat(), width, vec![0.0; rows.len()]);
+    let mut sums = vec![[0.0f64; 2]; rows.len()];
+    for part in passages.chunks(PASSAGES) {
+        let one = |passage: &Vec<f32>| {
+            let mut out = vec![0.0; rows.len()];
+            product.apply(passage, &mut out, Finish::Overwrite);
+            out
+        };
+        let found: Vec<Vec<f32>> = part.par_iter().map(one).collect();
+        for row in found {
+            for ([sum, squares], value) in sums.iter_mut().zip(row) {
+                let value = f64::from(value);
+                *sum += value;
+                *squares += value * value;
+            }
+        }
+    }
+    let count = passages.len().max(1) as f64;
+    let spread = |[sum, squares]: [f64; 2]| {
+        let mean = sum / count;
+        let variance = (squares / count - mean * mean).max(0.0);
+        Usual { mean: mean as f32, deviation: (variance.sqrt() + LEAST_DEVIATION) as f32 }
+    };
+    sums.into_iter().map(spread).collect()
+}
+
+/// The whole decoder: rows of words in their places, 0 elsewhere, and a bias below 0 there. No rows for a decoder
+/// without rows of its own.
+fn spread_out(
+    words: &[(TermId, String)],
+    rows: Option<Vec<Vec<f32>>>,
+    bias: Vec<f32>,
+    terms: usize,
+) -> (Option<Matrix>, Vec<f32>) {
+    let mut all = vec![OFF; terms];
+    for ((term, _), bias) in words.iter().zip(bias) {
+        all[term.index()] = bias;
+    }
+    let matrix = rows.map(|rows| {
+        let columns = rows.first().map_or(0, Vec::len);
+        let mut data = vec![0.0; terms * columns];
+        for ((term, _), row) in words.iter().zip(rows) {
+            data[term.index() * columns..][..columns].copy_from_slice(&row);
+        }
+        Matrix { data, columns }
+    });
+    (matrix, all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_centred_and_calibrated() {
+        let rows = centred(vec![vec![2.0, 0.0], vec![0.0, 3.0]]);
+        assert_eq!(rows, [[0.5, -0.5], [-0.5, 0.5]]);
+        let found = usual(&rows, &[vec![1.0, 0.0], vec![0.0, 1.0], vec![1.0, 1.0]]);
+        // products with the first row: 0.5, −0.5, 0
+        let deviation = ((0.5f64 / 3.0).sqrt() + LEAST_DEVIATION) as f32;
+        assert!((found[0].deviation - deviation).abs() < 1e-6 && found[0].mean.abs() < 1e-7);
+    }
+
+    #[test]
+    fn words_are_letters_that_the_background_has() {
+        let tokenizer = Tokenizer::load("testdata/toy".as_ref()).unwrap();
+        let all: Vec<String> = vec![('a'..='z').collect()];
+        let words_of = |background: &[String]| words(&tokenizer, background).len();
+        let is_word = |(_, text): &(TermId, String)| text.chars().all(char::is_alphabetic);
+        assert!(words(&tokenizer, &all).iter().all(is_word));
+        let fewer: Vec<String> = vec![('a'..='m').collect()];
+        assert!(words_of(&fewer) > 0 && words_of(&fewer) < words_of(&all));
+        assert_eq!(words_of(&["123".to_owned()]), 0);
+    }
+}
