@@ -4,7 +4,7 @@
 #   pipelines/terms.sh MODEL NAME [K...]      NAME labels the rows; K: 100 150 200 300 400
 #
 # Needs L0_DATA. The demo (and how many of its 31 questions that share no word with their answer have it in the first five), then
-# five collections of data/eval, 256 word pieces, exact search, queries by the model's table. terms, FLOPS and bytes of the index
+# five collections of data/eval, 256 word pieces, exact search, query weights as the model says. terms, FLOPS and bytes of the index
 # per document are those of scifact. Prints JSON lines; vectors stay in target/terms/NAME.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
@@ -21,6 +21,9 @@ for set in demo $sets; do
     data=$(folder "$set")
     [ -f "$set.jsonl" ] ||
         l0-encode --model "$model" --max-tokens 256 "$data/corpus.jsonl" --format jsonl --quiet -o "$set.jsonl"
+    [ -f "$set.table.json" ] ||
+        l0-encode idf --tokenizer "$model" --max-tokens 256 "$data/corpus.jsonl" --quiet |
+        python3 "$here/pipelines/reweigh.py" "$model" >"$set.table.json"
     l0-encode --role query --model "$model" "$data/queries.jsonl" --quiet -o "$set.queries.parquet"
 done
 sed -n 's/.*"mismatch": \[\(.*\)\].*/\1/p' "$here/testdata/demo/META.json" | tr -d '" ' | tr , '\n' >ids
@@ -30,7 +33,7 @@ for k in "$@"; do
     for set in demo $sets; do
         data=$(folder "$set")
         python3 "$here/pipelines/keep_largest.py" "$k" <"$set.jsonl" >kept.jsonl
-        l0-index kept.jsonl --model "$model" --quiet -o kept.l0x
+        l0-index kept.jsonl --model "$model" --query-weights "$set.table.json" --quiet -o kept.l0x
         l0-query kept.l0x "$data/queries.jsonl" -k 100 --format trec --quiet -o kept.run
         value=$(l0-eval "$data/qrels/test.tsv" kept.run -m nDCG@10 --format jsonl --quiet | number value)
         if [ "$set" = demo ]; then

@@ -81,7 +81,7 @@ fn an_encoder_becomes_a_model_that_searches() {
         let count = |row: &str| row.split("\"values\"").next().unwrap().matches(',').count();
         rows.lines().map(count).max().unwrap()
     };
-    line(&work, "sed -i s/top_k:300/top_k:5/ base/l0.json").exits(0);
+    line(&work, "sed -i s/top_k:400/top_k:5/ base/l0.json").exits(0);
     let (few, many) = (most(""), most("--prune none"));
     assert!(few < 12 && many > 2 * few, "{few} and {many} terms");
 }

@@ -91,10 +91,22 @@ fn the_model_that_is_made_says_what_it_was_made_by_and_ranks() {
     );
 
     let line = "set -e; l0-encode testdata/demo/corpus.jsonl --model out --format jsonl --quiet >v
-                l0-index v --model out -o i.l0x --quiet
+                l0-index v --model out -o i.l0x --quiet --query-weights model
                 l0-query i.l0x testdata/demo/queries.jsonl -k 3 --format trec";
     let ranked = run(work.shell(line), b"").exits(0).stdout_text();
     assert!(ranked.lines().count() > 30, "{ranked}");
+    // its query weights are the collection's as well, which Parquet carries and JSON lines do not
+    let refused = run(work.shell("l0-index v --model out -o j.l0x --quiet"), b"").exits(1);
+    refused.says("v: expected document frequencies with the vectors, found none");
+    refused.says("or ask for the model's own query weights");
+    let line = "set -e; l0-encode testdata/demo/corpus.jsonl --model out --quiet -o v.parquet
+                for weights in model corpus; do
+                    l0-index v.parquet --model out --query-weights $weights -o $weights.l0x --quiet
+                done
+                l0-index v.parquet --model out -o default.l0x --quiet
+                cmp corpus.l0x default.l0x; ! cmp -s model.l0x default.l0x
+                l0-index stats default.l0x";
+    run(work.shell(line), b"").exits(0).prints("reweighted by the idf of 333 documents");
     let nnz = |line: &str| json_of_line(line)["indices"].as_array().unwrap().len();
     let kept: Vec<usize> = work.text("v").lines().map(nnz).collect();
     assert!(kept.iter().all(|&nnz| nnz <= 20) && kept.contains(&20), "{kept:?}");

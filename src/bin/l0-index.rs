@@ -209,7 +209,10 @@ fn spoken(
             let expected = "--query-weights model: expected a model with a query table, found none";
             return Err(Error::Usage(format!("{expected}; use unit, corpus or a FILE")));
         }
-        (None | Some(QueryWeights::Model), Some(own)) => (TableSource::File(own), None),
+        (None, Some(own)) => {
+            (TableSource::File(own), model.as_ref().and_then(|model| model.reweighting))
+        }
+        (Some(QueryWeights::Model), Some(own)) => (TableSource::File(own), None),
         (None | Some(QueryWeights::Unit), _) => (TableSource::Unit, None),
     };
     let folder = model.as_ref().map(|model| model.encoder.as_path()).or(tokenizer);

@@ -168,9 +168,14 @@ fn run_from_dense(args: FromDenseArgs) -> Result<()> {
     let directory = args.directory()?;
     let background = args.passages()?;
     let mut progress = cli::Progress::new(PROGRAM, "texts", Vec::new(), &args.run);
-    let table = args.query_weights.as_deref();
-    let work =
-        FromDense { directory: &directory, background: &background, table, rules: args.rules() };
+    let (queries, table) = (args.short_texts()?, args.table(&directory)?);
+    let work = FromDense {
+        directory: &directory,
+        background: &background,
+        queries: &queries,
+        table: table.as_deref(),
+        rules: args.rules(),
+    };
     let made = work.write(&args.output, |texts| progress.add(texts as u64))?;
     let (_, seconds) = progress.finish();
     let Made { terms, words, passages } = made;

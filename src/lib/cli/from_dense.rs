@@ -50,6 +50,14 @@ pub struct FromDenseArgs {
     /// How many of them are used: of more, so many are drawn
     #[arg(long, default_value_t = 2000, value_name = "N")]
     pub passages: usize,
+    /// Short texts of the kind that is asked, JSON lines with `_id` and `text`: rows are fitted so that the bag of a
+    /// text's words comes near the encoder's vector of the text; may be given again [default: none, rows stay the
+    /// vectors of single words]
+    #[arg(long, value_name = "QUERIES")]
+    pub queries: Vec<PathBuf>,
+    /// With --queries: how much rows are held where they were; about so many texts move a word half of the way
+    #[arg(long, default_value_t = 10.0, value_name = "TEXTS", requires = "queries")]
+    pub ridge: f32,
     /// How a bare directory pools its hidden states
     #[arg(long, value_enum, value_name = "POOLING")]
     pub pooling: Option<PoolingArg>,
@@ -68,10 +76,10 @@ pub struct FromDenseArgs {
           value_parser = suggest::<Activation>(suggest::ACTIVATIONS))]
     pub activation: Activation,
     /// What is added for how often a document has a term; 0 for nothing
-    #[arg(long, default_value_t = 1.8, value_name = "WEIGHT")]
+    #[arg(long, default_value_t = 2.0, value_name = "WEIGHT")]
     pub lexical: f32,
     /// What is kept of a document's weights
-    #[arg(long, default_value = "top_k:300", value_name = "RULE", hide_possible_values = true,
+    #[arg(long, default_value = "top_k:400", value_name = "RULE", hide_possible_values = true,
           value_parser = suggest::<Prune>(suggest::RULES))]
     pub prune: Prune,
     /// On what a term's standard deviation is measured; its mean is measured on the background
@@ -160,6 +168,22 @@ impl FromDenseArgs {
         self.sample(documents.map(|document| Ok(document?.content())))
     }
 
+    /// The short texts that rows are fitted to.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a ridge that is not above 0; as the readers of records.
+    pub fn short_texts(&self) -> Result<Vec<String>> {
+        if self.ridge.is_nan() || self.ridge <= 0.0 {
+            return Err(Error::Usage(format!("expected a ridge above 0, found {}", self.ridge)));
+        }
+        if self.queries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut rejects = Rejects::stop();
+        let queries = Records::text_queries(super::inputs(&self.queries)?, &mut rejects);
+        queries.map(|query| Ok(query?.text)).collect()
+    }
+
     /// As many texts as are asked for, each as likely as any other to be among them; the same for the same
     /// input.
     fn sample(&self, texts: impl Iterator<Item = Result<String>>) -> Result<Vec<String>> {
@@ -204,6 +228,7 @@ impl FromDenseArgs {
                 SpreadArg::Words => Spread::Words,
                 SpreadArg::Passages => Spread::Passages,
             },
+            ridge: self.ridge,
             drop_below: self.drop_below,
         }
     }

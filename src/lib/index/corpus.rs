@@ -64,6 +64,6 @@ impl<'a> Corpus<'a> {
 fn absent(name: &str) -> Error {
     let expected = "expected document frequencies with the vectors, found none";
     let remedy = "encode the documents again into Parquet or Arrow (JSON lines, imports and files of \
-                  older versions have none), or make a table with l0-encode idf and use it instead";
+                  older versions have none), or ask for the model's own query weights or a table of l0-encode idf";
     Error::format(name, format!("{expected}; {remedy}"))
 }

@@ -13,7 +13,7 @@ use crate::{
     error::{Error, Result},
     io::{self, hub::Need},
     sparse::{Prune, SparseVector, TermId},
-    text::Lexical,
+    text::{Lexical, Reweighting},
 };
 
 /// Where a model's parts are, and the conventions it was trained under.
@@ -35,6 +35,8 @@ pub struct ModelDirectory {
     pub lexical: Option<Lexical>,
     /// What is kept of a document's weights, if the model was trained for it.
     pub prune: Prune,
+    /// What an index makes of the query table with its collection's document frequencies.
+    pub reweighting: Option<Reweighting>,
 }
 
 /// A trained threshold: weights at or below it are left out.
@@ -141,6 +143,17 @@ struct Own {
     threshold: Option<Cutoff>,
     lexical: Option<Lexical>,
     prune: Option<String>,
+    query_weights: Option<OfQueries>,
+}
+
+/// What an index makes of a model's query table where nothing else is asked for.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OfQueries {
+    /// The table as it is.
+    Model,
+    /// The table, reweighted by the collection.
+    Corpus,
 }
 
 impl ModelDirectory {
@@ -209,6 +222,7 @@ impl ModelDirectory {
             cutoff: None,
             lexical: None,
             prune: Prune::None,
+            reweighting: None,
         })
     }
 
@@ -320,6 +334,9 @@ impl ModelDirectory {
         if let Some(prune) = own.prune {
             self.prune =
                 prune.parse().map_err(|error: Error| Error::format(file, error.to_string()))?;
+        }
+        if let Some(OfQueries::Corpus) = own.query_weights {
+            self.reweighting = Some(Reweighting::OF_A_MODEL);
         }
         let Some(depth) = own.activation else { return Ok(()) };
         let own = Activation::new(depth).map_err(|error| Error::format(file, error.to_string()))?;

@@ -187,6 +187,17 @@ impl Tokenizer {
         (!text.contains(char::REPLACEMENT_CHARACTER)).then(|| text.to_owned())
     }
 
+    /// Whether a token begins a word: it is no WordPiece continuation, or has the mark of a space before it
+    /// that other vocabularies use.
+    pub fn begins_word(&self, term: TermId) -> bool {
+        let token = self.vocabulary.token(term);
+        if self.is_word_piece() {
+            !token.starts_with("##")
+        } else {
+            token.starts_with(['Ġ', '▁'])
+        }
+    }
+
     /// Whether it is a WordPiece model, which `vocab.txt` can hold.
     pub fn is_word_piece(&self) -> bool {
         matches!(self.inner.get_model(), ModelWrapper::WordPiece(_))

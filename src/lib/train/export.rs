@@ -105,6 +105,7 @@ pub fn export(models: &[PathBuf], changes: &Changes, size: Size, folder: &Path) 
         },
         lexical: Lexical::or_of(directory.lexical, changes.lexical),
         prune: directory.prune,
+        reweighting: directory.reweighting,
         record,
         recipe: &recipe,
         size,
@@ -132,6 +133,7 @@ impl Part {
         let said = |part: &Part| {
             let ModelDirectory { activation, max_tokens, cutoff, lexical, prune, .. } =
                 &part.directory;
+            let reweighting = part.directory.reweighting.map_or("model", |_| "corpus");
             let cutoff = cutoff.as_ref().map(|cutoff| cutoff.in_short());
             let vocabulary = part.tokenizer.vocabulary().fingerprint();
             let Config { layers, hidden, heads, intermediate, vocab_size, .. } = part.config;
@@ -154,6 +156,7 @@ impl Part {
                 ("lexical part", lexical.unwrap_or_else(none)),
                 ("pruning rule", prune.to_string()),
                 ("query table", table.to_owned()),
+                ("query weights", reweighting.to_owned()),
             ]
         };
         let differs = said(self).into_iter().zip(said(other)).find(|(a, b)| a != b);

@@ -19,7 +19,7 @@ use crate::{
     model::{Architecture, Cutoff, HEAD_KEY, VocabularyHead},
     ops::Activation,
     sparse::{Prune, TermId},
-    text::{Lexical, Tokenizer},
+    text::{Lexical, Reweighting, Tokenizer},
 };
 
 /// What a directory is made of.
@@ -48,6 +48,8 @@ pub struct Saved<'a> {
     pub lexical: Option<Lexical>,
     /// What is kept of a document's weights.
     pub prune: Prune,
+    /// Whether an index reweights the query table by its collection, and how.
+    pub reweighting: Option<Reweighting>,
     /// What `l0.json` says beside that.
     pub record: Map<String, Value>,
     /// The recipe, as TOML.
@@ -102,6 +104,9 @@ impl Saved<'_> {
         }
         if self.prune != Prune::None {
             record.insert("prune".into(), self.prune.to_string().into());
+        }
+        if self.reweighting.is_some() {
+            record.insert("query_weights".into(), "corpus".into());
         }
         let fingerprint = self.tokenizer.vocabulary().fingerprint();
         record.insert("vocabulary".into(), fingerprint.into());

@@ -27,7 +27,7 @@ use crate::{
     model::TensorEncoder,
     ops::{Activation, sum_of_squares},
     sparse::Prune,
-    text::{LexicalPart, Tokenizer},
+    text::{LexicalPart, Reweighting, Tokenizer},
     train::save::{Saved, Size},
 };
 
@@ -55,6 +55,8 @@ pub struct Trainer {
     lexical: Option<LexicalPart>,
     drops_lexical: bool,
     prune: Prune,
+    /// As the base has it.
+    reweighting: Option<Reweighting>,
     slots: Vec<Slot>,
     mixture: Mixture,
     ahead: Option<Ahead>,
@@ -430,6 +432,7 @@ impl Trainer {
             cutoff,
             lexical: self.recipe.model.lexical,
             prune: self.prune,
+            reweighting: self.reweighting,
             record,
             recipe: &self.text,
             size: Size::Whole,

@@ -101,17 +101,21 @@ impl DistillObjective<'_> {
         Ok(Scored { loss, parts, lambda, weights: Some(kept.detach()) })
     }
 
-    /// The terms of all queries, ascending, and `[queries, terms]` of 0 and 1.
+    /// The terms of all queries, ascending, and `[queries, terms]` of 0 and 1. Terms without a weight at the
+    /// start are left out, so that they never get one: they are in almost every text.
     fn bags(&self) -> (Vec<u32>, Vec<f32>) {
-        let of = |&query: &usize| &self.pool.terms[query];
-        let mut columns: Vec<u32> = self.batch.queries.iter().flat_map(of).copied().collect();
+        let of = |&query: &usize| {
+            let terms = self.pool.terms[query].iter().copied();
+            terms.filter(|&term| self.first_table[term as usize] > 0.0)
+        };
+        let mut columns: Vec<u32> = self.batch.queries.iter().flat_map(of).collect();
         columns.sort_unstable();
         columns.dedup();
         let mut bags = vec![0.0; self.batch.queries.len() * columns.len()];
         let rows = bags.chunks_exact_mut(columns.len().max(1)).zip(&self.batch.queries);
         for (row, query) in rows {
             for term in of(query) {
-                if let Ok(at) = columns.binary_search(term) {
+                if let Ok(at) = columns.binary_search(&term) {
                     row[at] = 1.0;
                 }
             }

@@ -4,7 +4,9 @@
 //! and divided by how far its product with background passages spreads: z = (s − μ)/σ. The weight of a
 //! term is what z has above [`Rules::cut`]. Source: `docs/method.md`, "A decoder without training".
 
+mod calibrate;
 mod decoder;
+mod fit;
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -20,17 +22,15 @@ use crate::{
         Activation, Checkpoint, DecoderRows, DenseDirectory, DenseEncoder, HeadParts, Matrix,
         TensorEncoder, VocabularyHead,
     },
-    ops::packed::{Finish, Kind, PackedLinear},
     sparse::{Prune, TermId},
-    text::{DocumentFrequencies, Lexical, QueryTable, Tokenizer},
+    text::{DocumentFrequencies, Lexical, QueryTable, Reweighting, Tokenizer},
 };
 
+use calibrate::{Background, Usual, centred, usual};
 pub use decoder::DecoderForm;
 
 /// Texts that are encoded together.
 const TEXTS: usize = 256;
-/// Background passages that meet the rows together.
-const PASSAGES: usize = 64;
 /// Fewest background passages that a spread can be measured on.
 const FEWEST: usize = 50;
 /// Letters that make a token a word: single ones say little.
@@ -62,6 +62,8 @@ pub struct Rules {
     pub decoder: DecoderForm,
     /// On what σ is measured; μ always is on the background passages.
     pub spread: Spread,
+    /// How much fitted rows are held where they were: about so many texts move a word half of the way.
+    pub ridge: f32,
     /// Query weights below this are 0: words of almost every text decide little, and cost much.
     pub drop_below: f32,
 }
@@ -83,6 +85,9 @@ pub struct FromDense<'a> {
     pub directory: &'a DenseDirectory,
     /// Passages of the kind that will be indexed: what is usual is measured on them.
     pub background: &'a [String],
+    /// Short texts of the kind that is asked: rows are fitted so that the bag of a text's words comes near the
+    /// encoder's vector of the text. None to leave the rows as they are.
+    pub queries: &'a [String],
     /// Query weights; none for the idf of the background.
     pub table: Option<&'a Path>,
     /// All else.
@@ -116,7 +121,17 @@ impl FromDense<'_> {
         let read = embed(&texts)?;
         let rows = centred(read.clone());
         let background = Background { passages, words: read };
-        let (rows, bias) = self.calibrated(rows, &background);
+        let queries = embed(self.queries)?;
+        let (rows, bias) = match self.bags(&tokenizer, &words)? {
+            bags if bags.is_empty() => self.calibrated(rows, &background),
+            bags => {
+                let before = self.usual(&rows, &background);
+                let rows = fit::rows(rows, &bags, &queries, self.rules.ridge);
+                let after = self.usual(&rows, &background).into_iter().zip(before);
+                let usual = after.map(|(new, old)| Usual { deviation: old.deviation, ..new });
+                self.scaled(rows, usual.collect())
+            }
+        };
         let made = Made { terms, words: words.len(), passages: self.background.len() };
         self.set_head(&mut checkpoint, &words, (rows, bias), &background)?;
         self.save(checkpoint, &tokenizer, folder, encoder.max_tokens, made)?;
@@ -195,10 +210,14 @@ impl FromDense<'_> {
     /// Rows and biases by which a logit is z − θ.
     fn calibrated(
         &self,
-        mut rows: Vec<Vec<f32>>,
+        rows: Vec<Vec<f32>>,
         background: &Background,
     ) -> (Vec<Vec<f32>>, Vec<f32>) {
         let usual = self.usual(&rows, background);
+        self.scaled(rows, usual)
+    }
+
+    fn scaled(&self, mut rows: Vec<Vec<f32>>, usual: Vec<Usual>) -> (Vec<Vec<f32>>, Vec<f32>) {
         let mut bias = Vec::with_capacity(rows.len());
         for (row, Usual { mean, deviation }) in rows.iter_mut().zip(usual) {
             row.iter_mut().for_each(|number| *number /= deviation);
@@ -215,6 +234,22 @@ impl FromDense<'_> {
             found.iter_mut().zip(words).for_each(|(own, word)| own.deviation = word.deviation);
         }
         found
+    }
+
+    /// Of each query, its words that weigh something: the number of the row, and the query weight.
+    fn bags(&self, tokenizer: &Tokenizer, words: &[(TermId, String)]) -> Result<Vec<fit::Bag>> {
+        let table = self.table(tokenizer)?;
+        let mut rows = vec![None; table.len()];
+        (0..).zip(words).for_each(|(row, (term, _))| rows[term.index()] = Some(row));
+        let bag = |text: &String| {
+            let mut pieces = tokenizer.pieces(text)?;
+            pieces.sort_unstable();
+            pieces.dedup();
+            let weighed = pieces.into_iter().filter(|&piece| table[piece as usize] > 0.0);
+            let known = weighed.filter_map(|at| Some((rows[at as usize]?, table[at as usize])));
+            Ok(known.collect())
+        };
+        self.queries.par_iter().map(bag).collect()
     }
 
     fn table(&self, tokenizer: &Tokenizer) -> Result<Vec<f32>> {
@@ -265,6 +300,7 @@ impl FromDense<'_> {
             cutoff: None,
             lexical: self.rules.lexical,
             prune: self.rules.prune,
+            reweighting: Some(Reweighting::OF_A_MODEL),
             record,
             recipe: "",
             size: Size::Whole,
@@ -298,7 +334,8 @@ fn embed(
 }
 
 /// The tokens that are words, and their texts: letters alone, two or more, all of which occur in the
-/// background, so that scripts which the encoder never reads are off.
+/// background, so that scripts which the encoder never reads are off. Pieces that continue a word are off
+/// too: alone they read as another word, often as one that has a token of its own.
 fn words(tokenizer: &Tokenizer, background: &[String]) -> Vec<(TermId, String)> {
     let lower = background.iter().flat_map(|text| text.chars()).flat_map(char::to_lowercase);
     let letters: BTreeSet<char> = lower.filter(|letter| letter.is_alphabetic()).collect();
@@ -307,79 +344,12 @@ fn words(tokenizer: &Tokenizer, background: &[String]) -> Vec<(TermId, String)> 
         text.chars().count() >= LETTERS && lower.all(|letter| letters.contains(&letter))
     };
     let terms = (0..tokenizer.vocabulary().len() as u32).map(TermId);
-    let terms = terms.filter(|&term| !tokenizer.is_special(term));
+    let terms: Vec<TermId> = terms.filter(|&term| !tokenizer.is_special(term)).collect();
+    // a vocabulary may mark no beginnings at all
+    let marked = terms.iter().any(|&term| tokenizer.begins_word(term));
+    let terms = terms.into_iter().filter(|&term| !marked || tokenizer.begins_word(term));
     let texts = terms.filter_map(|term| Some((term, tokenizer.surface(term)?)));
     texts.filter(|(_, text)| is_word(text)).collect()
-}
-
-/// Vectors of length 1 less their mean.
-fn centred(mut vectors: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
-    let width = vectors.first().map_or(0, Vec::len);
-    let mut mean = vec![0.0f64; width];
-    for vector in &mut vectors {
-        let length = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt().max(1e-12);
-        vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
-        mean.iter_mut().zip(vector).for_each(|(mean, x)| *mean += f64::from(*x));
-    }
-    let count = vectors.len().max(1) as f64;
-    for vector in &mut vectors {
-        vector.iter_mut().zip(&mean).for_each(|(x, mean)| *x -= (mean / count) as f32);
-    }
-    vectors
-}
-
-/// The vectors of the texts on which is measured what is usual.
-struct Background {
-    passages: Vec<Vec<f32>>,
-    words: Vec<Vec<f32>>,
-}
-
-impl Background {
-    /// The same behind a map.
-    fn mapped(&self, map: &Matrix) -> Background {
-        let all = |vectors: &[Vec<f32>]| {
-            vectors.par_iter().map(|vector| decoder::product(map, vector)).collect()
-        };
-        Background { passages: all(&self.passages), words: all(&self.words) }
-    }
-}
-
-/// Mean and standard deviation of a term's products with passages.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Usual {
-    mean: f32,
-    deviation: f32,
-}
-
-/// Added to every deviation: a row that all passages meet alike would divide by 0.
-const LEAST_DEVIATION: f64 = 1e-3;
-
-fn usual(rows: &[Vec<f32>], passages: &[Vec<f32>]) -> Vec<Usual> {
-    let width = passages.first().map_or(0, Vec::len);
-    let product = PackedLinear::new(Kind::F32, &rows.concat(), width, vec![0.0; rows.len()]);
-    let mut sums = vec![[0.0f64; 2]; rows.len()];
-    for part in passages.chunks(PASSAGES) {
-        let one = |passage: &Vec<f32>| {
-            let mut out = vec![0.0; rows.len()];
-            product.apply(passage, &mut out, Finish::Overwrite);
-            out
-        };
-        let found: Vec<Vec<f32>> = part.par_iter().map(one).collect();
-        for row in found {
-            for ([sum, squares], value) in sums.iter_mut().zip(row) {
-                let value = f64::from(value);
-                *sum += value;
-                *squares += value * value;
-            }
-        }
-    }
-    let count = passages.len().max(1) as f64;
-    let spread = |[sum, squares]: [f64; 2]| {
-        let mean = sum / count;
-        let variance = (squares / count - mean * mean).max(0.0);
-        Usual { mean: mean as f32, deviation: (variance.sqrt() + LEAST_DEVIATION) as f32 }
-    };
-    sums.into_iter().map(spread).collect()
 }
 
 /// The whole decoder: rows of words in their places, 0 elsewhere, and a bias below 0 there. No rows for a decoder
@@ -410,16 +380,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_centred_and_calibrated() {
-        let rows = centred(vec![vec![2.0, 0.0], vec![0.0, 3.0]]);
-        assert_eq!(rows, [[0.5, -0.5], [-0.5, 0.5]]);
-        let found = usual(&rows, &[vec![1.0, 0.0], vec![0.0, 1.0], vec![1.0, 1.0]]);
-        // products with the first row: 0.5, −0.5, 0
-        let deviation = ((0.5f64 / 3.0).sqrt() + LEAST_DEVIATION) as f32;
-        assert!((found[0].deviation - deviation).abs() < 1e-6 && found[0].mean.abs() < 1e-7);
-    }
-
-    #[test]
     fn words_are_letters_that_the_background_has() {
         let tokenizer = Tokenizer::load("testdata/toy".as_ref()).unwrap();
         let all: Vec<String> = vec![('a'..='z').collect()];
@@ -429,5 +389,7 @@ mod tests {
         let fewer: Vec<String> = vec![('a'..='m').collect()];
         assert!(words_of(&fewer) > 0 && words_of(&fewer) < words_of(&all));
         assert_eq!(words_of(&["123".to_owned()]), 0);
+        let continues = |(term, _): &(TermId, String)| !tokenizer.begins_word(*term);
+        assert!(!words(&tokenizer, &all).iter().any(continues));
     }
 }

@@ -100,6 +100,7 @@ impl Trainer {
             drops_lexical: directory.lexical.is_some() && lexical.is_none(),
             lexical,
             prune: directory.prune,
+            reweighting: directory.reweighting,
             mixture,
             ahead: None,
             evaluator,
