@@ -4,8 +4,8 @@
 use candle_core::{DType, Device, Tensor, Var};
 use l0::{
     eval::{Tally, flops},
-    ops::{Activation, Denominator, Groups, Regularizer, RegularizerKind},
-    sparse::{SparseVector, TermId},
+    ops::{Denominator, Groups, Regularizer, RegularizerKind},
+    sparse::{Activation, SparseVector, TermId},
     text::inverse_document_frequency,
     train::stage::RegularizerRecipe,
 };

@@ -6,9 +6,8 @@ use candle_core::{DType, Device, Tensor, Var, safetensors::load};
 use l0::{
     device::Compute,
     model::{Batch, Checkpoint, TensorEncoder, cpu::CpuEncoder},
-    ops::{
-        Activation, Denominator, Dropout, Groups, Regularizer, RegularizerKind, embedding_table,
-    },
+    ops::{Denominator, Dropout, Groups, Regularizer, RegularizerKind, embedding_table},
+    sparse::Activation,
     text::Tokenizer,
     train::loss::kl,
 };

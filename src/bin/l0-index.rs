@@ -23,7 +23,7 @@ use l0::{
         exchange::{self, Export, Import},
     },
     io::{Content, Input, Output},
-    model::{Checkpoint, ModelDirectory, shipped},
+    model::{self, ModelDirectory, shipped},
     search,
     text::{Reweighting, Tokenizer},
 };
@@ -96,7 +96,7 @@ fn build(args: BuildArgs) -> Result<()> {
     let (model, language, reweighting) =
         spoken(args.model.as_deref(), args.tokenizer.as_deref(), args.query_weights.as_ref())?;
     let model_sha256 = match &model {
-        Some(model) => Checkpoint::fingerprint(&model.encoder)?,
+        Some(model) => model::fingerprint(&model.encoder)?,
         None => None,
     };
     let plan = Plan {

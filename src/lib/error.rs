@@ -79,9 +79,9 @@ pub enum Error {
         /// The term that should have been larger.
         next: u32,
     },
-    /// The tensor library failed.
-    #[error("tensor: {0}")]
-    Tensor(#[from] candle_core::Error),
+    /// The tensor library failed; boxed, so that a build without it can name every error.
+    #[error("compute: {0}")]
+    Compute(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// `Result` with the library's error.

@@ -1,7 +1,10 @@
 #![doc = include_str!("../../ARCHITECTURE.md")]
 
+#[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "model")]
 pub mod device;
+#[cfg(feature = "model")]
 pub mod encode;
 pub mod error;
 pub mod eval;
@@ -9,10 +12,12 @@ pub mod formats;
 pub mod index;
 pub mod io;
 pub mod model;
+#[cfg(feature = "model")]
 pub mod ops;
 pub mod search;
 pub mod sparse;
 pub mod text;
+#[cfg(feature = "model")]
 pub mod train;
 
 pub use error::{Error, Result};
