@@ -9,7 +9,7 @@ const FLOORS: [&[&str]; 7] = [
     &["model", "index", "eval"],
     &["encode", "search"],
     &["train"],
-    &["cli"],
+    &["cli", "facade"],
 ];
 
 #[test]

@@ -2,7 +2,7 @@
 //! `testdata/golden/paper.json`: as printed there, and the formula in float64.
 
 use candle_core::{DType, Device, Tensor, Var};
-use l0::{
+use l0::internal::{
     eval::{Tally, flops},
     ops::{Denominator, Groups, Regularizer, RegularizerKind},
     sparse::{Activation, SparseVector, TermId},

@@ -3,7 +3,7 @@
 //! `testdata/golden/ops.py` makes the dumps.
 
 use candle_core::{DType, Device, Tensor, Var, safetensors::load};
-use l0::{
+use l0::internal::{
     ops::{
         Denominator, Groups, HardThreshold, Kernel, Packing, Regularizer, RegularizerKind, Share,
         embedding_table, max_over_tokens,

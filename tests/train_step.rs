@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use candle_core::{DType, Device, Tensor, Var, safetensors::load};
-use l0::{
+use l0::internal::{
     device::Compute,
     model::{Batch, Checkpoint, TensorEncoder, cpu::CpuEncoder},
     ops::{Denominator, Dropout, Groups, Regularizer, RegularizerKind, embedding_table},
