@@ -7,8 +7,9 @@ limit=150
 target=${CARGO_TARGET_DIR:-target}
 rm -rf "$target/doc/l0"
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib --quiet
-pages=$(find "$target/doc/l0" -regextype posix-extended \
-    -regex '.*/(struct|enum|union|fn|trait|type|constant|static|macro)\.[^/]*\.html')
+# all.html lists every item once, under its public path
+pages=$(grep -oE 'href="[^"#]*(struct|enum|union|fn|trait|type|constant|static|macro)\.[^"]*\.html"' \
+    "$target/doc/l0/all.html" | cut -d'"' -f2 | sed "s,^,$target/doc/l0/,")
 items=$(wc -l <<<"$pages")
 # methods of the type itself, not of traits it implements; variants; fields of structs and variants
 member='id="(method|associatedconstant)\.[^"]*" class="(method|associatedconstant)"|id="(structfield|variant)\.[^"]*"'

@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use l0::{Hit, IndexOptions, IndexWriter, Model, Qrels, Record, Run, Searcher, VectorWriter};
+use l0::{
+    Hit, IndexOptions, IndexWriter, Model, Qrels, Record, Run, Searcher, SparseVector, VectorWriter,
+};
 use serde_json::Value;
 
 use super::run::{Work, run};
@@ -19,16 +21,26 @@ fn records(path: &str) -> Vec<Record> {
     l0::read_records(path).unwrap().map(Result::unwrap).collect()
 }
 
-/// The index of the demo collection, written by the library.
-fn write_index(path: &Path, model: &Model, options: IndexOptions) {
-    let mut index = IndexWriter::create_with(path, model, options).unwrap();
-    let records = records(CORPUS);
+/// Documents of the demo collection with their vectors.
+fn encoded(model: &Model, documents: usize) -> Vec<(Record, SparseVector)> {
+    let mut records = records(CORPUS);
+    records.truncate(documents);
     let texts: Vec<String> = records.iter().map(Record::content).collect();
-    for (record, vector) in records.iter().zip(model.encode_batch(&texts).unwrap()) {
-        index.add(&record.id, &vector).unwrap();
-    }
-    assert_eq!((index.len(), index.is_empty()), (333, false));
+    records.into_iter().zip(model.encode_batch(&texts).unwrap()).collect()
+}
+
+fn write_index(path: &Path, model: &Model, rows: &[(Record, SparseVector)], options: IndexOptions) {
+    let mut index = IndexWriter::create_with(path, model, options).unwrap();
+    rows.iter().for_each(|(record, vector)| index.add(&record.id, vector).unwrap());
+    assert_eq!((index.len(), index.is_empty()), (rows.len(), false));
     index.finish().unwrap();
+}
+
+/// A searcher of the first documents of the demo collection.
+fn searcher(work: &Work) -> Searcher {
+    let (model, path) = (Model::shipped().unwrap(), work.path("demo.l0x"));
+    write_index(&path, &model, &encoded(&model, 64), IndexOptions::default());
+    Searcher::open(path).unwrap()
 }
 
 fn shell(work: &Work, line: &str) -> String {
@@ -39,6 +51,8 @@ fn shell(work: &Work, line: &str) -> String {
 fn an_index_has_the_bytes_of_the_programs_and_answers_as_they_do() {
     let work = Work::new();
     let model = Model::open("l0:tiny").unwrap();
+    let rows = encoded(&model, usize::MAX);
+    assert_eq!(rows.len(), 333);
     shell(&work, &format!("l0-encode {CORPUS} --quiet -o v.parquet"));
     let bp = IndexOptions { order: l0::DocumentOrder::Bp, ..IndexOptions::default() };
     let f32 = IndexOptions { weights: l0::IndexWeights::F32, seed: 7, ..IndexOptions::default() };
@@ -46,7 +60,7 @@ fn an_index_has_the_bytes_of_the_programs_and_answers_as_they_do() {
         [(IndexOptions::default(), ""), (bp, "--order bp"), (f32, "--weights f32 --seed 7")]
     {
         shell(&work, &format!("l0-index v.parquet --quiet {arguments} -o theirs.l0x"));
-        write_index(&work.path("ours.l0x"), &model, options);
+        write_index(&work.path("ours.l0x"), &model, &rows, options);
         assert!(work.read("ours.l0x") == work.read("theirs.l0x"), "l0-index {arguments}");
     }
     let answers = shell(&work, &format!("l0-query theirs.l0x {QUERIES} -k 20 --format jsonl"));
@@ -88,13 +102,11 @@ fn one_searcher_answers_many_threads() {
     is_shared::<Model>();
     is_shared::<Searcher>();
     let work = Work::new();
-    let path = work.path("demo.l0x");
-    write_index(&path, &Model::shipped().unwrap(), IndexOptions::default());
-    let searcher = Searcher::open(&path).unwrap();
+    let searcher = searcher(&work);
     let queries = records(QUERIES);
     let answer = |query: &Record| searcher.search(&query.text, 10).unwrap();
     let expected: Vec<Vec<Hit>> = queries.iter().map(answer).collect();
-    assert!(expected.iter().all(|hits| hits.len() == 10));
+    assert!(expected.iter().any(|hits| hits.len() == 10));
     thread::scope(|scope| {
         for first in 0..16 {
             let (queries, expected, answer) = (&queries, &expected, &answer);
@@ -111,21 +123,20 @@ fn one_searcher_answers_many_threads() {
 fn vectors_are_those_of_the_program_and_make_the_same_index() {
     let work = Work::new();
     let model = Model::shipped().unwrap();
+    let rows = encoded(&model, 64);
     for name in ["ours.parquet", "ours.arrow", "ours.jsonl"] {
         let mut writer = VectorWriter::create(work.path(name), &model).unwrap();
-        for record in records(CORPUS) {
-            writer.add(&record.id, &model.encode(&record.content()).unwrap()).unwrap();
-        }
+        rows.iter().for_each(|(record, vector)| writer.add(&record.id, vector).unwrap());
         assert!(!work.path(name).exists(), "{name} is written before it is complete");
         writer.finish().unwrap();
     }
-    shell(&work, &format!("l0-encode {CORPUS} --quiet -o theirs.parquet"));
+    shell(&work, &format!("head -64 {CORPUS} | l0-encode --quiet -o theirs.parquet"));
     let read = |name: &str| {
         let rows = l0::read_vectors(work.path(name)).unwrap().map(Result::unwrap);
         rows.map(|row| (row.id, row.vector)).collect::<Vec<_>>()
     };
     let theirs = read("theirs.parquet");
-    assert_eq!(theirs.len(), 333);
+    assert_eq!(theirs.len(), 64);
     for name in ["ours.parquet", "ours.arrow", "ours.jsonl"] {
         assert!(read(name) == theirs, "{name}");
     }
@@ -141,9 +152,7 @@ fn vectors_are_those_of_the_program_and_make_the_same_index() {
 fn measures_are_those_of_the_program() {
     const MEASURES: [&str; 4] = ["nDCG@10", "RR@10", "R@100", "NumRelRet"];
     let work = Work::new();
-    let model = Model::shipped().unwrap();
-    write_index(&work.path("demo.l0x"), &model, IndexOptions::default());
-    let searcher = Searcher::open(work.path("demo.l0x")).unwrap();
+    let searcher = searcher(&work);
     let mut run = Run::new();
     for query in records(QUERIES) {
         let hits = searcher.search(&query.text, 100).unwrap();
@@ -181,7 +190,7 @@ fn a_document_that_cannot_be_added_is_named_and_the_writer_goes_on() {
     index.add("a", &vector).unwrap();
     let error = index.add("a", &vector).unwrap_err().to_string();
     assert!(error.starts_with("documents:2: ") && error.contains("`a`"), "{error}");
-    let outside = l0::SparseVector::new([(l0::TermId(1 << 30), 1.0)]).unwrap();
+    let outside = SparseVector::new([(l0::TermId(1 << 30), 1.0)]).unwrap();
     let error = index.add("b", &outside).unwrap_err().to_string();
     assert!(error.starts_with("documents:3: "), "{error}");
     index.add_with_text("c", &vector, "Sea", "the sea").unwrap();
