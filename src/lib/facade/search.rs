@@ -46,11 +46,11 @@ pub struct TermScore {
 /// # index.add_with_text("tides", &model.encode(text)?, "Tides", text)?;
 /// # index.finish()?;
 /// let searcher = l0::Searcher::open(&path)?;
-/// for hit in searcher.search("why is there a tide", 10)? {
+/// for hit in searcher.search("what moves the oceans", 10)? {
 ///     let title = searcher.text(hit.doc)?.map(|stored| stored.title);
 ///     println!("{}\t{:.4}\t{}", hit.id, hit.score, title.unwrap_or_default());
 /// }
-/// # assert_eq!(searcher.search("why is there a tide", 10)?[0].id, "tides");
+/// # assert_eq!(searcher.search("what moves the oceans", 10)?[0].id, "tides");
 /// # Ok::<(), l0::Error>(())
 /// ```
 pub struct Searcher {
