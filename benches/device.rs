@@ -9,7 +9,7 @@ use std::{path::PathBuf, time::Instant};
 
 use candle_core::{Device, Tensor};
 use clap::Parser;
-use l0::{
+use l0::internal::{
     Result,
     device::{Compute, Precision},
     model::{Config, ModelDirectory, Overrides, SparseEncoder},

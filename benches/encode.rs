@@ -6,7 +6,7 @@
 //! how many terms get a weight: with 0 nearly all, the worst case; with one far below 0 few, as in a
 //! trained model. Where several threads take part, times of one document are those of one thread.
 
-use l0::model::{
+use l0::internal::model::{
     Activation, Architecture, Config, Form, HeadParts, Layer, Length, Linear, Matrix, Norm, Pooled,
     Pooling, VocabularyHead, Weights, cpu::CpuEncoder,
 };

@@ -6,7 +6,7 @@
 mod made;
 
 use divan::{Bencher, black_box, counter::ItemsCount};
-use l0::{
+use l0::internal::{
     index::Weights,
     search::{Method, search},
     sparse::TermId,

@@ -11,7 +11,7 @@ mod made;
 use std::hint::black_box;
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
-use l0::{
+use l0::internal::{
     index::Weights,
     search::{Hit, Method, search},
     sparse::TermId,

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use l0::text::{QueryEncoder, QueryTable, Tokenizer};
+use l0::internal::text::{QueryEncoder, QueryTable, Tokenizer};
 
 fn main() {
     divan::main();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use l0::{
+use l0::internal::{
     Result,
     index::{Artefacts, BuildConfig, Builder, Index, Order, StoredText, Weights},
     sparse::{SparseVector, TermId},

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use l0::{
+use l0::internal::{
     Result,
     formats::vectors::{self, Form, Row, VectorMeta, Writer},
     index::Index,

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use l0::formats::exchange::Target;
+use l0::internal::formats::exchange::Target;
 
 use super::run::{Run, Work, run};
 

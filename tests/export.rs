@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use half::f16;
-use l0::{
+use l0::internal::{
     model::{Checkpoint, ModelDirectory},
     train::{
         export::{Changes, export},

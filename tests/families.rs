@@ -7,7 +7,7 @@ use std::{
 };
 
 use candle_core::{DType, Device, Tensor, safetensors::load};
-use l0::{
+use l0::internal::{
     device::{Compute, Precision},
     model::{
         Activation, Architecture, Batch, Checkpoint, ModelDirectory, Overrides, SparseEncoder,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use l0::{
+use l0::internal::{
     model::{Architecture, Checkpoint, cpu::CpuEncoder},
     text::Tokenizer,
 };

@@ -1,5 +1,5 @@
 //! A module imports only from floors below its own: the architecture, as a test.
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 /// From the ground up. `lib.rs` stands outside: it only lists modules.
 const FLOORS: [&[&str]; 7] = [
@@ -9,7 +9,7 @@ const FLOORS: [&[&str]; 7] = [
     &["model", "index", "eval"],
     &["encode", "search"],
     &["train"],
-    &["cli"],
+    &["cli", "facade"],
 ];
 
 #[test]
@@ -33,13 +33,15 @@ fn modules_import_only_from_below() {
 }
 
 /// Who may name an outside crate: folders and files of `src/lib`.
-const NAMED_BY: [(&str, &[&str]); 14] = [
-    ("candle_", &["device.rs", "ops", "model", "train", "error.rs"]),
+const NAMED_BY: [(&str, &[&str]); 16] = [
+    ("candle_", &["device.rs", "ops", "model", "train"]),
+    ("gemm::", &["ops"]),
+    ("nalgebra::", &["train"]),
     ("arrow_", &["formats"]),
     ("flatbuffers::", &["formats"]),
     ("parquet::", &["formats"]),
     ("tokenizers::", &["text/tokenizer.rs"]),
-    ("clap::", &["cli", "cli.rs", "device.rs"]),
+    ("clap::", &["cli", "cli.rs"]),
     ("rustyline::", &["cli"]),
     ("ureq::", &["io/hub"]),
     ("object_store::", &["io/stores"]),
@@ -65,6 +67,39 @@ fn outside_crates_are_named_where_they_belong() {
         }
     });
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// The crates that the library links with these features, by their names.
+fn linked(features: &[&str]) -> Vec<String> {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["tree", "--offline", "--locked", "-e", "normal", "--prefix", "none"]);
+    let output = command.args(features).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let mut names: Vec<String> =
+        lines.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[test]
+fn the_library_links_tensors_and_terminals_with_their_features_only() {
+    const TENSORS: [&str; 4] = ["candle-core", "candle-nn", "gemm", "nalgebra"];
+    const TERMINALS: [&str; 4] = ["clap", "clap_mangen", "indicatif", "rustyline"];
+    let check = |features: &[&str], has_tensors: bool, has_terminals: bool| {
+        let linked = linked(features);
+        for (names, expected) in [(TENSORS, has_tensors), (TERMINALS, has_terminals)] {
+            for name in names {
+                let found = linked.iter().any(|linked| linked == name);
+                assert_eq!(found, expected, "{name} with {features:?}");
+            }
+        }
+    };
+    check(&[], true, true);
+    check(&["--no-default-features"], false, false);
+    check(&["--no-default-features", "--features", "cli"], false, true);
+    check(&["--no-default-features", "--features", "model"], true, false);
 }
 
 /// What is read of a model by name, which a download must bring.

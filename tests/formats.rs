@@ -11,7 +11,7 @@ use arrow_array::{
 };
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::Metadata;
-use l0::{
+use l0::internal::{
     Error, Result,
     formats::vectors::{Form, Row, VectorMeta, Writer, read},
     io::{Input, Output},

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use candle_core::{DType, Device};
-use l0::{
+use l0::internal::{
     device::{Compute, Precision},
     model::{Activation, Checkpoint, ModelDirectory, Overrides, SparseEncoder, cpu::CpuEncoder},
     sparse::SparseVector,

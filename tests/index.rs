@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use l0::{
+use l0::internal::{
     Error,
     index::{Builder, DocId, Index, StoredText, Weights, merge},
     sparse::TermId,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use l0::{
+use l0::internal::{
     Error,
     index::{DocId, Index, Weights},
     search::{Method, search},

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use l0::{
+use l0::internal::{
     index::{BuildConfig, Order, Weights},
     search::{Method, search},
     sparse::SparseVector,

@@ -1,7 +1,7 @@
 //! Directories laid out as published models are, from the tiny checkpoints of `families`: which files say
 //! what, and that all of them load, encode documents and make queries.
 
-use l0::{
+use l0::internal::{
     device::{Compute, Precision},
     model::{Activation, Architecture, ModelDirectory, Overrides, SparseEncoder},
     sparse::TermId,

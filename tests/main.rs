@@ -13,6 +13,7 @@ mod examples;
 mod exchange;
 mod exchange_broken;
 mod export;
+mod facade;
 mod families;
 mod families_programs;
 mod floors;

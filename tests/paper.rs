@@ -2,10 +2,10 @@
 //! `testdata/golden/paper.json`: as printed there, and the formula in float64.
 
 use candle_core::{DType, Device, Tensor, Var};
-use l0::{
+use l0::internal::{
     eval::{Tally, flops},
-    ops::{Activation, Denominator, Groups, Regularizer, RegularizerKind},
-    sparse::{SparseVector, TermId},
+    ops::{Denominator, Groups, Regularizer, RegularizerKind},
+    sparse::{Activation, SparseVector, TermId},
     text::inverse_document_frequency,
     train::stage::RegularizerRecipe,
 };

@@ -7,7 +7,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use l0::{
+use l0::internal::{
     formats::vectors::{Form, Row, VectorMeta, Writer},
     sparse::{SparseVector, TermId},
     text::Tokenizer,
@@ -264,7 +264,7 @@ fn vectors_of_another_vocabulary_do_not_belong() {
             prune: prune.into(),
             ..VectorMeta::default()
         };
-        let output = l0::io::Output::create(&desk.path(name)).unwrap();
+        let output = l0::internal::io::Output::create(&desk.path(name)).unwrap();
         let mut writer = Writer::new(output, Form::Parquet, &meta, false).unwrap();
         let vector = SparseVector::new([(TermId(7), 2.0)]).unwrap();
         writer.write(&Row { id: name.into(), vector, ..Row::default() }).unwrap();

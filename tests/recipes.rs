@@ -5,7 +5,7 @@ use std::{
     process::Command,
 };
 
-use l0::train::{recipe::Recipe, stage::Task};
+use l0::internal::train::{recipe::Recipe, stage::Task};
 
 use crate::train_masked::headless;
 

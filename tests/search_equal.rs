@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use l0::{
+use l0::internal::{
     index::{BuildConfig, Index, Order, Weights, merge},
     search::{Method, calibrate, search, search_all},
     sparse::{SparseVector, TermId},

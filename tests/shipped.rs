@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use l0::model::{Checkpoint, shipped};
+use l0::internal::model::{Checkpoint, shipped};
 
 use crate::run::{Run, Work, run};
 

@@ -6,7 +6,7 @@ use arrow_array::{
     ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
     builder::{Float32Builder, ListBuilder, StringBuilder},
 };
-use l0::{
+use l0::internal::{
     formats::examples::Example,
     train::{recipe::SourceRecipe, source::Mixture},
 };

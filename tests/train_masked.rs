@@ -7,7 +7,7 @@ use std::{
 };
 
 use candle_core::{DType, Device};
-use l0::{
+use l0::internal::{
     Result,
     model::{Checkpoint, ModelDirectory},
     text::{QueryTable, Tokenizer},

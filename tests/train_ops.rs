@@ -3,11 +3,12 @@
 //! `testdata/golden/ops.py` makes the dumps.
 
 use candle_core::{DType, Device, Tensor, Var, safetensors::load};
-use l0::{
+use l0::internal::{
     ops::{
-        Activation, Denominator, Groups, HardThreshold, Kernel, Packing, Regularizer,
-        RegularizerKind, Share, embedding_table, max_over_tokens,
+        Denominator, Groups, HardThreshold, Kernel, Packing, Regularizer, RegularizerKind, Share,
+        embedding_table, max_over_tokens,
     },
+    sparse::Activation,
     train::{
         batch::TrainBatch,
         loss::{info_nce, kl, margin_mse},

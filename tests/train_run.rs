@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device};
-use l0::{
+use l0::internal::{
     device::{Compute, Precision},
     model::{ModelDirectory, Overrides, SparseEncoder},
     text::{QueryEncoder, QueryTable, Tokenizer},

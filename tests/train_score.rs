@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use l0::{
+use l0::internal::{
     formats::vectors::{self, Row},
     io::Input,
     train::teacher::{Side, Teacher, TeacherName, TeacherOptions},

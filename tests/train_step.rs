@@ -3,12 +3,11 @@
 use std::{collections::BTreeMap, path::Path};
 
 use candle_core::{DType, Device, Tensor, Var, safetensors::load};
-use l0::{
+use l0::internal::{
     device::Compute,
     model::{Batch, Checkpoint, TensorEncoder, cpu::CpuEncoder},
-    ops::{
-        Activation, Denominator, Dropout, Groups, Regularizer, RegularizerKind, embedding_table,
-    },
+    ops::{Denominator, Dropout, Groups, Regularizer, RegularizerKind, embedding_table},
+    sparse::Activation,
     text::Tokenizer,
     train::loss::kl,
 };

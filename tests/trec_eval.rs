@@ -1,7 +1,7 @@
 //! Every digit that trec_eval 10 prints for the fixture is the digit that l0 prints.
 use std::{collections::BTreeMap, fs, path::Path};
 
-use l0::{
+use l0::internal::{
     eval::{Detail, Format, IdenticalIds, Measure, evaluate, render},
     formats::{
         rejects::Rejects,

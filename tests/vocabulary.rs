@@ -8,7 +8,7 @@ use std::{
 };
 
 use candle_core::{DType, Device, Tensor, safetensors::load_buffer};
-use l0::{
+use l0::internal::{
     device::{Compute, Precision},
     model::{
         Activation, Batch, Checkpoint, DenseEncoder, ModelDirectory, Overrides, SparseEncoder,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use candle_core::{DType, Device};
-use l0::model::{Checkpoint, TensorEncoder};
+use l0::internal::model::{Checkpoint, TensorEncoder};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! A collection for benches: topics that follow one another, terms from common to rare, and queries.
 
-use l0::{
+use l0::internal::{
     index::{Artefacts, BuildConfig, Builder, Index, Order, Weights},
     sparse::{SparseVector, TermId},
 };

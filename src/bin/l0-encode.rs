@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use l0::{
+use l0::internal::{
     Error, Result,
     cli::{
         self,
@@ -206,7 +206,7 @@ fn run(args: EncodeArgs) -> Result<()> {
         prune: args.prune.unwrap_or(Prune::None),
         keep_text: args.keep_text,
     };
-    if args.resume && l0::io::is_object(&args.output) {
+    if args.resume && l0::internal::io::is_object(&args.output) {
         let reason =
             "--resume keeps parts beside the output: want a file of this machine, got an object";
         return Err(Error::Usage(reason.into()));

@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::{Parser, value_parser};
-use l0::{
+use l0::internal::{
     Error, Result,
     cli::{
         self,

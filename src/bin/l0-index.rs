@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Parser;
-use l0::{
+use l0::internal::{
     Error, Result,
     cli::{
         self, Progress, RunArgs,
@@ -23,7 +23,7 @@ use l0::{
         exchange::{self, Export, Import},
     },
     io::{Content, Input, Output},
-    model::{Checkpoint, ModelDirectory, shipped},
+    model::{self, ModelDirectory, shipped},
     search,
     text::{Reweighting, Tokenizer},
 };
@@ -74,7 +74,7 @@ fn run(command: Command) -> Result<()> {
                 indexes.iter().map(|path| Index::open(path)).collect::<Result<_>>()?;
             let (name, place) = (output.name().to_owned(), output.unfinished());
             let draft = index::merge(&indexes, &mut output, &name)?;
-            let built = calibrated(draft, place, seed)?;
+            let built = search::calibrated(draft, place.as_deref(), seed)?;
             output.commit()?;
             let (docs, postings) = (built.docs, built.postings);
             run.say("l0-index", &format!("{docs} documents, {postings} postings"));
@@ -96,7 +96,7 @@ fn build(args: BuildArgs) -> Result<()> {
     let (model, language, reweighting) =
         spoken(args.model.as_deref(), args.tokenizer.as_deref(), args.query_weights.as_ref())?;
     let model_sha256 = match &model {
-        Some(model) => Checkpoint::fingerprint(&model.encoder)?,
+        Some(model) => model::fingerprint(&model.encoder)?,
         None => None,
     };
     let plan = Plan {
@@ -159,7 +159,7 @@ fn write(
     let mut progress = Progress::new("l0-index", "docs", sources, run);
     let place = output.unfinished();
     let draft = build(inputs, &mut rejects, &mut |step| progress.step(step), &mut output);
-    let built = draft.and_then(|draft| calibrated(draft, place, seed));
+    let built = draft.and_then(|draft| search::calibrated(draft, place.as_deref(), seed));
     let (_, seconds) = progress.finish();
     let built = built.and_then(|built| {
         rejects.check(u64::from(built.docs - before))?;
@@ -170,13 +170,6 @@ fn write(
     rejects.finish()?; // also when all else failed: it says why
     run.say("l0-index", &told(&built?, refused, seconds));
     Ok(())
-}
-
-/// Ends an index, after measuring in it what approximate search costs if it can be read back.
-fn calibrated(mut draft: Draft, place: Option<PathBuf>, seed: u64) -> Result<Metadata> {
-    let written = place.map(|place| draft.open(&place)).transpose()?;
-    let calibration = written.map(|index| search::calibrate(&index, seed)).transpose()?;
-    draft.finish(calibration)
 }
 
 fn told(built: &Metadata, refused: u64, seconds: f64) -> String {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::Parser;
-use l0::{
+use l0::internal::{
     Error, Result,
     cli::{
         self, RunArgs, prompt,

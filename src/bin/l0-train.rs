@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use l0::{
+use l0::internal::{
     Error, Result,
     cli::{
         self,
@@ -23,6 +23,7 @@ use l0::{
     search::{Detail, Engine, Method, SearchConfig},
     text::Tokenizer,
     train::{
+        change,
         check::check,
         export::{Changes, export},
         from_dense::{FromDense, Made},
@@ -133,7 +134,7 @@ fn run(args: TrainArgs) -> Result<()> {
     let (compute, device) = args.device.open()?;
     let dtype = compute.training_dtype(args.dtype)?;
     args.run.say(PROGRAM, &format!("{} steps on {compute} in {}", recipe.steps(), args.dtype));
-    let text = with_changes(file, &args.set)?;
+    let text = change::with_changes(file, &args.set)?;
     let on = (&device, dtype);
     let mut say = |line: &str| args.run.say(PROGRAM, line);
     let mut trainer = Trainer::reporting(recipe, &text, output.clone(), on, &mut say)?;
@@ -152,15 +153,6 @@ fn run(args: TrainArgs) -> Result<()> {
     trainer.run(|told| args.run.say(PROGRAM, &told.to_string()))?;
     args.run.say(PROGRAM, &format!("wrote {}", output.display()));
     Ok(())
-}
-
-/// The recipe as it was run: the file, and the changes as comments.
-fn with_changes(file: &Path, changes: &[String]) -> Result<String> {
-    let mut text = io::read_text(file)?;
-    for change in changes {
-        text.push_str(&format!("\n# --set {}", change.replace('\n', "\n# ")));
-    }
-    Ok(text)
 }
 
 fn run_from_dense(args: FromDenseArgs) -> Result<()> {

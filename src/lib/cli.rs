@@ -3,10 +3,12 @@
 mod downloads;
 pub mod eval;
 pub mod exchange;
+#[cfg(feature = "model")]
 pub mod from_dense;
 pub mod index;
 pub mod prompt;
 pub mod suggest;
+#[cfg(feature = "model")]
 pub mod train;
 pub mod values;
 
@@ -28,7 +30,6 @@ use signal_hook::{
 };
 
 use crate::{
-    encode::Summary,
     error::{Error, Result},
     formats::{
         rejects::{OnError, Rejects},
@@ -374,7 +375,13 @@ fn message(count: u64, unit: &str, started: Instant, sources: &[Consumed]) -> St
 }
 
 /// The closing line of an encoding: what was made, and everything that a user should know of.
-pub fn encoded(summary: &Summary, finished: u64, refused: u64, seconds: f64) -> String {
+#[cfg(feature = "model")]
+pub fn encoded(
+    summary: &crate::encode::Summary,
+    finished: u64,
+    refused: u64,
+    seconds: f64,
+) -> String {
     let rate = summary.rows as f64 / seconds.max(1e-9);
     let mut text = format!(
         "{} rows in {} ({rate:.0}/s), {:.1} terms each",

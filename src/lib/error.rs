@@ -79,9 +79,9 @@ pub enum Error {
         /// The term that should have been larger.
         next: u32,
     },
-    /// The tensor library failed.
-    #[error("tensor: {0}")]
-    Tensor(#[from] candle_core::Error),
+    /// The tensor library failed; boxed, so that a build without it can name every error.
+    #[error("compute: {0}")]
+    Compute(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// `Result` with the library's error.
@@ -89,11 +89,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An input or output error at `path`.
+    #[doc(hidden)]
     pub fn io(path: impl AsRef<Path>, source: io::Error) -> Error {
         Error::Io { path: path.as_ref().display().to_string(), source }
     }
 
     /// A bad record at `file:line`.
+    #[doc(hidden)]
     pub fn line(
         file: &str,
         line: u64,
@@ -105,6 +107,7 @@ impl Error {
     }
 
     /// The same error with the record it concerns.
+    #[doc(hidden)]
     pub fn with_record(mut self, bytes: &[u8]) -> Error {
         if let Error::Line { record, .. } = &mut self {
             *record = bytes.to_vec();
@@ -113,6 +116,7 @@ impl Error {
     }
 
     /// A file that is broken as a whole.
+    #[doc(hidden)]
     pub fn format(path: impl AsRef<Path>, reason: impl Into<String>) -> Error {
         Error::Format { path: path.as_ref().display().to_string(), reason: reason.into() }
     }

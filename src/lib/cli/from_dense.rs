@@ -13,8 +13,8 @@ use crate::{
     formats::{records::Records, rejects::Rejects},
     io::{self, hub::Need},
     model::{DenseDirectory, ModelDirectory},
-    ops::{Activation, Pooling},
-    sparse::Prune,
+    ops::Pooling,
+    sparse::{Activation, Prune},
     text::{Lexical, Tokenizer},
     train::{
         from_dense::{DecoderForm, Rules, Spread},

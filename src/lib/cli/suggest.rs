@@ -136,7 +136,7 @@ where
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "model"))]
 mod tests {
     use std::collections::BTreeSet;
 

@@ -216,7 +216,7 @@ fn blamed(error: Error, batch: &[Read], encoder: &SparseEncoder) -> Error {
 }
 
 /// A text without word pieces is not shown to the network, which would find words for it.
-fn encodable(tokens: &Tokens) -> &[u32] {
+pub(crate) fn encodable(tokens: &Tokens) -> &[u32] {
     if tokens.pieces == 0 { &[] } else { &tokens.ids }
 }
 

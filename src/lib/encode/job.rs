@@ -18,7 +18,8 @@ use crate::{
     },
     io::{Input, Output},
     model::{ModelDirectory, Overrides, SparseEncoder},
-    text::{DocumentFrequencies, QueryEncoder, QueryTable, Tokenizer},
+    sparse::Prune,
+    text::{DocumentFrequencies, QueryEncoder, QueryTable, Tokenizer, Vocabulary},
 };
 
 /// What texts are.
@@ -83,16 +84,7 @@ impl Model {
             Role::Query => Overrides { lexical: Some(0.0), ..overrides }, // it is of documents
             Role::Document => overrides,
         };
-        let mut encoder = SparseEncoder::load(&directory, overrides, compute, precision)?;
-        if tokenizer.vocabulary().len() > encoder.vocab_size {
-            return Err(Error::Mismatch {
-                what: format!("vocabulary of {}", folder.display()),
-                expected: format!("at most {} tokens, as the network has", encoder.vocab_size),
-                got: format!("{} in the tokenizer", tokenizer.vocabulary().len()),
-                remedy: "put the tokenizer.json that the model was trained with beside it".into(),
-            });
-        }
-        encoder.terms = tokenizer.vocabulary().len();
+        let encoder = network(&directory, tokenizer.vocabulary(), overrides, compute, precision)?;
         Ok(Model::Network { tokenizer, encoder: Box::new(encoder), name })
     }
 
@@ -105,21 +97,71 @@ impl Model {
 
     /// What the rows will say of where they come from.
     pub fn meta(&self, role: Role, config: &EncodeConfig) -> VectorMeta {
-        let (model, model_sha256, activation, max_tokens) = match self {
-            Model::Network { encoder, name, .. } => (
-                name.clone(),
-                Some(encoder.sha256.clone()),
-                encoder.convention(),
-                Some(encoder.max_tokens),
-            ),
-            Model::Table { encoder, name } => {
-                (name.clone(), Some(encoder.fingerprint()), "table".to_owned(), None)
-            }
-            Model::Bm25 { bm25: Bm25 { k1, b }, max_tokens, .. } => {
-                ("bm25".to_owned(), None, format!("bm25:k1={k1},b={b}"), *max_tokens)
-            }
+        let origin = match self {
+            Model::Network { encoder, name, .. } => Origin::of_network(name, encoder),
+            Model::Table { encoder, name } => Origin {
+                model: name.clone(),
+                model_sha256: Some(encoder.fingerprint()),
+                activation: "table".to_owned(),
+                max_tokens: None,
+            },
+            Model::Bm25 { bm25: Bm25 { k1, b }, max_tokens, .. } => Origin {
+                model: "bm25".to_owned(),
+                model_sha256: None,
+                activation: format!("bm25:k1={k1},b={b}"),
+                max_tokens: *max_tokens,
+            },
         };
-        let vocabulary = self.tokenizer().vocabulary();
+        origin.meta(role, self.tokenizer().vocabulary(), config.prune)
+    }
+}
+
+/// The network of a model directory, for the terms of a vocabulary.
+///
+/// # Errors
+/// As [`SparseEncoder::load`]; [`Error::Mismatch`] if the vocabulary is larger than the network's.
+pub(crate) fn network(
+    directory: &ModelDirectory,
+    vocabulary: &Vocabulary,
+    overrides: Overrides,
+    compute: Compute,
+    precision: Precision,
+) -> Result<SparseEncoder> {
+    let mut encoder = SparseEncoder::load(directory, overrides, compute, precision)?;
+    if vocabulary.len() > encoder.vocab_size {
+        return Err(Error::Mismatch {
+            what: format!("vocabulary of {}", directory.path.display()),
+            expected: format!("at most {} tokens, as the network has", encoder.vocab_size),
+            got: format!("{} in the tokenizer", vocabulary.len()),
+            remedy: "put the tokenizer.json that the model was trained with beside it".into(),
+        });
+    }
+    encoder.terms = vocabulary.len();
+    Ok(encoder)
+}
+
+/// What made vectors.
+pub(crate) struct Origin {
+    model: String,
+    model_sha256: Option<String>,
+    activation: String,
+    max_tokens: Option<usize>,
+}
+
+impl Origin {
+    /// The network of the model `name`.
+    pub fn of_network(name: &str, encoder: &SparseEncoder) -> Origin {
+        Origin {
+            model: name.to_owned(),
+            model_sha256: Some(encoder.sha256.clone()),
+            activation: encoder.convention(),
+            max_tokens: Some(encoder.max_tokens),
+        }
+    }
+
+    /// What rows say of where they come from.
+    pub fn meta(self, role: Role, vocabulary: &Vocabulary, prune: Prune) -> VectorMeta {
+        let Origin { model, model_sha256, activation, max_tokens } = self;
         VectorMeta {
             role: match role {
                 Role::Document => "document".to_owned(),
@@ -131,7 +173,7 @@ impl Model {
             vocab_size: vocabulary.len(),
             activation,
             max_tokens,
-            prune: config.prune.to_string(),
+            prune: prune.to_string(),
             shard: None,
         }
     }

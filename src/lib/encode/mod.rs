@@ -12,8 +12,10 @@ pub mod resume;
 
 use std::{fmt, str::FromStr};
 
+pub(crate) use document::encodable;
 pub use document::{EncodeConfig, Source, Summary, Text, encode};
 pub use job::{Job, Model, Role, texts};
+pub(crate) use job::{Origin, network};
 pub use join::join;
 
 use crate::{

@@ -206,7 +206,30 @@ pub struct Records<'a, T> {
     open: Open<T>,
     parse: fn(&str, &Line) -> Result<T>,
     of_table: fn(Document) -> T,
-    rejects: &'a mut Rejects,
+    rejects: RejectsFor<'a>,
+}
+
+/// Rejects that other inputs share, or those of these records alone.
+pub enum RejectsFor<'a> {
+    /// The caller's.
+    Shared(&'a mut Rejects),
+    /// Its own.
+    Own(Rejects),
+}
+
+impl RejectsFor<'_> {
+    fn get(&mut self) -> &mut Rejects {
+        match self {
+            RejectsFor::Shared(rejects) => rejects,
+            RejectsFor::Own(rejects) => rejects,
+        }
+    }
+}
+
+impl<'a> From<&'a mut Rejects> for RejectsFor<'a> {
+    fn from(rejects: &'a mut Rejects) -> RejectsFor<'a> {
+        RejectsFor::Shared(rejects)
+    }
 }
 
 /// Why a record is refused, and the record.
@@ -221,7 +244,11 @@ enum Open<T> {
 
 impl<'a> Records<'a, Document> {
     /// The documents of a corpus: JSON lines, or tables with columns `_id` or `id`, `title`, `text`.
-    pub fn documents(inputs: Vec<Input>, rejects: &'a mut Rejects) -> Records<'a, Document> {
+    pub fn documents(
+        inputs: Vec<Input>,
+        rejects: impl Into<RejectsFor<'a>>,
+    ) -> Records<'a, Document> {
+        let rejects = rejects.into();
         let (parse, of_table) = (parse_document as fn(&str, &Line) -> _, |document| document);
         Records { inputs: inputs.into_iter(), open: Open::None, parse, of_table, rejects }
     }
@@ -229,7 +256,8 @@ impl<'a> Records<'a, Document> {
 
 impl<'a> Records<'a, Query> {
     /// The queries of some files: lines, or tables with columns `_id` or `id`, and `text`.
-    pub fn queries(inputs: Vec<Input>, rejects: &'a mut Rejects) -> Records<'a, Query> {
+    pub fn queries(inputs: Vec<Input>, rejects: impl Into<RejectsFor<'a>>) -> Records<'a, Query> {
+        let rejects = rejects.into();
         let of_table = |document: Document| Query {
             id: Some(document.id),
             body: QueryBody::Text(document.text),
@@ -242,7 +270,11 @@ impl<'a> Records<'a, Query> {
 impl<'a> Records<'a, TextQuery> {
     /// The queries of some files, as texts: lines, or tables with columns `_id` or `id`, and `text`. A
     /// query that is a vector is a bad record.
-    pub fn text_queries(inputs: Vec<Input>, rejects: &'a mut Rejects) -> Records<'a, TextQuery> {
+    pub fn text_queries(
+        inputs: Vec<Input>,
+        rejects: impl Into<RejectsFor<'a>>,
+    ) -> Records<'a, TextQuery> {
+        let rejects = rejects.into();
         let of_table = |document: Document| TextQuery { id: document.id, text: document.text };
         let parse = parse_text_query as fn(&str, &Line) -> _;
         Records { inputs: inputs.into_iter(), open: Open::None, parse, of_table, rejects }
@@ -292,7 +324,7 @@ impl<T: Send + 'static> Iterator for Records<'_, T> {
             match self.step() {
                 Some(Ok(Ok(record))) => return Some(Ok(record)),
                 Some(Ok(Err((error, record)))) => {
-                    if let Err(error) = self.rejects.take(error, &record) {
+                    if let Err(error) = self.rejects.get().take(error, &record) {
                         return Some(Err(error));
                     }
                 }

@@ -12,13 +12,11 @@ use std::{
 use super::{
     Architecture, Config, DecoderRows, HasBias, HeadParts, Layer, Linear, Matrix, Norm, Norms,
     VocabularyHead, Weights,
+    files::weights_file,
     names::{self, OuterNames},
-    stored::{Stored, hash, stored},
+    stored::{Stored, stored},
 };
-use crate::{
-    error::{Error, Result},
-    io,
-};
+use crate::error::{Error, Result};
 
 /// A model as its files have it.
 pub struct Checkpoint {
@@ -151,14 +149,6 @@ impl Checkpoint {
         named.finish(|name| is_known_extra(config.architecture, name))?;
         Ok(Checkpoint { config, weights, sha256 })
     }
-
-    /// SHA-256 of the file of weights in a folder, in hex; none if there is no such file.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn fingerprint(folder: &Path) -> Result<Option<String>> {
-        weights_file(folder).map(|file| Ok(hash(&io::map(&file)?))).transpose()
-    }
 }
 
 fn tensors_of(folder: &Path) -> Result<PathBuf> {
@@ -168,11 +158,6 @@ fn tensors_of(folder: &Path) -> Result<PathBuf> {
             "expected model.safetensors or pytorch_model.bin in it, found neither",
         )
     })
-}
-
-fn weights_file(folder: &Path) -> Option<PathBuf> {
-    let names = ["model.safetensors", "pytorch_model.bin"];
-    names.iter().map(|name| folder.join(name)).find(|file| io::exists(file))
 }
 
 /// The name that today's releases use.

@@ -62,7 +62,7 @@ impl DeviceEncoder {
     /// From a checkpoint; `dtype` is that of matrices and states.
     ///
     /// # Errors
-    /// [`Error::Tensor`] if the device has no room.
+    /// [`Error::Compute`] if the device has no room.
     pub fn new(checkpoint: Checkpoint, device: &Device, dtype: DType) -> Result<DeviceEncoder> {
         let Checkpoint { config, weights, .. } = checkpoint;
         let to = To { device, dtype, epsilon: config.norm_epsilon };
@@ -93,7 +93,7 @@ impl DeviceEncoder {
     /// `[B, V]` in f32 on the device: the largest logit over the tokens of each document.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a document that is empty or longer than the model reads; [`Error::Tensor`].
+    /// [`Error::Usage`] for a document that is empty or longer than the model reads; [`Error::Compute`].
     pub fn pooled_logits(&self, batch: Batch) -> Result<Tensor> {
         batch.check(self.config.max_positions)?;
         let places = self.config.packed_places(&batch.ids, &batch.packing);
@@ -194,7 +194,7 @@ impl DeviceEncoder {
     /// Waits for pooled logits and hands each document's `[V]` to `f`, in order.
     ///
     /// # Errors
-    /// [`Error::Tensor`] if the device failed.
+    /// [`Error::Compute`] if the device failed.
     pub fn finish<R>(&self, pooled: Pooled, f: impl FnOnce(&[f32], usize) -> R) -> Result<R> {
         let terms = self.config.vocab_size;
         match (pooled, &self.port) {

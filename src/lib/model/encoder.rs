@@ -172,7 +172,7 @@ impl SparseEncoder {
     ///
     /// # Errors
     /// [`Error::Weight`] if the model yields a weight that is not finite; [`Error::Usage`] for ids that
-    /// are no tokens of the model and documents that are too long; [`Error::Tensor`].
+    /// are no tokens of the model and documents that are too long; [`Error::Compute`].
     pub fn encode(&self, documents: &[&[u32]]) -> Result<Vec<SparseVector>> {
         self.finish(self.start(documents)?)
     }

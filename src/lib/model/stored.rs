@@ -10,6 +10,7 @@ use candle_core::{DType, Device, Tensor, safetensors::Load};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use sha2::{Digest, Sha256};
 
+use super::files::{hash, in_hex};
 use crate::{
     error::{Error, Result},
     io,
@@ -17,15 +18,6 @@ use crate::{
 
 /// What follows the name of a matrix in I8 in the name of its scales.
 pub(crate) const SCALE: &str = ".row_scale";
-
-/// SHA-256 in hex.
-pub(super) fn hash(bytes: &[u8]) -> String {
-    in_hex(Sha256::new_with_prefix(bytes))
-}
-
-fn in_hex(hasher: Sha256) -> String {
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// A tensor of a file as plain f32.
 pub(super) struct Stored {

@@ -80,7 +80,7 @@ impl TensorEncoder {
     /// From a checkpoint; `dtype` is that of products and states, sums and norms stay f32.
     ///
     /// # Errors
-    /// [`Error::Tensor`] if the device has no room.
+    /// [`Error::Compute`] if the device has no room.
     pub fn new(checkpoint: Checkpoint, device: &Device, dtype: DType) -> Result<TensorEncoder> {
         let Checkpoint { config, weights, .. } = checkpoint;
         let mut biases = config.form.biases;
@@ -166,7 +166,7 @@ impl TensorEncoder {
     /// Lets the lexical part of each term be scaled, from 1 at the start; a base that has scales keeps them.
     ///
     /// # Errors
-    /// [`Error::Tensor`].
+    /// [`Error::Compute`].
     pub fn scale_lexical(&mut self) -> Result<()> {
         if self.lexical_scale.is_none() {
             let ones = vec![1.0; self.config.vocab_size];
@@ -180,7 +180,7 @@ impl TensorEncoder {
     ///
     /// # Errors
     /// [`Error::Usage`] for a document that is empty or longer than the model reads;
-    /// [`Error::Tensor`].
+    /// [`Error::Compute`].
     pub fn pooled_logits(&self, batch: &Batch, dropout: Option<Dropout>) -> Result<Tensor> {
         let hidden = self.hidden_states(batch, dropout)?;
         match &self.head {
@@ -202,7 +202,7 @@ impl TensorEncoder {
     /// ([`TensorEncoder::pooled`]).
     ///
     /// # Errors
-    /// [`Error::Usage`] for another head; [`Error::Tensor`].
+    /// [`Error::Usage`] for another head; [`Error::Compute`].
     pub fn logits_of_pooled(&self, pooled: &Tensor) -> Result<Tensor> {
         let HeadVars::Vocabulary(head) = &self.head else { return Err(no_head()) };
         let decoder = self.untied_decoder.as_ref().unwrap_or(&self.words);

@@ -21,7 +21,7 @@ use crate::error::Result;
 /// device: there are no kernels for them.
 ///
 /// # Errors
-/// [`crate::Error::Tensor`].
+/// [`crate::Error::Compute`].
 pub fn attention(
     [query, key, value]: [&Tensor; 3],
     packing: &Packing,

@@ -24,7 +24,7 @@ const ROWS: usize = 32;
 /// taken in a fixed order, so the result does not depend on the number of threads.
 ///
 /// # Errors
-/// [`Error::Usage`] without rows or for another number of targets; [`Error::Tensor`].
+/// [`Error::Usage`] without rows or for another number of targets; [`Error::Compute`].
 pub fn cross_entropy_head(
     hidden: &Tensor,
     weight: &Tensor,

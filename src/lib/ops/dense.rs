@@ -27,7 +27,7 @@ fn part(rows: usize) -> usize {
 /// of threads.
 ///
 /// # Errors
-/// [`crate::Error::Tensor`] for shapes that do not fit.
+/// [`crate::Error::Compute`] for shapes that do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let ((n, k), dtype) = (weight.dims2()?, x.dtype());
     if x.dims().last() != Some(&k) || bias.dims() != [n] {
@@ -137,7 +137,7 @@ fn bias_backward(g: &[f32], n: usize) -> Vec<f32> {
 /// kept but computed again on the way back.
 ///
 /// # Errors
-/// [`crate::Error::Tensor`] for shapes that do not fit.
+/// [`crate::Error::Compute`] for shapes that do not fit.
 pub fn linear_after_gelu(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let fits = x.dims().last() == Some(&weight.dim(1)?) && bias.dims() == [weight.dim(0)?];
     let on_kernels =
@@ -180,7 +180,7 @@ impl Half {
 /// gelu(a) · b, where x `[rows, 2I]` has a and b side by side → `[rows, I]`; `half` is a's.
 ///
 /// # Errors
-/// [`crate::Error::Tensor`].
+/// [`crate::Error::Compute`].
 pub fn gated(x: &Tensor, half: Half) -> Result<Tensor> {
     let width = x.dim(1)? / 2;
     let (from, other) = (half.from(width), width - half.from(width));
@@ -191,7 +191,7 @@ pub fn gated(x: &Tensor, half: Half) -> Result<Tensor> {
 /// gelu(x) = x/2 · (1 + erf(x/√2)), any shape.
 ///
 /// # Errors
-/// [`crate::Error::Tensor`].
+/// [`crate::Error::Compute`].
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
     if kernels::here(x) && x.elem_count().is_multiple_of(4) {
         let x = x.contiguous()?;
@@ -231,7 +231,7 @@ const CELLS: usize = 1 << 14;
 /// shift `[H]`. Half numbers are normed in f32.
 ///
 /// # Errors
-/// [`crate::Error::Tensor`] for shapes that do not fit.
+/// [`crate::Error::Compute`] for shapes that do not fit.
 pub fn layer_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, epsilon: f64) -> Result<Tensor> {
     if kernels::here(x) && kernels::norms(scale.dim(0)?) && scale.dtype() == DType::F32 {
         let (x, epsilon) = (x.contiguous()?, epsilon as f32);

@@ -67,7 +67,7 @@ pub(super) fn mixed(x: u64) -> u64 {
 /// Drops numbers of x, `[rows, H]` packed.
 ///
 /// # Errors
-/// [`crate::Error::Tensor`].
+/// [`crate::Error::Compute`].
 pub fn dropout(x: &Tensor, packing: &Packing, dropout: Option<Dropout>) -> Result<Tensor> {
     let Some(dropout) = dropout.filter(|dropout| !dropout.is_off()) else {
         return Ok(x.clone());

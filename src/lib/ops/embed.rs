@@ -12,7 +12,7 @@ use crate::error::Result;
 /// Rows of a table `[V, H]` by number → `[rows, H]`. The gradient is one of the rows alone.
 ///
 /// # Errors
-/// [`crate::Error::Tensor`] for a number that the table has not.
+/// [`crate::Error::Compute`] for a number that the table has not.
 pub fn embed(table: &Tensor, rows: &[u32]) -> Result<Tensor> {
     if kernels::here(table) && table.dtype() == DType::F32 {
         return on_device(table, rows);

@@ -44,7 +44,7 @@ impl Documents {
     /// to be met by tables like `table`.
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`].
+    /// [`crate::Error::Compute`].
     pub fn new(
         ids: Vec<u32>,
         places: Vec<u32>,
@@ -59,7 +59,7 @@ impl Documents {
     /// One vector for each document, `[B, H]` in f32, from states `[rows, H]`: [`super::pool`].
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`].
+    /// [`crate::Error::Compute`].
     pub fn pool(&self, states: &Tensor, pooling: Pooling) -> Result<Tensor> {
         Ok(pool(states, &self.packing, pooling)?.to_dtype(DType::F32)?)
     }
@@ -96,7 +96,7 @@ impl Norm {
     /// places have none where they are angles.
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`].
+    /// [`crate::Error::Compute`].
     pub fn of_embeddings(
         &self,
         documents: &Documents,
@@ -122,7 +122,7 @@ impl Norm {
     /// norm(x), `[rows, H]`.
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`].
+    /// [`crate::Error::Compute`].
     pub fn of(&self, x: &Tensor) -> Result<Tensor> {
         layer_norm(x, &self.scale, &self.shift, f64::from(self.epsilon))
     }
@@ -130,7 +130,7 @@ impl Norm {
     /// norm(x Wᵀ + b + residual), `[rows, H]`.
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`].
+    /// [`crate::Error::Compute`].
     pub fn of_sum(&self, x: &Tensor, projection: &Projection, residual: &Tensor) -> Result<Tensor> {
         if kernels::here(x) && kernels::norms(self.scale.dim(0)?) {
             let product = projection.product(x)?;
@@ -149,7 +149,7 @@ impl Projection {
     /// x Wᵀ + b.
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`].
+    /// [`crate::Error::Compute`].
     pub fn of(&self, x: &Tensor) -> Result<Tensor> {
         linear(x, &self.weight, &self.bias)
     }
@@ -157,7 +157,7 @@ impl Projection {
     /// gelu(x Wᵀ + b).
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`].
+    /// [`crate::Error::Compute`].
     pub fn gelu(&self, x: &Tensor) -> Result<Tensor> {
         if kernels::here(x) && self.bias.dim(0)?.is_multiple_of(4) {
             let product = self.product(x)?;
@@ -170,7 +170,7 @@ impl Projection {
     /// gelu(a) · b, where x Wᵀ + b has a and b side by side.
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`].
+    /// [`crate::Error::Compute`].
     pub fn gated(&self, x: &Tensor, half: Half) -> Result<Tensor> {
         gated(&self.of(x)?, half)
     }
@@ -183,7 +183,7 @@ impl Projection {
     /// side: `[rows, H]` → `[rows, H]`.
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`].
+    /// [`crate::Error::Compute`].
     pub fn attention(&self, x: &Tensor, documents: &Documents, look: Look) -> Result<Tensor> {
         let (h, Look { heads, sight, turn }) = (x.dim(1)?, look);
         let plain = turn.is_none()
@@ -205,7 +205,7 @@ impl Projection {
     /// `[B, V]` in f32: the largest of x Wᵀ + b over the rows of each document.
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`].
+    /// [`crate::Error::Compute`].
     pub fn max_pool(&self, x: &Tensor, documents: &Documents) -> Result<Tensor> {
         if let Some((_, _, starts)) = &documents.on_device {
             return Ok(kernels::max_pool_head(x, &self.weight, &self.bias, starts)?);

@@ -29,7 +29,7 @@ thread_local! {
 /// The gradients of a scalar, as `loss.backward()` gives them.
 ///
 /// # Errors
-/// [`crate::Error::Tensor`].
+/// [`crate::Error::Compute`].
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
     OPEN.set(Some(Vec::new()));
     let store = loss.backward();
@@ -48,7 +48,7 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
 /// Σ x² over all numbers of some tensors of one device.
 ///
 /// # Errors
-/// [`crate::Error::Tensor`].
+/// [`crate::Error::Compute`].
 pub fn sum_of_squares<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> Result<f64> {
     let (mut sum, mut on_device) = (0.0, None);
     for x in tensors {

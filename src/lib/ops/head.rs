@@ -22,7 +22,7 @@ const NONE: f32 = -1.0;
 const ROWS: usize = 512;
 
 /// max over tokens of h Wᵀ + b: h `[rows, H]` packed, W `[V, H]`, b `[V]` → `[B, V]` pooled logits.
-/// They are right where they are above 0, which is all that an [activation](super::Activation) sees;
+/// They are right where they are above 0, which is all that an [activation](crate::sparse::Activation) sees;
 /// the others are some number that is not above 0. What is no number stays none.
 ///
 /// Forward in tiles of the vocabulary with the winning token kept for each term; backward through
@@ -30,7 +30,7 @@ const ROWS: usize = 512;
 /// nothing. Of equal logits the first token wins.
 ///
 /// # Errors
-/// [`crate::Error::Tensor`]; a document without tokens is refused.
+/// [`crate::Error::Compute`]; a document without tokens is refused.
 pub fn max_pool_head(
     hidden: &Tensor,
     weight: &Tensor,

@@ -28,7 +28,6 @@ pub(crate) mod slices;
 mod table;
 mod threshold;
 
-pub use activation::Activation;
 pub use attention::attention;
 pub use cross_entropy::cross_entropy_head;
 pub use dense::{Half, gated, gelu, layer_norm, linear, linear_after_gelu};
@@ -43,3 +42,11 @@ pub use position::{BUCKETS, Rotation, Sight, Span, Turn, bucket, relative_bias, 
 pub use regularizer::{Denominator, Groups, Regularizer, RegularizerKind, count_terms};
 pub use table::embedding_table;
 pub use threshold::{HardThreshold, Kernel, Share};
+
+use crate::error::Error;
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Error {
+        Error::Compute(Box::new(error))
+    }
+}

@@ -14,7 +14,7 @@ use crate::error::Result;
 /// tied token, and from `torch.amax`, which shares among them.
 ///
 /// # Errors
-/// [`crate::Error::Tensor`] if a document has no token.
+/// [`crate::Error::Compute`] if a document has no token.
 pub fn max_over_tokens(logits: &Tensor, packing: &Packing) -> Result<Tensor> {
     let device = logits.device();
     let (documents, width, terms) = (packing.lengths().len(), packing.widest(), logits.dim(1)?);
@@ -42,7 +42,7 @@ pub enum Pooling {
 /// Sentence Transformers.
 ///
 /// # Errors
-/// [`crate::Error::Tensor`] if a document has no token.
+/// [`crate::Error::Compute`] if a document has no token.
 pub fn pool(states: &Tensor, packing: &Packing, pooling: Pooling) -> Result<Tensor> {
     let device = states.device();
     match pooling {
@@ -68,7 +68,7 @@ pub fn pool(states: &Tensor, packing: &Packing, pooling: Pooling) -> Result<Tens
 /// x / max(‖x‖, 1e-12) of each row of `[B, H]`, as PyTorch's `normalize`.
 ///
 /// # Errors
-/// [`crate::Error::Tensor`].
+/// [`crate::Error::Compute`].
 pub fn normalize(x: &Tensor) -> Result<Tensor> {
     let length = x.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(1e-12)?;
     Ok(x.broadcast_div(&length)?)

@@ -84,7 +84,7 @@ impl Rotation {
     /// For rows that stand at `places` of their documents.
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`] for a place behind the last one.
+    /// [`crate::Error::Compute`] for a place behind the last one.
     pub fn at(&self, places: &[u32], device: &Device) -> Result<Turn> {
         let d = 2 * self.pairs;
         let places = Tensor::new(places, device)?;
@@ -100,7 +100,7 @@ impl Rotation {
 /// Turns every head of x `[rows, H]`; computed in f32.
 ///
 /// # Errors
-/// [`crate::Error::Tensor`].
+/// [`crate::Error::Compute`].
 pub fn rotate(x: &Tensor, turn: &Turn) -> Result<Tensor> {
     let ((rows, width), pairs) = (x.dims2()?, turn.cos.dim(2)?);
     let heads = x.to_dtype(DType::F32)?.reshape((rows, width / (2 * pairs), 2 * pairs))?;
@@ -140,7 +140,7 @@ pub fn bucket(distance: isize) -> usize {
 /// `[heads, T, T]`: what each head adds to the score of a pair of tokens, from `[buckets, heads]`.
 ///
 /// # Errors
-/// [`crate::Error::Tensor`].
+/// [`crate::Error::Compute`].
 pub fn relative_bias(table: &Tensor, length: usize) -> Result<Tensor> {
     let pairs = (0..length as isize).flat_map(|i| (0..length as isize).map(move |j| j - i));
     let buckets: Vec<u32> = pairs.map(|distance| bucket(distance) as u32).collect();

@@ -66,7 +66,7 @@ impl Regularizer {
     /// quotes and its code has not (paper.md 1.4).
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`] for shapes that do not fit.
+    /// [`crate::Error::Compute`] for shapes that do not fit.
     pub fn loss(
         &self,
         weights: &Tensor,
@@ -123,7 +123,7 @@ impl RegularizerKind {
 /// `[N]`: the terms above 0 of each row of `[N, V]`; a constant.
 ///
 /// # Errors
-/// [`crate::Error::Tensor`].
+/// [`crate::Error::Compute`].
 pub fn count_terms(weights: &Tensor) -> Result<Tensor> {
     Ok(weights.detach().gt(0.0)?.to_dtype(weights.dtype())?.sum(1)?)
 }

@@ -2,15 +2,14 @@
 
 use candle_core::Tensor;
 
-use super::Activation;
-use crate::error::Result;
+use crate::{error::Result, sparse::Activation};
 
 /// s = ln(1 + relu(E w + b)): E `[V, H]`, w `[H]`, b `[]` → `[V]`, a weight for every term.
 ///
 /// Source: Li-LSR (arXiv 2505.01452; paper.md 3).
 ///
 /// # Errors
-/// [`crate::Error::Tensor`] for shapes that do not fit.
+/// [`crate::Error::Compute`] for shapes that do not fit.
 pub fn embedding_table(words: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let scores = words.matmul(&weight.unsqueeze(1)?)?.squeeze(1)?.broadcast_add(bias)?;
     Activation::SPLADE.weights(&scores)

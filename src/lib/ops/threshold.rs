@@ -53,7 +53,7 @@ impl HardThreshold {
     /// y of weights `[N, V]`.
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`] for a θ of another shape than [`Share`] says.
+    /// [`crate::Error::Compute`] for a θ of another shape than [`Share`] says.
     pub fn apply(&self, weights: &Tensor, theta: &Tensor) -> Result<Tensor> {
         let level = self.level(weights, theta)?;
         let step = self.step(weights, &level)?;

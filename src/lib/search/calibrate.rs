@@ -9,7 +9,7 @@
 //! hundred, or less, a sample of n queries meets none of what befalls more than 3 in n of them (the rule of
 //! three), here one lost hit. A reach is trusted where recall less twice its error is enough.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, path::Path};
 
 use rand::{RngExt, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
@@ -18,7 +18,7 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIter
 use super::{Hit, block_max};
 use crate::{
     error::Result,
-    index::{Calibration, DocId, Index, Trial},
+    index::{Calibration, DocId, Draft, Index, Metadata, Trial},
     sparse::{SparseVector, TermId},
 };
 
@@ -32,6 +32,17 @@ const TERMS: [RangeInclusive<usize>; 4] = [1..=3, 4..=9, 10..=19, 20..=80];
 const FEWEST: usize = 30;
 /// Less recall than this is not tried for.
 const LEAST: f64 = 0.85;
+
+/// Ends an index, after measuring in it what approximate search misses if it can be read back from the file
+/// `written`.
+///
+/// # Errors
+/// As [`calibrate`]; [`crate::Error::Io`].
+pub fn calibrated(mut draft: Draft, written: Option<&Path>, seed: u64) -> Result<Metadata> {
+    let index = written.map(|file| draft.open(file)).transpose()?;
+    let calibration = index.map(|index| calibrate(&index, seed)).transpose()?;
+    draft.finish(calibration)
+}
 
 /// Measures recall by reach.
 ///

@@ -20,7 +20,7 @@ mod topk;
 use std::{collections::BTreeSet, str::FromStr};
 
 pub use batch::{AnswerConfig, Count};
-pub use calibrate::calibrate;
+pub use calibrate::{calibrate, calibrated};
 pub use engine::{Detail, Engine, Part, SearchConfig, Shown};
 pub use measure::{Agreement, Latency};
 pub use questions::{Question, Questions};
@@ -48,6 +48,19 @@ pub enum Method {
 /// The share of the best hits that approximate search shall find, above 0 and at most 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Recall(f64);
+
+impl Recall {
+    /// # Errors
+    /// [`Error::Usage`] for a share that is not above 0 and at most 1.
+    pub fn new(share: f64) -> Result<Recall> {
+        match share > 0.0 && share <= 1.0 {
+            true => Ok(Recall(share)),
+            false => {
+                Err(Error::Usage(format!("expected a recall above 0 and up to 1, found {share}")))
+            }
+        }
+    }
+}
 
 impl FromStr for Recall {
     type Err = Error;

@@ -1,9 +1,11 @@
-//! Sparse vectors over a vocabulary, and the ways to make them shorter.
+//! Sparse vectors over a vocabulary, how logits become their weights, and the ways to make them shorter.
 //!
 //! Nothing here knows of files, text or tensors.
 
+mod activation;
 mod prune;
 mod vector;
 
+pub use activation::Activation;
 pub use prune::Prune;
 pub use vector::{SparseVector, TermId};

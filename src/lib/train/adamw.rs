@@ -33,7 +33,7 @@ impl Slot {
     /// A variable that was not moved yet.
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`].
+    /// [`crate::Error::Compute`].
     pub fn new(name: &str, var: &Var, rate: Option<f64>) -> Result<Slot> {
         let plain = ["bias", "LayerNorm", "norm", "_ln."];
         // the whole name or its beginning: the attention of a BERT has a `query` of its own
@@ -51,7 +51,7 @@ impl Slot {
     /// Moves the variable against `gradient`, which is multiplied with `factor` first.
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`].
+    /// [`crate::Error::Compute`].
     pub fn update(
         &mut self,
         gradient: &Tensor,
@@ -89,7 +89,7 @@ impl Slot {
     /// First and second moments, to be saved.
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`].
+    /// [`crate::Error::Compute`].
     pub fn moments(&self) -> Result<[Cow<'_, [f32]>; 2]> {
         let host =
             |tensor: &Tensor| -> Result<_> { Ok(Cow::Owned(tensor.flatten_all()?.to_vec1()?)) };
@@ -102,7 +102,7 @@ impl Slot {
     /// Puts saved numbers and moments in place.
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`] if they are not of the variable's size.
+    /// [`crate::Error::Compute`] if they are not of the variable's size.
     pub fn restore(
         &mut self,
         numbers: Vec<f32>,
@@ -218,7 +218,7 @@ impl InplaceOp2 for Fused<'_> {
 /// Length of all gradients together.
 ///
 /// # Errors
-/// [`crate::Error::Tensor`].
+/// [`crate::Error::Compute`].
 pub fn length(gradients: &[Option<Tensor>]) -> Result<f64> {
     Ok(sum_of_squares(gradients.iter().flatten())?.sqrt())
 }

@@ -1,8 +1,25 @@
 //! Changes to a recipe before it is read, and help with names it does not know.
 
+use std::path::Path;
+
 use toml::{Table, Value};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    io,
+};
+
+/// The text of a recipe as it is run: the file, and the changes as comments.
+///
+/// # Errors
+/// As [`io::read_text`].
+pub fn with_changes(file: &Path, changes: &[String]) -> Result<String> {
+    let mut text = io::read_text(file)?;
+    for change in changes {
+        text.push_str(&format!("\n# --set {}", change.replace('\n', "\n# ")));
+    }
+    Ok(text)
+}
 
 /// Makes one change; the value is read as TOML, and as a string if it is none.
 pub(super) fn set(table: &mut Table, change: &str) -> Result<()> {

@@ -30,7 +30,7 @@ impl LossKind {
 /// queries; a scalar. Source: paper.md 1.7.
 ///
 /// # Errors
-/// [`crate::Error::Tensor`] for shapes that do not fit.
+/// [`crate::Error::Compute`] for shapes that do not fit.
 pub fn kl(student: &Tensor, teacher: &Tensor) -> Result<Tensor> {
     let target = log_softmax(&teacher.detach())?;
     let gap = (&target - log_softmax(student)?)?;
@@ -40,7 +40,7 @@ pub fn kl(student: &Tensor, teacher: &Tensor) -> Result<Tensor> {
 /// mean of ((s_0 − s_n) − (t_0 − t_n))² over queries and n ≥ 1; `[Q, N]`, N ≥ 2, a scalar.
 ///
 /// # Errors
-/// [`crate::Error::Tensor`] for shapes that do not fit.
+/// [`crate::Error::Compute`] for shapes that do not fit.
 pub fn margin_mse(student: &Tensor, teacher: &Tensor) -> Result<Tensor> {
     let gap = (student - teacher.detach())?;
     let others = gap.narrow(1, 1, gap.dim(1)? - 1)?;
@@ -50,7 +50,7 @@ pub fn margin_mse(student: &Tensor, teacher: &Tensor) -> Result<Tensor> {
 /// −ln softmax of column `positives[q]` in row q of `[Q, M]`, mean over rows; a scalar.
 ///
 /// # Errors
-/// [`crate::Error::Tensor`] for shapes that do not fit.
+/// [`crate::Error::Compute`] for shapes that do not fit.
 pub fn info_nce(scores: &Tensor, positives: &[u32]) -> Result<Tensor> {
     let columns = Tensor::new(positives, scores.device())?.unsqueeze(1)?;
     let chosen = log_softmax(scores)?.gather(&columns, 1)?;

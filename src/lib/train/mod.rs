@@ -9,7 +9,7 @@
 
 pub mod adamw;
 pub mod batch;
-mod change;
+pub mod change;
 pub mod check;
 pub mod distill;
 pub mod evaluate;

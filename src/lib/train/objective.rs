@@ -39,7 +39,7 @@ impl Objective<'_> {
     /// these too.
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`] for shapes that do not fit.
+    /// [`crate::Error::Compute`] for shapes that do not fit.
     pub fn of(&self, weights: &Tensor, batch: &TrainBatch) -> Result<Scored> {
         let (rows, count) = (batch.documents.len(), batch.query_terms.len());
         let raw = weights.narrow(0, 0, rows)?;
@@ -160,7 +160,7 @@ impl Sparsity {
     /// Of weights `[N, V]`.
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`].
+    /// [`crate::Error::Compute`].
     pub fn of(weights: &Tensor, budget: Option<u32>) -> Result<Sparsity> {
         let scalar = |tensor: Tensor| -> Result<f64> {
             Ok(f64::from(tensor.to_dtype(DType::F32)?.to_scalar::<f32>()?))

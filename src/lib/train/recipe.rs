@@ -20,7 +20,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     io,
-    ops::Activation,
+    sparse::Activation,
     text::Lexical,
 };
 

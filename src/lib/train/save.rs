@@ -17,8 +17,7 @@ use crate::{
     error::{Error, Result},
     io::{self, Output, folder},
     model::{Architecture, Cutoff, HEAD_KEY, VocabularyHead},
-    ops::Activation,
-    sparse::{Prune, TermId},
+    sparse::{Activation, Prune, TermId},
     text::{Lexical, Reweighting, Tokenizer},
 };
 

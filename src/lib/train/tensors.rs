@@ -158,7 +158,7 @@ fn parts<'t, 'a>(tensors: &'t [Named<'a>], width: Width) -> Vec<Part<'t, 'a>> {
 /// Writes tensors by name, with the metadata that older loaders want.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Tensor`] if a device does not give its numbers; [`Error::Format`] naming the
+/// [`Error::Io`]; [`Error::Compute`] if a device does not give its numbers; [`Error::Format`] naming the
 /// tensor, for a number that is too large for its width, and in bytes for one that is not finite.
 pub(super) fn write(
     tensors: &[Named],

@@ -25,8 +25,8 @@ use crate::{
     error::{Error, Result},
     io::{self, folder},
     model::TensorEncoder,
-    ops::{Activation, sum_of_squares},
-    sparse::Prune,
+    ops::sum_of_squares,
+    sparse::{Activation, Prune},
     text::{LexicalPart, Reweighting, Tokenizer},
     train::save::{Saved, Size},
 };
@@ -246,7 +246,7 @@ impl Trainer {
     /// One step.
     ///
     /// # Errors
-    /// As [`Shape::draw`] or [`super::masked::MaskedLmRecipe::draw`]; [`Error::Tensor`]; in the first
+    /// As [`Shape::draw`] or [`super::masked::MaskedLmRecipe::draw`]; [`Error::Compute`]; in the first
     /// step of a stage, [`Error::Usage`] naming a variable that no gradient reaches.
     pub fn step(&mut self) -> Result<Record> {
         let Some((at, step)) = self.recipe.stage_of(self.step) else {
@@ -400,7 +400,7 @@ impl Trainer {
     /// The model as it stands, to be written.
     ///
     /// # Errors
-    /// [`Error::Tensor`].
+    /// [`Error::Compute`].
     pub fn saved(&self) -> Result<Saved<'_>> {
         let mut record = serde_json::Map::new();
         record.insert("steps".into(), self.step.into());
@@ -443,7 +443,7 @@ impl Trainer {
     /// Every variable's name and numbers, for comparison.
     ///
     /// # Errors
-    /// [`Error::Tensor`].
+    /// [`Error::Compute`].
     pub fn numbers(&self) -> Result<Vec<(String, Vec<f32>)>> {
         let slots = self.slots.iter();
         slots.map(|slot| Ok((slot.name.clone(), slot.var.flatten_all()?.to_vec1()?))).collect()

@@ -60,7 +60,8 @@ impl Qrels {
         Ok(qrels)
     }
 
-    fn insert(&mut self, qid: &str, docno: &str, grade: Grade) {
+    /// Adds a judgement; it replaces one of the same pair.
+    pub fn insert(&mut self, qid: &str, docno: &str, grade: Grade) {
         if !self.queries.contains_key(qid) {
             self.queries.insert(qid.to_owned(), BTreeMap::new());
         }

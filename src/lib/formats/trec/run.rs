@@ -40,10 +40,7 @@ impl Run {
                 Some(ranking) => ranking,
                 None => run.rankings.entry(qid.to_owned()).or_default(),
             };
-            ranking.push(docno, score, number).ok_or_else(|| {
-                let reason = "want at most 4294967295 lines and 4 GiB of document ids a query";
-                Error::format(&name, reason)
-            })
+            ranking.push(docno, score, number).ok_or_else(|| too_large(&name))
         })?;
         if run.rankings.is_empty() {
             return Err(Error::format(&name, format!("want run lines {RUN_LINE}, got none")));
@@ -52,6 +49,40 @@ impl Run {
             ranking.refuse_repeated(&name, qid, rejects)?;
         }
         Ok(run)
+    }
+
+    /// Without rankings.
+    pub fn named(name: &str) -> Run {
+        Run { name: name.to_owned(), rankings: BTreeMap::new() }
+    }
+
+    /// Adds the ranking of a query: documents and scores, in any order.
+    ///
+    /// # Errors
+    /// [`Error::Line`] with the number of the hit for a document that is there twice and for a score that is
+    /// not a number; [`Error::Usage`] for a query that has a ranking.
+    pub fn insert<D: AsRef<str>>(
+        &mut self,
+        qid: &str,
+        hits: impl IntoIterator<Item = (D, f64)>,
+    ) -> Result<()> {
+        if self.rankings.contains_key(qid) {
+            let name = &self.name;
+            let message =
+                format!("{name}: expected the hits of each query once, found `{qid}` again");
+            return Err(Error::Usage(message));
+        }
+        let mut ranking = Ranking::default();
+        for (number, (docno, score)) in (1..).zip(hits) {
+            if score.is_nan() {
+                return Err(Error::line(&self.name, number, "a number as score", "NaN"));
+            }
+            let pushed = ranking.push(docno.as_ref(), score + 0.0, number);
+            pushed.ok_or_else(|| too_large(&self.name))?;
+        }
+        ranking.refuse_repeated(&self.name, qid, &mut Rejects::stop())?;
+        self.rankings.insert(qid.to_owned(), ranking);
+        Ok(())
     }
 
     /// The input's name.
@@ -63,6 +94,10 @@ impl Run {
     pub fn rankings(&self) -> &BTreeMap<String, Ranking> {
         &self.rankings
     }
+}
+
+fn too_large(name: &str) -> Error {
+    Error::format(name, "expected at most 4294967295 lines and 4 GiB of document ids per query")
 }
 
 /// The documents found for one query, each once, in the order of the lines.

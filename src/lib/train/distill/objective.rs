@@ -42,7 +42,7 @@ impl DistillObjective<'_> {
     /// of the teacher's.
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`] for shapes that do not fit.
+    /// [`crate::Error::Compute`] for shapes that do not fit.
     pub fn fitting_scale(&self, weights: &Tensor) -> Result<f32> {
         let (bags, columns) = self.queries(weights.device())?;
         let student = bags.matmul(&self.kept(weights)?.index_select(&columns, 1)?.t()?)?;
@@ -72,7 +72,7 @@ impl DistillObjective<'_> {
     /// The loss of document weights `[documents, V]`.
     ///
     /// # Errors
-    /// [`crate::Error::Tensor`] for shapes that do not fit.
+    /// [`crate::Error::Compute`] for shapes that do not fit.
     pub fn of(&self, weights: &Tensor) -> Result<Scored> {
         let device = weights.device();
         let kept = self.kept(weights)?;

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     model::{Checkpoint, DenseEncoder, Length, ModelDirectory, TensorEncoder},
-    ops::Activation,
+    sparse::Activation,
     text::{LexicalPart, QueryTable, Tokenizer},
 };
 
