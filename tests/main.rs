@@ -2,6 +2,7 @@
 
 mod cluster;
 mod collection;
+mod compat;
 mod corpus_weights;
 mod distill;
 mod encode;
