@@ -55,6 +55,7 @@ fn is_there(tool: &str, path: &OsString) -> bool {
 }
 
 #[test]
+#[ignore = "slow: whole programs"]
 fn the_page_of_examples_runs_as_printed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let work = Work::new();

@@ -96,8 +96,7 @@ fn a_line_of_a_gigabyte_is_refused_in_little_memory() {
     const CHUNK: usize = 1 << 20;
     const CHUNKS: usize = 1000;
     let work = Work::new();
-    let mut limited =
-        work.shell(&format!("ulimit -v 600000; exec l0-encode {TOY} -o out.parquet"));
+    let mut limited = work.shell(&format!("ulimit -v 600000; exec l0-encode {TOY} -o out.parquet"));
     let mut child = start(limited.stdout(Stdio::null()));
     let mut pipe = child.stdin.take().unwrap();
     pipe.write_all(GOOD.as_bytes()).unwrap();

@@ -39,6 +39,7 @@ fn is_whole(work: &Work, folder: &str) {
 }
 
 #[test]
+#[ignore = "slow: many processes"]
 fn xargs_encodes_in_parts_what_one_process_encodes() {
     let work = scene();
     let line = format!("pipelines/cluster/xargs.sh 3 parts {OPTIONS}");
@@ -59,6 +60,7 @@ fn xargs_encodes_in_parts_what_one_process_encodes() {
 }
 
 #[test]
+#[ignore = "slow: many processes"]
 fn gnu_parallel_encodes_in_parts_what_one_process_encodes() {
     if !has_tool("parallel") {
         return;
@@ -76,6 +78,7 @@ fn gnu_parallel_encodes_in_parts_what_one_process_encodes() {
 }
 
 #[test]
+#[ignore = "slow: many processes"]
 fn a_slurm_array_encodes_in_parts_what_one_process_encodes() {
     let work = scene();
     // Slurm runs a copy of the script from a folder of its own
@@ -101,6 +104,7 @@ fn a_slurm_array_encodes_in_parts_what_one_process_encodes() {
 }
 
 #[test]
+#[ignore = "slow: many processes"]
 fn a_kubernetes_job_is_one_of_batch_v1_and_encodes_what_one_process_encodes() {
     let work = scene();
     let check = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/encode/kubernetes.py");
@@ -160,6 +164,7 @@ fn typed_by_kubectl(work: &Work) {
 }
 
 #[test]
+#[ignore = "slow: Spark"]
 fn spark_encodes_on_two_cores_what_one_process_encodes() {
     let work = scene();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -186,6 +191,7 @@ fn spark_encodes_on_two_cores_what_one_process_encodes() {
 }
 
 #[test]
+#[ignore = "slow: many processes"]
 fn a_part_is_made_once_goes_on_after_a_kill_and_is_never_taken_for_another() {
     let work = scene();
     let part = |index: usize, more: &str| {
@@ -267,6 +273,7 @@ fn a_part_says_what_it_wants() {
 }
 
 #[test]
+#[ignore = "slow: many processes"]
 fn a_corpus_of_files_is_dealt_out_by_file() {
     let work = scene();
     sh(&work, "split -l 10 corpus.jsonl c. --additional-suffix=.jsonl").exits(0);
@@ -285,6 +292,7 @@ fn a_corpus_of_files_is_dealt_out_by_file() {
 }
 
 #[test]
+#[ignore = "slow: many processes"]
 fn the_indexes_of_the_parts_are_asked_as_one() {
     let work = scene();
     sh(&work, &format!("pipelines/cluster/xargs.sh 3 parts {OPTIONS}")).exits(0);

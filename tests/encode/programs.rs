@@ -244,16 +244,19 @@ fn killed_ten_times(form: &str, seed: u64) {
 }
 
 #[test]
+#[ignore = "slow: killed ten times"]
 fn a_parquet_run_killed_ten_times_has_the_same_bytes() {
     killed_ten_times("parquet", 1);
 }
 
 #[test]
+#[ignore = "slow: killed ten times"]
 fn an_arrow_run_killed_ten_times_has_the_same_bytes() {
     killed_ten_times("arrow", 2);
 }
 
 #[test]
+#[ignore = "slow: killed ten times"]
 fn a_json_run_killed_ten_times_has_the_same_bytes() {
     killed_ten_times("jsonl", 3);
 }

@@ -126,6 +126,7 @@ fn arguments_that_make_no_sense_are_refused() {
 
 /// What the subcommand is for: one engine at two widths of weights.
 #[test]
+#[ignore = "slow: whole programs"]
 fn eight_bit_weights_against_floats() {
     let work = Work::new();
     let line = "set -o pipefail

@@ -11,16 +11,21 @@ const ENGINES: [&str; 9] =
     ["pisa", "bmp", "seismic", "lucene", "qdrant", "scipy", "duckdb", "polars", "spark"];
 /// The checks of `schemas.py`.
 const SCHEMAS: [&str; 5] = ["bulk", "vespa", "vespa_schema", "elastic", "qdrant"];
+/// A small model with a query table.
+const TOY: &str = "testdata/toy-st";
 /// The Python of the engines.
 const PYTHON: &str = "${L0_ENGINES:-${L0_PYTHON:-python3}}";
 
 /// A folder with an index `demo.l0x` of the demo collection and its queries as vectors, `asked.parquet`.
-fn scene() -> Work {
+fn scene(model: &str) -> Work {
     let work = Work::new();
-    let line = "l0-encode testdata/demo/corpus.jsonl --quiet -o demo.parquet &&
-         l0-index demo.parquet --weights f32 --quiet -o demo.l0x &&
-         l0-encode --role query testdata/demo/queries.jsonl --quiet -o asked.parquet";
-    run(work.shell(line), b"").exits(0);
+    let encode = format!("l0-encode --model {model} --quiet");
+    let line = format!(
+        "{encode} testdata/demo/corpus.jsonl -o demo.parquet &&
+         l0-index demo.parquet --model {model} --weights f32 --quiet -o demo.l0x &&
+         {encode} --role query testdata/demo/queries.jsonl -o asked.parquet"
+    );
+    run(work.shell(&line), b"").exits(0);
     work
 }
 
@@ -43,8 +48,9 @@ fn left_out(ran: &Run, names: &[&str], is_sound: impl Fn(&str) -> bool) -> Vec<(
 /// Those that `L0_ENGINES`, a Python (default: `L0_PYTHON`, `python3`), can import; Lucene where
 /// `L0_ANSERINI` names its jar.
 #[test]
+#[ignore = "slow: engines"]
 fn engines_give_the_same_ranking_up_to_ties() {
-    let work = scene();
+    let work = scene(TINY);
     let parity = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/engines/parity.py");
     let line = format!(
         "{PYTHON} {parity} demo.l0x asked.parquet parity {TINY} \
@@ -90,10 +96,10 @@ fn vectors(lines: &str) -> Vec<(String, Vector)> {
 /// The plainest engine there is: every product of the exported weights, in f64.
 #[test]
 fn all_products_of_an_export_rank_as_l0_does() {
-    let work = scene();
+    let work = scene(TOY);
     let line = format!(
         "l0-index export demo.l0x --to jsonl -o docs --quiet &&
-         l0-index export asked.parquet --tokenizer {TINY} --to jsonl -o asked --quiet &&
+         l0-index export asked.parquet --tokenizer {TOY} --to jsonl -o asked --quiet &&
          l0-query demo.l0x asked.parquet -k 40 --format trec -o l0.run --quiet"
     );
     run(work.shell(&line), b"").exits(0);

@@ -30,6 +30,7 @@ fn shell(work: &Work, line: &str) -> Run {
 }
 
 #[test]
+#[ignore = "slow: whole programs on 8 families"]
 fn every_family_is_encoded_indexed_and_searched() {
     for architecture in Architecture::ALL {
         let (work, model) = (Work::new(), folder(architecture));
@@ -87,6 +88,7 @@ fn tensors(file: &Path) -> BTreeMap<String, Vec<u8>> {
 /// Trains from a family in both kinds of stage; what comes out has the tensors of the base, all of them
 /// moved, and encodes.
 #[test]
+#[ignore = "slow: training runs"]
 fn every_family_is_trained_and_saved_under_its_own_names() {
     for architecture in STORED {
         let (work, base) = (Work::new(), folder(architecture));

@@ -49,6 +49,7 @@ fn no_model_means_the_default_one_and_its_index_needs_no_name_either() {
 }
 
 #[test]
+#[ignore = "slow: every program, twice"]
 fn names_work_wherever_a_model_or_a_tokenizer_is_asked_for() {
     let work = Work::new();
     for model in ["l0:tiny", "l0:default"] {

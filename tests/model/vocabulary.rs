@@ -273,6 +273,7 @@ fn an_export_encodes_as_its_model() {
 
 /// Where `L0_PYTHON` (default: `python3`) can import Sentence Transformers.
 #[test]
+#[ignore = "slow: Sentence Transformers"]
 fn sentence_transformers_gives_the_same_vectors() {
     let work = Work::new();
     let look = format!("{} -c 'import sentence_transformers'", python());

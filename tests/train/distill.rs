@@ -102,6 +102,7 @@ fn what_cannot_be_turned_into_a_model_is_refused() {
 }
 
 #[test]
+#[ignore = "slow: four training runs"]
 fn a_pool_trains_a_model_and_a_resumed_run_makes_the_same() {
     let work = place();
     line(&work, "l0-train recipe.toml -o whole --quiet").exits(0);
