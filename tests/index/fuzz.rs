@@ -109,7 +109,7 @@ fn damage(seed: u64) {
     let random = &mut ChaCha8Rng::seed_from_u64(seed);
     let docs = collection(random);
     let whole = built(random, &docs);
-    for _ in 0..20 {
+    for _ in 0..5 {
         let mut bytes = whole.clone();
         let wanted = [7, 7, 7, 8, 8, 6][random.random_range(0..6)];
         let range = section(&bytes, wanted);
