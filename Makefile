@@ -1,6 +1,6 @@
 # The two commands of a newcomer: make demo, make test.
 
-.PHONY: all cuda demo test check bench install help
+.PHONY: all cuda demo test test-all check bench install help
 
 all: ## build the five programs, optimised
 	cargo build --release
@@ -12,8 +12,13 @@ demo: ## encode, index, query and judge the demo collection
 	cargo build
 	pipelines/demo.sh
 
-test: ## run all tests
+test: ## the fast tests: units, examples, fast = slow, golden and broken files, pages
+	@echo "== fast tests"
 	cargo test --quiet
+
+test-all: test ## the slow tests too: kill and resume, whole programs, training, engines, clusters
+	@echo "== slow tests"
+	cargo test --quiet --lib --test main -- --ignored
 
 check: ## format, lints, tests, documentation
 	cargo fmt --check

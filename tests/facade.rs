@@ -12,7 +12,7 @@ use l0::{
 };
 use serde_json::Value;
 
-use super::run::{Work, run};
+use super::support::{Work, run};
 
 const CORPUS: &str = "testdata/demo/corpus.jsonl";
 const QUERIES: &str = "testdata/demo/queries.jsonl";

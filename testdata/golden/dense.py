@@ -1,4 +1,4 @@
-"""Writes dense.json: scores of dense bi-encoders by sentence-transformers, for tests/train_score.rs.
+"""Writes dense.json: scores of dense bi-encoders by sentence-transformers, for tests/train/score.rs.
 
     python testdata/golden/dense.py [FOLDER WITH minilm-l6]
 

@@ -3,7 +3,7 @@
     pip install torch==2.15.0 transformers==5.24.0 tokenizers==0.23.3 safetensors==0.8.0 numpy==2.4.6
     python testdata/golden/vocabulary.py
 
-Takes seconds on one core. All cases share one random BERT over the vocabulary of testdata/toy; tests/vocabulary.rs puts
+Takes seconds on one core. All cases share one random BERT over the vocabulary of testdata/toy; tests/model/vocabulary.rs puts
 its tensors and those of a case's head into a directory. Weights are numbers that F16 holds exactly. Values are computed
 in float64, one text at a time, and stored as float32:
 

@@ -1,0 +1,4 @@
+//! What holds for all five programs.
+
+pub mod completions;
+pub mod pipes;

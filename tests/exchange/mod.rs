@@ -1,0 +1,5 @@
+//! Forms of other engines.
+
+pub mod broken;
+pub mod engines;
+pub mod forms;

@@ -1,0 +1,6 @@
+//! The index: built, read back, broken.
+
+pub mod broken;
+pub mod build;
+pub mod corpus_weights;
+pub mod fuzz;

@@ -1,0 +1,4 @@
+//! Models by their names on a hub, and objects in stores.
+
+pub mod hub;
+pub mod stores;

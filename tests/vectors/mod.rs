@@ -1,0 +1,4 @@
+//! Rows of sparse vectors: written, read back, and read by other programs.
+
+pub mod formats;
+pub mod readers;
