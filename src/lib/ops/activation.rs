@@ -13,8 +13,9 @@ use crate::{
 
 /// w = ln(1 + ln(1 + … relu(z))), `depth` logarithms deep, 0 to 4.
 ///
-/// 0 is relu alone, 1 SPLADE's, 2 the ℓ0 approximation, 3 and 4 its ablations (paper.md 1.1). It increases, so
-/// the maximum over tokens may be taken before it: V logarithms instead of T·V.
+/// 0 is relu alone, 1 SPLADE's, 2 the ℓ0 approximation, 3 and 4 its ablations
+/// (`docs/method.md`, "Document weights"). It increases, so the maximum over tokens may be taken before
+/// it: V logarithms instead of T·V.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Activation {
     depth: u8,
@@ -131,7 +132,7 @@ impl FromStr for Activation {
 mod tests {
     use super::*;
 
-    /// The table of paper.md 1.1, printed there to three decimals.
+    /// The table of `docs/method.md`, "Reference values", printed there to three decimals.
     #[test]
     fn values_are_those_of_the_paper_notes() {
         for (logit, weights) in [
