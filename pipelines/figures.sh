@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Draws the figures of pipelines/RESULTS.md from results as JSON lines.
+# Draws the figures of docs/results.md from results as JSON lines.
 #
 #   pipelines/figures.sh [FOLDER]      FOLDER has tradeoff.jsonl and steps.jsonl (default: pipelines/results)
 set -euo pipefail

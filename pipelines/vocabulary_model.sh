@@ -6,7 +6,7 @@
 #
 # Needs L0_DATA (train/ with BEIR folders and glosses, eval/) and L0_MODELS (minilm-l6, splade-tiny). What is in target/vocabulary
 # is not made again; a run that was killed goes on. About an hour and a half on two cores. No judgement is read before the last step.
-# pipelines/RESULTS.md says what came of it.
+# docs/results.md says what came of it.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 . "$here/pipelines/examples.sh"

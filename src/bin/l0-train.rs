@@ -55,7 +55,7 @@ const PROGRAM: &str = "l0-train";
   Look whether a recipe works, without leaving anything:
     l0-train testdata/demo/recipe.toml -o other --dry-run
 
-pipelines/train.md goes from two files of yours to a searched index and lists what a recipe says.")]
+docs/training.md goes from two files of yours to a searched index and lists what a recipe says.")]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,

@@ -1,4 +1,4 @@
-//! Every value that the notes on the paper give to check by (paper.md 1.1 and 6.3), in
+//! Every value of `docs/method.md`, "Reference values", and more of its kind, in
 //! `testdata/golden/paper.json`: as printed there, and the formula in float64.
 
 use candle_core::{DType, Device, Tensor, Var};

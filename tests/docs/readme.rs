@@ -1,10 +1,15 @@
-//! The README's transcripts, replayed: each `$ command` of a `console` block in one folder, in order.
+//! The pages of the documentation, held to the programs: transcripts are replayed, each `$ command` of a
+//! page's `console` blocks in one folder, in order; links lead somewhere; sections that comments cite exist.
 
-use std::{path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use snapbox::assert_data_eq;
 
-/// A command and what stands behind it.
+/// A command and the output that the page prints for it.
 struct Step {
     command: String,
     output: String,
@@ -43,7 +48,7 @@ fn check_prompt(readme: &str, folder: &Path, path: &str) {
     let ran = run.env("PATH", path).env("XDG_STATE_HOME", folder).output().unwrap();
     let seen = String::from_utf8_lossy(&ran.stdout).replace('\r', "");
     assert!(ran.status.success() && seen.contains(answer), "want\n{answer}\ngot\n{seen}");
-    let history = std::fs::read_to_string(folder.join("l0/query_history")).unwrap();
+    let history = fs::read_to_string(folder.join("l0/query_history")).unwrap();
     assert!(history.contains(question), "the history forgot the question: {history}");
 }
 
@@ -107,23 +112,162 @@ fn examples_in_the_help_run_one_after_the_other() {
     }
 }
 
+/// Pages with transcripts, and the least number of commands in each.
+const PAGES: [(&str, usize); 4] =
+    [("README.md", 4), ("docs/engines.md", 7), ("docs/guide.md", 12), ("docs/results.md", 5)];
+
+fn replay_page(name: &str) {
+    let (folder, path) = scene();
+    let least = PAGES.iter().find(|(page, _)| *page == name).expect("a page of PAGES").1;
+    replay(&page(name), least, folder.path(), &path);
+}
+
 #[test]
-fn transcripts_say_what_the_programs_say() {
+fn the_readme_prints_what_the_programs_print() {
     let (folder, path) = scene();
     let readme = page("README.md");
-    replay(&readme, 8, folder.path(), &path);
+    replay(&readme, PAGES[0].1, folder.path(), &path);
     check_prompt(&readme, folder.path(), &path);
+}
+
+#[test]
+fn the_page_on_engines_prints_what_the_programs_print() {
+    replay_page("docs/engines.md");
+}
+
+#[test]
+fn the_guide_prints_what_the_programs_print() {
+    replay_page("docs/guide.md");
 }
 
 /// The tables of the results are what the programs make of the committed results.
 #[test]
-fn result_tables_remake_themselves() {
-    let (folder, path) = scene();
-    replay(&page("pipelines/RESULTS.md"), 5, folder.path(), &path);
+fn the_tables_of_results_are_what_the_programs_print() {
+    replay_page("docs/results.md");
+}
+
+#[test]
+fn every_page_with_transcripts_is_replayed() {
+    for name in pages() {
+        let has_transcripts = page(&name).contains("```console\n");
+        let is_listed = PAGES.iter().any(|(page, _)| *page == name);
+        assert_eq!(has_transcripts, is_listed, "{name}: transcripts, and whether PAGES lists it");
+    }
+}
+
+#[test]
+fn the_readme_is_short() {
+    let lines = page("README.md").lines().count();
+    assert!(lines <= 150, "README.md: expected at most 150 lines, found {lines}");
+}
+
+#[test]
+fn links_between_pages_lead_to_files_and_headings() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut broken = Vec::new();
+    for name in pages() {
+        let folder = Path::new(&name).parent().unwrap();
+        for link in links(&page(&name)) {
+            let (file, heading) = link.split_once('#').unwrap_or((&link, ""));
+            let target = if file.is_empty() { PathBuf::from(&name) } else { folder.join(file) };
+            let found = match heading {
+                "" => root.join(&target).exists(),
+                _ => fs::read_to_string(root.join(&target))
+                    .is_ok_and(|text| headings(&text).any(|found| slug(found) == heading)),
+            };
+            if !found {
+                broken.push(format!("{name}: {link}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn sections_that_comments_cite_exist() {
+    let mut broken = Vec::new();
+    let mut cited = 0;
+    for name in ["docs/method.md", "docs/formats.md"] {
+        let text = page(name);
+        let known: Vec<&str> = headings(&text).collect();
+        visit(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut |path| {
+            if path.extension().is_some_and(|extension| extension == "rs") {
+                for section in citations(&fs::read_to_string(path).unwrap(), name) {
+                    cited += 1;
+                    if !known.contains(&section.as_str()) {
+                        broken.push(format!("{}: {name}, {section:?}", path.display()));
+                    }
+                }
+            }
+        });
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(cited >= 20, "only {cited} citations");
+}
+
+/// The sections of a page that comments cite as `PAGE`, "SECTION"; a comment may be broken anywhere.
+fn citations(source: &str, page: &str) -> Vec<String> {
+    let bare = |line: &str| line.trim_start().trim_start_matches(['/', '!']).trim().to_owned();
+    let text = source.lines().map(bare).collect::<Vec<_>>().join(" ");
+    let cited = text.split(page).skip(1).filter_map(|rest| {
+        let section = rest.trim_start_matches('`').strip_prefix(", \"")?;
+        section.split_once('"').map(|(section, _)| section.to_owned())
+    });
+    cited.collect()
+}
+
+/// Targets of the relative links of a page, outside of blocks of code.
+fn links(page: &str) -> Vec<String> {
+    let prose = page.split("```").step_by(2);
+    let targets = prose.flat_map(|text| text.split("](").skip(1));
+    let targets = targets.filter_map(|rest| rest.split_once(')').map(|(target, _)| target));
+    targets.filter(|target| !target.contains("://")).map(str::to_owned).collect()
+}
+
+fn headings(page: &str) -> impl Iterator<Item = &str> {
+    let prose = page.split("```").step_by(2).flat_map(str::lines);
+    prose.filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim())
+}
+
+/// The anchor of a heading, as GitHub makes it.
+fn slug(heading: &str) -> String {
+    let kept = |letter: &char| letter.is_alphanumeric() || [' ', '-', '_'].contains(letter);
+    heading.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")
+}
+
+/// The Markdown pages of the repository, relative to its root, in order.
+fn pages() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages = Vec::new();
+    let mut add = |path: &Path| {
+        if path.extension().is_some_and(|extension| extension == "md") {
+            pages.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+        }
+    };
+    for entry in fs::read_dir(root).unwrap() {
+        add(&entry.unwrap().path());
+    }
+    for folder in ["benches", "docs", "pipelines"] {
+        visit(&root.join(folder), &mut add);
+    }
+    pages.sort();
+    assert!(pages.len() >= 10, "only {pages:?}");
+    pages
+}
+
+/// Calls `each` for every file under a folder.
+fn visit(folder: &Path, each: &mut impl FnMut(&Path)) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => visit(&path, each),
+            false => each(&path),
+        }
+    }
 }
 
 fn page(name: &str) -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
 fn replay(page: &str, least: usize, folder: &Path, path: &str) {

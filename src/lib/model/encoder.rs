@@ -166,9 +166,10 @@ impl SparseEncoder {
     /// The weights of each document, in order: `documents` are token ids, special ones included,
     /// each at most `max_tokens` long. One without tokens has no weights.
     ///
-    /// The largest logit over the tokens, then the activation (paper.md 1.1). Special tokens take
-    /// part in the maximum, as in the released code. Then comes the lexical part, if the model has
-    /// one, and weights that do not pass its threshold, if it has one, are left out; last its pruning.
+    /// The largest logit over the tokens, then the activation (`docs/method.md`, "Document weights").
+    /// Special tokens take part in the maximum, as in the released code. Then comes the lexical part, if
+    /// the model has one, and weights that do not pass its threshold, if it has one, are left out; last its
+    /// pruning.
     ///
     /// # Errors
     /// [`Error::Weight`] if the model yields a weight that is not finite; [`Error::Usage`] for ids that

@@ -10,8 +10,8 @@ use crate::error::Result;
 /// The largest logit over the tokens of each document: logits `[rows, V]` packed → `[B, V]`. Of
 /// equal logits the first token takes the whole gradient, as in `torch.max`.
 ///
-/// Source: SPLADE's max pooling; paper.md 1.1. Deviation from candle's `max`, which pays every
-/// tied token, and from `torch.amax`, which shares among them.
+/// Source: SPLADE's max pooling; `docs/method.md`, "Document weights". Deviation from candle's
+/// `max`, which pays every tied token, and from `torch.amax`, which shares among them.
 ///
 /// # Errors
 /// [`crate::Error::Compute`] if a document has no token.

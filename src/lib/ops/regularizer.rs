@@ -11,7 +11,7 @@ pub enum RegularizerKind {
     /// Σ_j (mean_i w_ij)²: every document pays (Paria et al. 2020).
     Flops,
     /// FLOPS of the documents with more than `threshold` terms: the ℓ0 mask loss. The mask is a
-    /// constant: no gradient flows through the count. Source: paper.md 1.4.
+    /// constant: no gradient flows through the count. Source: `docs/method.md`, "Regularizers".
     L0Mask {
         /// Terms a document has for nothing.
         threshold: u32,
@@ -63,7 +63,7 @@ pub struct Regularizer {
 impl Regularizer {
     /// The loss of weights `[Q · N, V]`, rows by query then rank, N = `documents_per_query`; a
     /// scalar. `idf` `[V]` multiplies the mean of each term: the form that a review of the paper
-    /// quotes and its code has not (paper.md 1.4).
+    /// quotes and its code has not (`docs/method.md`, "Regularizers").
     ///
     /// # Errors
     /// [`crate::Error::Compute`] for shapes that do not fit.

@@ -6,7 +6,7 @@ use crate::{error::Result, sparse::Activation};
 
 /// s = ln(1 + relu(E w + b)): E `[V, H]`, w `[H]`, b `[]` → `[V]`, a weight for every term.
 ///
-/// Source: Li-LSR (arXiv 2505.01452; paper.md 3).
+/// Source: Li-LSR (arXiv 2505.01452; `docs/method.md`, "Query weights").
 ///
 /// # Errors
 /// [`crate::Error::Compute`] for shapes that do not fit.

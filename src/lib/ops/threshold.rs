@@ -1,5 +1,5 @@
-//! The differentiable hard threshold: what is trained is what is indexed. An extension of ours,
-//! not of the paper (paper.md 0.3, 6).
+//! The differentiable hard threshold: what is trained is what is indexed. An extension of l0,
+//! not in the paper: `docs/method.md`, "The hard threshold".
 
 use candle_core::Tensor;
 use serde::Deserialize;

@@ -16,7 +16,8 @@ const MISSING: f32 = 1.0;
 
 /// ln(1 + (N − df + ½) / (df + ½)): the weight of a term that `df` of `n` documents contain.
 ///
-/// Zero or more for df ≤ n. Source: the `idf.json` of OpenSearch's models (paper.md 1.2), BM25's idf.
+/// Zero or more for df ≤ n. Source: the `idf.json` of OpenSearch's models, BM25's idf (`docs/method.md`,
+/// "Query weights").
 pub fn inverse_document_frequency(n: u64, df: u64) -> f32 {
     let (n, df) = (n as f64, df as f64);
     (1.0 + (n - df + 0.5) / (df + 0.5)).ln() as f32
@@ -135,7 +136,8 @@ fn from_safetensors(file: &Path, bytes: &[u8], vocabulary: &Vocabulary) -> Resul
 
 /// Text to a sparse query by table look-up: no network, no parameters.
 ///
-/// q_j = 1[j ∈ tokens(text)] · max(table_j, 0), special tokens out. Source: paper.md 1.2.
+/// q_j = 1[j ∈ tokens(text)] · max(table_j, 0), special tokens out. Source: `docs/method.md`,
+/// "Query weights".
 pub struct QueryEncoder {
     tokenizer: Tokenizer,
     weights: Vec<f32>,
@@ -189,7 +191,7 @@ mod tests {
 
     #[test]
     fn idf_is_that_of_the_published_table() {
-        // paper.md 6.3: the largest value of the published table is df = 1 of 8,841,823 passages
+        // docs/method.md, "Reference values": the largest value of the published table
         assert!((inverse_document_frequency(8_841_823, 1) - 15.58954).abs() < 1e-5);
         assert!(inverse_document_frequency(10, 10) > 0.0);
     }

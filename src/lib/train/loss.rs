@@ -27,7 +27,7 @@ impl LossKind {
 }
 
 /// KL(softmax t ‖ softmax s) of student and teacher `[Q, N]`, summed over documents, mean over
-/// queries; a scalar. Source: paper.md 1.7.
+/// queries; a scalar. Source: `docs/method.md`, "Ranking losses".
 ///
 /// # Errors
 /// [`crate::Error::Compute`] for shapes that do not fit.

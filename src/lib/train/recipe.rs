@@ -524,7 +524,7 @@ mod tests {
         assert_eq!(recipe.stage_of(15), None);
         let stage = recipe.stage[0].retrieval().unwrap();
         let regularizer = stage.regularizer.as_ref().unwrap();
-        // paper.md 6.3
+        // docs/method.md, "Reference values"
         assert!((regularizer.lambda_at(4_999) - 0.01).abs() < 1e-12);
         assert_eq!(regularizer.lambda_at(20_000), 0.04);
         let rates: Vec<f64> = (0..5).map(|step| recipe.stage[1].rate(6.0, step)).collect();

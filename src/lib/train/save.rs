@@ -1,9 +1,9 @@
 //! The model directory that other programs load: Hugging Face's files, Sentence Transformers'
 //! files, the query table in up to three spellings, and our own `l0.json`, in one flat folder.
 //!
-//! Source: ecosystem notes 2.9, where each loader was run. The class paths are those of Sentence
-//! Transformers 5, which version 6 reads too. A vocabulary head is none of their classes: `l0_head.py` has it,
-//! with a router that finds it in both versions.
+//! Source: `docs/formats.md`, "Model directories", where each loader was run. The class paths are those
+//! of Sentence Transformers 5, which version 6 reads too. A vocabulary head is none of their classes:
+//! `l0_head.py` has it, with a router that finds it in both versions.
 
 mod card;
 

@@ -1,9 +1,9 @@
 //! Teachers' scores of examples: every distinct text is encoded once, every teacher's scores are
 //! brought to 0 … 1 within each example, and the teachers are averaged.
 //!
-//! Scores within one query are what a student learns from (paper.md 1.7), so the smallest and the
-//! largest are those of the query's own documents; the published preparation takes them over chunks
-//! of 50 pairs, whatever queries these belong to (paper.md 1.8).
+//! Scores within one query are what a student learns from, so the smallest and the largest are those of
+//! the query's own documents; the published preparation takes them over chunks of 50 pairs, whatever
+//! queries these belong to (`docs/method.md`, "Teacher scores").
 
 use std::{collections::BTreeMap, fmt, ops::Range, sync::Arc};
 

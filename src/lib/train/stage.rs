@@ -332,7 +332,8 @@ impl RegularizerRecipe {
         Ok(Regularizer { kind, groups: self.groups })
     }
 
-    /// λ at a step of the stage, from 0: λ · ((step + 1)/T)² up to T. Source: paper.md 1.5.
+    /// λ at a step of the stage, from 0: λ · ((step + 1)/T)² up to T. Source: `docs/method.md`,
+    /// "The λ schedule".
     pub fn lambda_at(&self, step: u64) -> f64 {
         let share = if step < self.ramp { (step + 1) as f64 / self.ramp as f64 } else { 1.0 };
         self.lambda * share * share

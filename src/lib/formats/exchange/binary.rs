@@ -1,5 +1,6 @@
 //! Seismic's inner format: the number of vectors, then of each its length, its term ids and its weights;
-//! u32 and f32, little-endian, and no document ids. Source: ecosystem.md 2.4.
+//! u32 and f32, little-endian, and no document ids. Source:
+//! `docs/formats.md`, "Binary forms".
 
 use std::io::{self, Read, Write};
 

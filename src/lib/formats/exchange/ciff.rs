@@ -7,7 +7,8 @@
 //! | posting list | term (1), df (2), cf (3), postings (4): gap of documents (1), impact (2) |
 //! | document | number (1), id (2), length: the sum of its impacts (3) |
 //!
-//! A posting's document is written as the difference from the one before. Source: ecosystem.md 2.6.
+//! A posting's document is written as the difference from the one before. Source:
+//! `docs/formats.md`, "CIFF".
 
 use std::io::{self, Read, Write};
 

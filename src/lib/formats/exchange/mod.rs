@@ -16,8 +16,8 @@
 //! | `ciff` | a posting list of the Common Index File Format | tokens | whole |
 //! | `pisa` | a posting list of PISA's inverted index | tokens | whole |
 //!
-//! Files without room for document ids have them beside, one a line. Sources of each form: ecosystem.md
-//! 2.4 to 2.7.
+//! Files without room for document ids have them beside, one a line. The forms:
+//! `docs/formats.md`, "Sparse vectors as JSON" and the sections after it.
 
 pub mod binary;
 pub mod ciff;

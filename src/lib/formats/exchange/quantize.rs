@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 /// A convention, by name. All but [`Quantize::MinMax`] are linear, so that a score stays a sum of
 /// products, times one factor.
 ///
-/// Source: ecosystem.md 2.5 (who uses which).
+/// Source: `docs/formats.md`, "Quantisation" (who uses which).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Quantize {
     /// Weights as they are.

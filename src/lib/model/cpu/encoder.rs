@@ -103,9 +103,9 @@ impl CpuEncoder {
     /// The weights of each document: `documents` are token ids, special ones included, each at most
     /// as long as the model reads.
     ///
-    /// max over tokens of the logits, then the activation (paper.md 1.1). Special tokens take part
-    /// in the maximum, as in the released code. A document without tokens has no weights, and a
-    /// model without a head has none for any.
+    /// The largest logit over the tokens, then the activation (`docs/method.md`, "Document weights").
+    /// Special tokens take part in the maximum, as in the released code. A document without tokens has no
+    /// weights, and a model without a head has none for any.
     ///
     /// # Errors
     /// [`crate::Error::Weight`] if the model yields a weight that is not finite.
