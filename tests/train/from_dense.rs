@@ -93,9 +93,10 @@ fn the_model_that_is_made_says_what_it_was_made_by_and_ranks() {
     let ranked = run(work.shell(line), b"").exits(0).stdout_text();
     assert!(ranked.lines().count() > 30, "{ranked}");
     // its query weights are the collection's as well, which Parquet carries and JSON lines do not
-    let refused = run(work.shell("l0-index v --model out -o j.l0x --quiet"), b"").exits(1);
-    refused.says("v: expected document frequencies with the vectors, found none");
-    refused.says("or ask for the model's own query weights");
+    run(work.shell("l0-index v --model out -o j.l0x --quiet"), b"")
+        .exits(1)
+        .says("v: expected document frequencies with the vectors, found none")
+        .says("or ask for the model's own query weights");
     let line = "set -e; l0-encode testdata/demo/corpus.jsonl --model out --quiet -o v.parquet
                 for weights in model corpus; do
                     l0-index v.parquet --model out --query-weights $weights -o $weights.l0x --quiet

@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, path::Path};
 
 use candle_core::{DType, Device, Tensor, Var, safetensors::load};
 use l0::internal::{
-    device::Compute,
     model::{Batch, Checkpoint, TensorEncoder, cpu::CpuEncoder},
     ops::{Denominator, Dropout, Groups, Regularizer, RegularizerKind, embedding_table},
     sparse::Activation,
