@@ -1,25 +1,36 @@
 #!/usr/bin/env bash
-# A model with a vocabulary head from a sentence encoder, without labels: a pool of texts, MiniLM-L6 with a decoder made of its
-# own words (`base`), and distillation of the whole network by recipes/vocabulary.toml (`run`); then what both find.
+# The model that ships with the programs (l0:default), from a sentence encoder, without labels and without training: rows of
+# MiniLM-L6's own words, fitted to short texts and calibrated on passages, in 8 bits. Then what it finds, by terms per document.
 #
-#   pipelines/vocabulary_model.sh
+#   pipelines/vocabulary_model.sh [FOLDER]      FOLDER takes the model (default: target/vocabulary/l0-default;
+#                                               src/lib/model/shipped/default ships)
+#   DISTILL=1 pipelines/vocabulary_model.sh     also distils the whole network by recipes/vocabulary.toml (`run`), an hour
 #
-# Needs L0_DATA (train/ with BEIR folders and glosses, eval/) and L0_MODELS (minilm-l6, splade-tiny). What is in target/vocabulary
-# is not made again; a run that was killed goes on. About an hour and a half on two cores. No judgement is read before the last step.
-# docs/results.md says what came of it.
+# Needs L0_DATA (train/ with BEIR folders and glosses, eval/, idf/) and L0_MODELS (minilm-l6). What is in target/vocabulary is not
+# made again; a run that was killed goes on. About ten minutes on two cores, and as much again for what it finds. No
+# judgement is read before the last step. docs/results.md says what came of it.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 . "$here/pipelines/examples.sh"
 . "$here/pipelines/zero_shot.sh"
-work=$here/target/vocabulary
+work=$here/target/vocabulary target=$(realpath -m "${1:-$here/target/vocabulary/l0-default}")
 data_and_models "$work"
 
 [ -f pool/background.jsonl ] || python3 "$here/pipelines/pool.py" data/train pool
+# weights from 1.57 up are 380 terms per document of scifact
 [ -f base/l0.json ] ||
-    l0-train from-dense models/minilm-l6 --pooling mean --background pool/background.jsonl --passages 5000 \
-        --spread passages --prune top_k:400 -o base
-train vocabulary.toml run
+    l0-train from-dense models/minilm-l6 --pooling mean --background pool/background.jsonl --passages 5000 --spread passages \
+        --queries pool/queries.jsonl --query-weights data/idf/msmarco-bert-uncased.json \
+        --lexical 2.1 --prune abs_value:1.57 -o base
+rm -rf small
+l0-train export base --dtype int8 --max-tokens 256 -o small
+# the card is written by hand; what only Sentence Transformers reads stays behind, since it cannot read 8 bits
+for file in {,document_1_VocabularyHead/,query_0_SparseStaticEmbedding/}config.json {,query_0_SparseStaticEmbedding/}model.safetensors \
+    {config_sentence_transformers,l0,modules,router_config,sentence_bert_config}.json {special_tokens_map,tokenizer,tokenizer_config}.json; do
+    install -Dm644 "small/$file" "$target/$file"
+done
+[ -z "${DISTILL:-}" ] || train vocabulary.toml run
 {
     "$here/pipelines/terms.sh" base 'MiniLM, no training'
-    "$here/pipelines/terms.sh" run 'MiniLM, distilled'
+    [ -z "${DISTILL:-}" ] || "$here/pipelines/terms.sh" run 'MiniLM, distilled'
 } | tee vocabulary.jsonl

@@ -6,6 +6,9 @@ use l0::internal::model::{Checkpoint, shipped};
 
 use crate::support::{Run, TINY, Work, run};
 
+/// The files of the default model.
+const DEFAULT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib/model/shipped/default");
+
 /// What came of a line for the shell.
 fn line(work: &Work, line: &str) -> Run {
     run(work.shell(line), b"")
@@ -22,16 +25,19 @@ const CORPUS: &str = "testdata/demo/corpus.jsonl";
 #[test]
 fn no_model_means_the_default_one_and_its_index_needs_no_name_either() {
     let work = Work::new();
-    let rows = encoded(&work, CORPUS);
-    assert_eq!(rows.lines().count(), 333);
-    for model in [TINY, "l0:tiny", "l0:default"] {
-        let named = encoded(&work, &format!("{CORPUS} --model {model}"));
-        assert!(rows == named, "{model}: the folder is what the program carries");
+    line(&work, &format!("head -30 {CORPUS} >corpus.jsonl")).exits(0);
+    for (name, folder) in
+        [("", DEFAULT), ("--model l0:default", DEFAULT), ("--model l0:tiny", TINY)]
+    {
+        let rows = encoded(&work, &format!("corpus.jsonl {name}"));
+        assert_eq!(rows.lines().count(), 30);
+        let named = encoded(&work, &format!("corpus.jsonl --model {folder}"));
+        assert!(rows == named, "{name}: the folder is what the program carries");
     }
     let queries = "testdata/demo/queries.jsonl";
     assert_eq!(encoded(&work, &format!("--role query {queries}")).lines().count(), 60);
 
-    let made = "l0-encode testdata/demo/corpus.jsonl -o v.parquet && l0-index v.parquet -o d.l0x";
+    let made = "l0-encode corpus.jsonl -o v.parquet && l0-index v.parquet -o d.l0x";
     line(&work, made).exits(0);
     let hits = line(&work, &format!("l0-query d.l0x {queries} -k 1 --format trec")).exits(0);
     assert_eq!(hits.stdout_text().lines().count(), 60);
@@ -43,7 +49,7 @@ fn no_model_means_the_default_one_and_its_index_needs_no_name_either() {
         let command = format!("l0-encode {arguments} {CORPUS} --lexical 0.5");
         line(&work, &command).exits(2).says("--lexical is for documents");
     }
-    work.write("v.jsonl", rows);
+    work.write("v.jsonl", encoded(&work, "corpus.jsonl"));
     let untold = line(&work, "l0-index v.jsonl -o b.l0x").exits(2);
     untold.says("want --model DIR or --tokenizer DIR");
 }
@@ -52,13 +58,14 @@ fn no_model_means_the_default_one_and_its_index_needs_no_name_either() {
 #[ignore = "slow: every program, twice"]
 fn names_work_wherever_a_model_or_a_tokenizer_is_asked_for() {
     let work = Work::new();
-    for model in ["l0:tiny", "l0:default"] {
+    for (model, folder) in [("l0:tiny", TINY), ("l0:default", DEFAULT)] {
+        let name = model.replace(':', "-");
         let ran = line(
             &work,
             &format!(
                 "set -e
                 l0-encode --model {model} {CORPUS} --quiet -o v.parquet
-                grep -ao 'l0-tiny' v.parquet | head -1
+                grep -ao '{name}' v.parquet | head -1
                 l0-index v.parquet --model {model} --quiet -o v.l0x
                 l0-index v.parquet --tokenizer {model} --quiet -o t.l0x
                 l0-index export v.parquet --model {model} --to jsonl --quiet -o v.lines
@@ -68,7 +75,7 @@ fn names_work_wherever_a_model_or_a_tokenizer_is_asked_for() {
                 printf '{{\"query\":\"the sea\",\"pos\":\"waves\",\"negs\":[\"sun\"]}}' >x.jsonl
                 l0-train check x.jsonl --tokenizer {model} >/dev/null
                 l0-train score --teacher {model} x.jsonl --quiet -o y.parquet
-                grep -ao 'l0:tiny' y.parquet | head -1
+                grep -ao '{model}' y.parquet | head -1
                 l0-train score --teacher siamese:{model} x.jsonl --quiet -o z.parquet
                 cp -r testdata/demo demo; cp demo/queries.jsonl demo/qrels/test.tsv .
                 l0-train mine --model {model} --index v.l0x queries.jsonl test.tsv --quiet -o m.jsonl
@@ -79,9 +86,9 @@ fn names_work_wherever_a_model_or_a_tokenizer_is_asked_for() {
             ),
         );
         let names = ran.exits(0).stdout_text();
-        assert_eq!(names.lines().collect::<Vec<_>>(), ["l0-tiny", "l0:tiny"], "{model}");
+        assert_eq!(names.lines().collect::<Vec<_>>(), [&name[..], model], "{model}");
         // what is exported of the program is what is exported of the folder
-        line(&work, &format!("rm -rf folder; l0-train export {TINY} -o folder --quiet")).exits(0);
+        line(&work, &format!("rm -rf folder; l0-train export {folder} -o folder --quiet")).exits(0);
         line(&work, "diff -r exported folder").exits(0).silent();
     }
 }
@@ -133,10 +140,15 @@ fn the_shipped_folder_is_small_and_says_what_it_is() {
         };
         entries.map(size).sum()
     }
-    assert!(bytes(Path::new(TINY)) < 10_000_000);
-    let card = fs::read_to_string(format!("{TINY}/README.md")).unwrap();
-    for said in ["license:", "## Licence", "pipelines/model.sh", "nDCG@10"] {
-        assert!(card.contains(said), "the card lacks {said}");
+    for (folder, most, script) in [
+        (TINY, 10_000_000, "pipelines/model.sh"),
+        (DEFAULT, 40_000_000, "pipelines/vocabulary_model.sh"),
+    ] {
+        assert!(bytes(Path::new(folder)) < most);
+        let card = fs::read_to_string(format!("{folder}/README.md")).unwrap();
+        for said in ["license:", "## Licence", script, "nDCG@10"] {
+            assert!(card.contains(said), "the card lacks {said}");
+        }
     }
     // carried and in the folder, the weights are the same
     shipped::carry();
@@ -148,9 +160,10 @@ fn the_shipped_folder_is_small_and_says_what_it_is() {
 /// The table of a model, which is nowhere else, tells which programs have it.
 #[test]
 fn programs_that_read_no_model_carry_none() {
-    let table = format!("{TINY}/query_0_SparseStaticEmbedding/model.safetensors");
-    let table = fs::read(table).unwrap();
-    let finder = memchr::memmem::Finder::new(&table);
+    let table = |folder: &str| {
+        fs::read(format!("{folder}/query_0_SparseStaticEmbedding/model.safetensors")).unwrap()
+    };
+    let tables = [table(TINY), table(DEFAULT)];
     for (program, carries) in [
         (env!("CARGO_BIN_EXE_l0-encode"), true),
         (env!("CARGO_BIN_EXE_l0-index"), true),
@@ -159,6 +172,8 @@ fn programs_that_read_no_model_carry_none() {
         (env!("CARGO_BIN_EXE_l0-eval"), false),
     ] {
         let bytes = fs::read(program).unwrap();
-        assert_eq!(finder.find(&bytes).is_some(), carries, "{program}");
+        for table in &tables {
+            assert_eq!(memchr::memmem::find(&bytes, table).is_some(), carries, "{program}");
+        }
     }
 }

@@ -52,10 +52,10 @@ enum Queries {
 }
 
 impl Model {
-    /// The model that is part of the library: small, English, inference-free.
+    /// The model that is part of the library, `l0:default`: English, inference-free.
     ///
     /// ```
-    /// assert_eq!(l0::Model::shipped()?.name(), "l0-tiny");
+    /// assert!(l0::Model::shipped()?.is_inference_free());
     /// # Ok::<(), l0::Error>(())
     /// ```
     ///
@@ -65,8 +65,8 @@ impl Model {
         Model::open(shipped::DEFAULT)
     }
 
-    /// A model directory in the layout of Hugging Face or Sentence Transformers; `l0:tiny` is the shipped
-    /// model; with the feature `hub` also the name of a model on the hub (`org/name`).
+    /// A model directory in the layout of Hugging Face or Sentence Transformers; `l0:default` and
+    /// `l0:tiny` are the shipped models; with the feature `hub` also the name of a model on the hub (`org/name`).
     ///
     /// ```
     /// let model = l0::Model::open("testdata/toy")?;
@@ -163,7 +163,7 @@ impl Model {
         matches!(self.queries, Queries::Table)
     }
 
-    /// The model's name: the last part of its path, `org/name@commit`, or `l0-tiny`.
+    /// The model's name: the last part of its path, `org/name@commit`, or `l0-default` and `l0-tiny`.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -65,6 +65,10 @@ pub struct IndexWriter {
 impl IndexWriter {
     /// Begins an index for vectors of `model`, whose tokenizer and query table it will carry.
     ///
+    /// Query weights are the model's table as it is. `l0-index` also reweights the table of a model that asks for
+    /// it by the collection's document frequencies, which vectors added here do not carry: for such a model
+    /// this is `l0-index --query-weights model`.
+    ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) or [`Error::Format`](crate::Error::Format) if `path` cannot be
     /// written.

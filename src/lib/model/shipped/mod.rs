@@ -8,9 +8,15 @@ use crate::io::{self, Folder};
 /// What is taken where no model is named.
 pub const DEFAULT: &str = "l0:default";
 
+/// The names of the small model: it takes that of the larger one where that is missing.
+const TINY: &[&str] = if cfg!(shipped_default) { &["tiny"] } else { &["tiny", "default"] };
+
 /// A model that ships with the programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shipped {
+    /// 6 layers, 384 wide, with a vocabulary head.
+    #[cfg(shipped_default)]
+    Default,
     /// 2 layers, 128 wide.
     Tiny,
 }
@@ -28,13 +34,35 @@ macro_rules! files {
 
 impl Shipped {
     /// Every one.
-    pub const ALL: [Shipped; 1] = [Shipped::Tiny];
+    pub const ALL: &[Shipped] = &[
+        #[cfg(shipped_default)]
+        Shipped::Default,
+        Shipped::Tiny,
+    ];
 
-    /// Its names and its files. A larger model takes the name `default` from the small one.
+    /// Its names and its files.
     fn folder(self) -> &'static Folder {
         match self {
+            #[cfg(shipped_default)]
+            Shipped::Default => &Folder {
+                names: &["default"],
+                files: files!["default":
+                    "config.json",
+                    "document_1_VocabularyHead/config.json",
+                    "l0.json",
+                    "model.safetensors",
+                    "modules.json",
+                    "query_0_SparseStaticEmbedding/config.json",
+                    "query_0_SparseStaticEmbedding/model.safetensors",
+                    "router_config.json",
+                    "sentence_bert_config.json",
+                    "special_tokens_map.json",
+                    "tokenizer.json",
+                    "tokenizer_config.json",
+                ],
+            },
             Shipped::Tiny => &Folder {
-                names: &["tiny", "default"],
+                names: TINY,
                 files: files!["tiny":
                     "config.json",
                     "document_1_SpladePooling/config.json",
@@ -57,7 +85,7 @@ impl Shipped {
 
 /// Makes the models readable as `l0:NAME`, for the whole program, which has their files in it.
 pub fn carry() {
-    Shipped::ALL.into_iter().map(Shipped::folder).for_each(io::carry);
+    Shipped::ALL.iter().copied().map(Shipped::folder).for_each(io::carry);
 }
 
 /// The name that vectors give a shipped model, `l0-NAME`; none for another path.

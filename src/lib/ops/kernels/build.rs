@@ -1,16 +1,29 @@
-//! Compiles the kernels to PTX where the feature `cuda` asks for them; nothing to do otherwise.
+//! Compiles the kernels to PTX where the feature `cuda` asks for them, and looks whether the larger model that
+//! ships with the programs is among the sources: it is too large for a package.
 //!
 //! PTX for compute capability 8.0: the driver finishes it for the card at hand when it is loaded.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 const SOURCE: &str = "src/lib/ops/kernels/kernels.cu";
+const MODEL: &str = "src/lib/model/shipped/default/model.safetensors";
 
 fn main() {
     println!("cargo::rerun-if-changed={SOURCE}");
     println!("cargo::rerun-if-changed=src/lib/ops/kernels/build.rs");
     println!("cargo::rerun-if-env-changed=NVCC");
     println!("cargo::rerun-if-env-changed=CUDA_HOME");
+    println!("cargo::rerun-if-changed=src/lib/model/shipped");
+    println!("cargo::rustc-check-cfg=cfg(shipped_default)");
+    if Path::new(MODEL).exists() {
+        println!("cargo::rustc-cfg=shipped_default");
+    } else {
+        println!("cargo::warning={MODEL} is missing: l0:default will be the small model, l0:tiny");
+    }
     if env::var_os("CARGO_FEATURE_CUDA").is_none() {
         return;
     }
