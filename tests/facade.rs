@@ -8,7 +8,8 @@ use std::{
 };
 
 use l0::{
-    Hit, IndexOptions, IndexWriter, Model, Qrels, Record, Run, Searcher, SparseVector, VectorWriter,
+    EncodedDocument, Hit, IndexOptions, IndexWriter, Model, Qrels, Record, Run, Searcher,
+    SparseVector, VectorWriter,
 };
 use serde_json::Value;
 
@@ -22,14 +23,19 @@ fn records(path: &str) -> Vec<Record> {
 }
 
 /// Documents of the demo collection with their vectors.
-fn encoded(model: &Model, documents: usize) -> Vec<(Record, SparseVector)> {
+fn encoded(model: &Model, documents: usize) -> Vec<(Record, EncodedDocument)> {
     let mut records = records(CORPUS);
     records.truncate(documents);
     let texts: Vec<String> = records.iter().map(Record::content).collect();
     records.into_iter().zip(model.encode_batch(&texts).unwrap()).collect()
 }
 
-fn write_index(path: &Path, model: &Model, rows: &[(Record, SparseVector)], options: IndexOptions) {
+fn write_index(
+    path: &Path,
+    model: &Model,
+    rows: &[(Record, EncodedDocument)],
+    options: IndexOptions,
+) {
     let mut index = IndexWriter::create_with(path, model, options).unwrap();
     rows.iter().for_each(|(record, vector)| index.add(&record.id, vector).unwrap());
     assert_eq!((index.len(), index.is_empty()), (rows.len(), false));
@@ -53,13 +59,16 @@ fn an_index_has_the_bytes_of_the_programs_and_answers_as_they_do() {
     let model = Model::open("l0:tiny").unwrap();
     let rows = encoded(&model, usize::MAX);
     assert_eq!(rows.len(), 333);
-    shell(&work, &format!("l0-encode {CORPUS} --quiet -o v.parquet"));
+    shell(&work, &format!("l0-encode --model l0:tiny {CORPUS} --quiet -o v.parquet"));
     let bp = IndexOptions { order: l0::DocumentOrder::Bp, ..IndexOptions::default() };
     let f32 = IndexOptions { weights: l0::IndexWeights::F32, seed: 7, ..IndexOptions::default() };
     for (options, arguments) in
         [(IndexOptions::default(), ""), (bp, "--order bp"), (f32, "--weights f32 --seed 7")]
     {
-        shell(&work, &format!("l0-index v.parquet --quiet {arguments} -o theirs.l0x"));
+        shell(
+            &work,
+            &format!("l0-index --model l0:tiny v.parquet --quiet {arguments} -o theirs.l0x"),
+        );
         write_index(&work.path("ours.l0x"), &model, &rows, options);
         assert!(work.read("ours.l0x") == work.read("theirs.l0x"), "l0-index {arguments}");
     }
@@ -144,6 +153,8 @@ fn vectors_are_those_of_the_program_and_make_the_same_index() {
         shell(&work, &format!("l0-index {name}.parquet --quiet -o {name}.l0x"));
     }
     assert!(work.read("ours.l0x") == work.read("theirs.l0x"));
+    write_index(&work.path("direct.l0x"), &model, &rows, IndexOptions::default());
+    assert!(work.read("direct.l0x") == work.read("theirs.l0x"));
     let error = VectorWriter::create(work.path("x.csv"), &model).err().unwrap().to_string();
     assert!(error.contains("expected .parquet, .arrow or .jsonl"), "{error}");
 }
@@ -184,14 +195,14 @@ fn measures_are_those_of_the_program() {
 #[test]
 fn a_document_that_cannot_be_added_is_named_and_the_writer_goes_on() {
     let work = Work::new();
-    let model = Model::shipped().unwrap();
+    let model = Model::open("l0:tiny").unwrap();
     let mut index = IndexWriter::create(work.path("a.l0x"), &model).unwrap();
     let vector = model.encode("the sea").unwrap();
     index.add("a", &vector).unwrap();
     let error = index.add("a", &vector).unwrap_err().to_string();
     assert!(error.starts_with("documents:2: ") && error.contains("`a`"), "{error}");
     let outside = SparseVector::new([(l0::TermId(1 << 30), 1.0)]).unwrap();
-    let error = index.add("b", &outside).unwrap_err().to_string();
+    let error = index.add("b", &outside.clone().into()).unwrap_err().to_string();
     assert!(error.starts_with("documents:3: "), "{error}");
     index.add_with_text("c", &vector, "Sea", "the sea").unwrap();
     index.finish().unwrap();
@@ -205,6 +216,19 @@ fn a_document_that_cannot_be_added_is_named_and_the_writer_goes_on() {
     assert!(searcher.id(l0::DocId(2)).is_err());
     let missing = work.path("missing/a.l0x");
     assert!(IndexWriter::create(missing, &model).is_err(), "the folder does not exist");
+}
+
+#[test]
+fn a_vector_alone_is_refused_where_query_weights_need_the_collection() {
+    let work = Work::new();
+    let model = Model::shipped().unwrap();
+    let mut index = IndexWriter::create(work.path("a.l0x"), &model).unwrap();
+    let document = model.encode("the sea").unwrap();
+    let bare = document.clone().into_vector().into();
+    let error = index.add("a", &bare).unwrap_err().to_string();
+    assert!(error.contains("found a vector alone"), "{error}");
+    index.add("a", &document).unwrap();
+    assert_eq!(index.len(), 1);
 }
 
 /// Names the folder in which a child process writes an index until it is killed.

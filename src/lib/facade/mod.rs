@@ -3,6 +3,8 @@
 //! Each type here is a thin layer over the rooms below and gives the bytes and scores that the command-line
 //! programs give. Nothing here prints, reads standard input or changes the process.
 
+#[cfg(feature = "model")]
+mod document;
 mod eval;
 #[cfg(feature = "model")]
 mod model;
@@ -16,6 +18,8 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "model")]
+pub use document::EncodedDocument;
 pub use eval::{Qrels, Run, evaluate};
 #[cfg(feature = "model")]
 pub use model::Model;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use super::EncodedDocument;
 use crate::{
     device::{Compute, Precision},
     encode::{Origin, Role, encodable, network},
@@ -12,7 +13,7 @@ use crate::{
     index::{Language, TableSource},
     model::{ModelDirectory, Overrides, SparseEncoder, shipped},
     sparse::{Prune, SparseVector, TermId},
-    text::{QueryEncoder, QueryTable, Tokenizer, Tokens},
+    text::{QueryEncoder, QueryTable, Reweighting, Tokenizer, Tokens},
 };
 
 /// Texts that are encoded at a time.
@@ -38,6 +39,8 @@ pub struct Model {
     lookup: QueryEncoder,
     table: QueryTable,
     table_source: String,
+    /// What an index makes of the table with its collection.
+    reweighting: Option<Reweighting>,
     queries: Queries,
 }
 
@@ -98,7 +101,8 @@ impl Model {
         };
         let name = directory.name();
         let lookup = QueryEncoder::new(tokenizer, &table)?;
-        Ok(Model { name, network: documents, lookup, table, table_source, queries })
+        let reweighting = directory.reweighting;
+        Ok(Model { name, network: documents, lookup, table, table_source, reweighting, queries })
     }
 
     /// The vector of a document, of at most as many terms as the vocabulary has; a title, if there is one,
@@ -116,8 +120,9 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Weight`](crate::Error::Weight) if the model yields a weight that is not finite.
-    pub fn encode(&self, text: &str) -> Result<SparseVector> {
-        one(&self.network, self.tokenizer(), text)
+    pub fn encode(&self, text: &str) -> Result<EncodedDocument> {
+        let mut documents = self.encode_batch(&[text])?;
+        Ok(documents.pop().unwrap_or_default())
     }
 
     /// The vectors of documents, in their order; uses the threads of the current rayon pool.
@@ -132,12 +137,17 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::encode`].
-    pub fn encode_batch<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Vec<SparseVector>> {
-        let mut vectors = Vec::with_capacity(texts.len());
+    pub fn encode_batch<T: AsRef<str> + Sync>(&self, texts: &[T]) -> Result<Vec<EncodedDocument>> {
+        let tokenizer = self.tokenizer();
+        let mut documents = Vec::with_capacity(texts.len());
         for batch in texts.chunks(BATCH) {
-            vectors.extend(encoded(&self.network, self.tokenizer(), batch)?);
+            let (tokens, vectors) = encoded(&self.network, tokenizer, batch)?;
+            documents.extend(tokens.into_iter().zip(vectors).map(|(tokens, vector)| {
+                let ids = tokens.ids.into_iter();
+                EncodedDocument::new(vector, ids.filter(|&id| !tokenizer.is_special(TermId(id))))
+            }));
         }
-        Ok(vectors)
+        Ok(documents)
     }
 
     /// The weighted terms of a query: a table look-up, or the network if the model has no query table.
@@ -153,7 +163,7 @@ impl Model {
     pub fn encode_query(&self, text: &str) -> Result<SparseVector> {
         match &self.queries {
             Queries::Table => self.lookup.encode(text.trim()),
-            Queries::SameNetwork => self.encode(text),
+            Queries::SameNetwork => one(&self.network, self.tokenizer(), text),
             Queries::Network(network) => one(network, self.tokenizer(), text),
         }
     }
@@ -183,6 +193,11 @@ impl Model {
         (&self.table, &self.table_source)
     }
 
+    /// What an index makes of the table with its collection.
+    pub(super) fn reweighting(&self) -> Option<Reweighting> {
+        self.reweighting
+    }
+
     /// What vectors of documents say of where they come from.
     pub(super) fn meta(&self) -> VectorMeta {
         let vocabulary = self.tokenizer().vocabulary();
@@ -191,7 +206,7 @@ impl Model {
 }
 
 fn one(network: &SparseEncoder, tokenizer: &Tokenizer, text: &str) -> Result<SparseVector> {
-    let mut vectors = encoded(network, tokenizer, &[text])?;
+    let (_, mut vectors) = encoded(network, tokenizer, &[text])?;
     Ok(vectors.pop().unwrap_or_default())
 }
 
@@ -199,9 +214,10 @@ fn encoded<T: AsRef<str> + Sync>(
     network: &SparseEncoder,
     tokenizer: &Tokenizer,
     texts: &[T],
-) -> Result<Vec<SparseVector>> {
+) -> Result<(Vec<Tokens>, Vec<SparseVector>)> {
     let tokens = |text: &T| tokenizer.tokens(text.as_ref().trim(), network.max_tokens);
     let tokens: Vec<Tokens> = texts.par_iter().map(tokens).collect::<Result<_>>()?;
     let ids: Vec<&[u32]> = tokens.iter().map(encodable).collect();
-    network.encode(&ids)
+    let vectors = network.encode(&ids)?;
+    Ok((tokens, vectors))
 }

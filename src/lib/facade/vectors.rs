@@ -8,7 +8,7 @@ use crate::{
     error::Error,
     formats::vectors::{Form, Writer},
     io::Output,
-    sparse::SparseVector,
+    text::DocumentFrequencies,
 };
 use crate::{
     error::Result,
@@ -70,11 +70,15 @@ impl Iterator for VectorReader {
 /// writer.finish()?;
 ///
 /// let row = l0::read_vectors(&path)?.next().unwrap()?;
-/// assert_eq!((row.id.as_str(), row.vector), ("tides", vector));
+/// assert_eq!((row.id.as_str(), row.vector), ("tides", vector.into_vector()));
 /// # Ok::<(), l0::Error>(())
 /// ```
 #[cfg(feature = "model")]
-pub struct VectorWriter(Writer);
+pub struct VectorWriter {
+    writer: Writer,
+    /// None once a row has no word pieces.
+    counted: Option<DocumentFrequencies>,
+}
 
 #[cfg(feature = "model")]
 impl VectorWriter {
@@ -91,22 +95,35 @@ impl VectorWriter {
             Error::Usage(format!("vectors: expected .parquet, .arrow or .jsonl, found {found}"))
         })?;
         let output = Output::create(&path)?;
-        Ok(VectorWriter(Writer::new(output, form, &model.meta(), false)?))
+        let writer = Writer::new(output, form, &model.meta(), false)?;
+        let counted = Some(DocumentFrequencies::new(model.tokenizer().vocabulary()));
+        Ok(VectorWriter { writer, counted })
     }
 
-    /// Adds a row.
+    /// Adds a row. Document frequencies follow the rows of Parquet and Arrow, unless one is a vector alone.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn add(&mut self, id: impl Into<String>, vector: &SparseVector) -> Result<()> {
-        self.0.write(&Row { id: id.into(), vector: vector.clone(), ..Row::default() })
+    pub fn add(&mut self, id: impl Into<String>, document: &super::EncodedDocument) -> Result<()> {
+        let vector = document.clone().into_vector();
+        self.writer.write(&Row { id: id.into(), vector, ..Row::default() })?;
+        match &mut self.counted {
+            Some(counted) if document.has_pieces() => document.count(counted),
+            _ => {
+                self.counted = None;
+                Ok(())
+            }
+        }
     }
 
     /// Ends the file and puts it in place.
     ///
     /// # Errors
     /// [`Error::Io`]; the path is then as it was.
-    pub fn finish(self) -> Result<()> {
-        self.0.finish()
+    pub fn finish(mut self) -> Result<()> {
+        if let Some(counted) = &self.counted {
+            self.writer.set_document_frequencies(counted.to_text()?);
+        }
+        self.writer.finish()
     }
 }

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Model, file};
+use super::{EncodedDocument, Model, file};
 use crate::{
     error::Result,
-    index::{Artefacts, BuildConfig, Builder, Encoding, Order, StoredText, Weights},
+    index::{Artefacts, BuildConfig, Builder, Encoding, Order, StoredText, Weights, reweighted},
     io::Output,
     search,
-    sparse::SparseVector,
+    text::{DocumentFrequencies, QueryTable, Reweighting},
 };
 
 /// How an index is built. The defaults are those of `l0-index`.
@@ -59,15 +59,14 @@ pub struct IndexWriter {
     path: PathBuf,
     builder: Builder,
     artefacts: Artefacts,
+    /// What becomes of the query table, and the counts that it needs.
+    corpus: Option<(Reweighting, DocumentFrequencies)>,
     seed: u64,
 }
 
 impl IndexWriter {
     /// Begins an index for vectors of `model`, whose tokenizer and query table it will carry.
-    ///
-    /// Query weights are the model's table as it is. `l0-index` also reweights the table of a model that asks for
-    /// it by the collection's document frequencies, which vectors added here do not carry: for such a model
-    /// this is `l0-index --query-weights model`.
+    /// The table is reweighted by the document frequencies of what is added, if the model asks for that.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) or [`Error::Format`](crate::Error::Format) if `path` cannot be
@@ -100,19 +99,23 @@ impl IndexWriter {
             query_weights: table.weights().to_vec(),
             query_source: table_source.to_owned(),
         };
-        Ok(IndexWriter { path, builder, artefacts, seed })
+        let none = DocumentFrequencies::new(vocabulary);
+        let corpus = model.reweighting().map(|reweighting| (reweighting, none));
+        Ok(IndexWriter { path, builder, artefacts, corpus, seed })
     }
 
     /// Adds a document, the last in the order of the index.
     ///
     /// # Errors
     /// [`Error::Line`](crate::Error::Line) with the number of the document for an id that was added before
-    /// and for a term that the vocabulary does not have; the writer can still be used. [`Error::Io`] if the
-    /// temporary file cannot be written.
+    /// and for a term that the vocabulary does not have; the writer can still be used. [`Error::Usage`] for a
+    /// vector alone, if query weights need the word pieces of the collection. [`Error::Io`] if the temporary file
+    /// cannot be written.
     ///
     /// [`Error::Io`]: crate::Error::Io
-    pub fn add(&mut self, id: impl AsRef<str>, vector: &SparseVector) -> Result<()> {
-        self.builder.add(id.as_ref(), vector, None)
+    /// [`Error::Usage`]: crate::Error::Usage
+    pub fn add(&mut self, id: impl AsRef<str>, document: &EncodedDocument) -> Result<()> {
+        self.put(id.as_ref(), document, None)
     }
 
     /// As [`IndexWriter::add`]; the index also stores title and text, to be shown with a hit
@@ -123,12 +126,27 @@ impl IndexWriter {
     pub fn add_with_text(
         &mut self,
         id: impl AsRef<str>,
-        vector: &SparseVector,
+        document: &EncodedDocument,
         title: &str,
         text: &str,
     ) -> Result<()> {
         let stored = StoredText { title: title.to_owned(), text: text.to_owned() };
-        self.builder.add(id.as_ref(), vector, Some(&stored))
+        self.put(id.as_ref(), document, Some(&stored))
+    }
+
+    fn put(
+        &mut self,
+        id: &str,
+        document: &EncodedDocument,
+        stored: Option<&StoredText>,
+    ) -> Result<()> {
+        let Some((_, counted)) = &mut self.corpus else {
+            return self.builder.add(id, document, stored);
+        };
+        if document.has_pieces() {
+            self.builder.add(id, document, stored)?;
+        }
+        document.count(counted)
     }
 
     /// Documents added so far.
@@ -146,7 +164,14 @@ impl IndexWriter {
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io), for instance when the disk is full; the path is then as it was.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(mut self) -> Result<()> {
+        if let Some((reweighting, counted)) = &self.corpus {
+            let table = QueryTable::from_weights(self.artefacts.query_weights)?;
+            let (table, source) =
+                reweighted(*reweighting, &table, &self.artefacts.query_source, counted)?;
+            self.artefacts.query_weights = table.weights().to_vec();
+            self.artefacts.query_source = source;
+        }
         let mut output = Output::create(&self.path)?;
         let (name, written) = (output.name().to_owned(), output.unfinished());
         let draft = self.builder.finish(&self.artefacts, &mut output, &name, &mut |_| {})?;

@@ -52,13 +52,26 @@ impl<'a> Corpus<'a> {
         let Some((reweighting, counted)) = self.counted else {
             return Ok((table.clone(), table_source.clone()));
         };
-        let idf = format!("idf of {} documents", counted.documents());
-        let source = match reweighting {
-            Reweighting::Idf => idf,
-            Reweighting::Geometric { .. } => format!("{table_source}, reweighted by the {idf}"),
-        };
-        Ok((reweighting.table(table, &counted)?, source))
+        reweighted(reweighting, table, table_source, &counted)
     }
+}
+
+/// The query table of a collection, and where it comes from, for people.
+///
+/// # Errors
+/// As [`Reweighting::table`].
+pub fn reweighted(
+    reweighting: Reweighting,
+    table: &QueryTable,
+    table_source: &str,
+    counted: &DocumentFrequencies,
+) -> Result<(QueryTable, String)> {
+    let idf = format!("idf of {} documents", counted.documents());
+    let source = match reweighting {
+        Reweighting::Idf => idf,
+        Reweighting::Geometric { .. } => format!("{table_source}, reweighted by the {idf}"),
+    };
+    Ok((reweighting.table(table, counted)?, source))
 }
 
 fn absent(name: &str) -> Error {

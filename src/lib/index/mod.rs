@@ -30,6 +30,7 @@ pub use build::{Language, Plan, TableSource, append, build};
 pub use builder::{Artefacts, BuildConfig, Builder, Step};
 pub use calibration::{Calibration, Trial};
 pub use cells::{Ids, Place, Run, Runs, Slots};
+pub use corpus::reweighted;
 pub use draft::Draft;
 pub use file::Index;
 pub use merge::merge;
