@@ -9,6 +9,9 @@ use std::{
 
 use l0::internal::{
     formats::vectors::{Form, Row, VectorMeta, Writer},
+    index::Index,
+    io::{Input, Output},
+    search::{AnswerConfig, AnswerForm, Detail, Engine, Method, Questions, SearchConfig},
     sparse::{SparseVector, TermId},
     text::Tokenizer,
 };
@@ -76,6 +79,33 @@ fn runs_name_the_tag_and_explanations_the_terms() {
         .map(|term| term["token"].as_str().unwrap())
         .collect();
     assert_eq!(terms, ["water", "sea"]);
+}
+
+/// Texts of the index that were read to answer in a form.
+fn text_blocks_read(form: AnswerForm, detail: Detail) -> u64 {
+    let desk = indexed();
+    let index = Index::open(&desk.path("a.l0x")).unwrap();
+    let config = SearchConfig { k: 10, method: Method::Exact, detail };
+    let engine = Engine::new(vec![index], config).unwrap();
+    desk.write("queries.txt", "water sea\nwater\nglass\n");
+    let input = Input::open(&desk.path("queries.txt")).unwrap();
+    let questions = Questions::open(input, &engine.indexes()[0]).unwrap();
+    let mut output = Output::create(&desk.path("answers")).unwrap();
+    let answers = AnswerConfig { form, tag: "l0".into(), columns: 80 };
+    let count = engine.reply_all(questions, &answers, &mut output, |_, error| panic!("{error}"));
+    output.commit().unwrap();
+    assert_eq!((count.unwrap().queries, desk.text("answers").lines().count() >= 3), (3, true));
+    engine.indexes()[0].text_blocks_read()
+}
+
+#[test]
+fn only_forms_that_show_texts_read_them() {
+    for detail in [Detail::Hit, Detail::Terms] {
+        assert_eq!(text_blocks_read(AnswerForm::Trec, detail), 0);
+        // the first query has two hits, the second the same, the third none
+        assert_eq!(text_blocks_read(AnswerForm::JsonLines, detail), 4);
+        assert_eq!(text_blocks_read(AnswerForm::Text, detail), 4);
+    }
 }
 
 #[test]

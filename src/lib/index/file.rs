@@ -58,7 +58,12 @@
 //! order; every 64th has a base, and the highest bit of an offset is 0. A list ends where that of the
 //! next term begins, the last with the section. The scale of f32 weights is 1.
 
-use std::{cmp::Reverse, collections::BTreeMap, path::Path};
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
@@ -85,6 +90,7 @@ pub struct Index {
     map: io::Mapped,
     pub(super) frame: Frame,
     metadata: Metadata,
+    text_blocks_read: AtomicU64,
 }
 
 impl Index {
@@ -123,7 +129,8 @@ impl Index {
         frame: Frame,
         metadata: Metadata,
     ) -> Result<Index> {
-        let index = Index { name, map, frame, metadata };
+        let text_blocks_read = AtomicU64::new(0);
+        let index = Index { name, map, frame, metadata, text_blocks_read };
         index.check_lengths()?;
         Ok(index)
     }
@@ -213,10 +220,17 @@ impl Index {
         if offsets.is_empty() {
             return Ok(None);
         }
+        self.text_blocks_read.fetch_add(1, Ordering::Relaxed);
         let stored = texts::read(self.section(Section::Texts), offsets, doc.index());
         stored
             .map(Some)
             .ok_or_else(|| self.damaged(Section::Texts, &format!("no text for document {}", doc.0)))
+    }
+
+    /// Blocks of texts that [`Index::text`] has unpacked since the index was opened: of a search whose
+    /// output shows no text, none.
+    pub fn text_blocks_read(&self) -> u64 {
+        self.text_blocks_read.load(Ordering::Relaxed)
     }
 
     /// The postings of a term; an empty list for one outside the vocabulary.
