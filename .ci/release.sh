@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 target=${1:-x86_64-unknown-linux-musl}
 programs=(l0-encode l0-eval l0-index l0-query l0-train)
 if ! rustc --print target-libdir --target "$target" | xargs test -d; then
-    echo "release.sh: want the standard library of $target: rustup target add $target" >&2
+    echo "release.sh: expected the standard library of $target: rustup target add $target" >&2
     exit 1
 fi
 cargo build --release --locked --bins --target "$target"

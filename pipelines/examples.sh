@@ -5,7 +5,7 @@
 data_and_models() {
     local folder
     for folder in "${L0_DATA:-}/train" "${L0_DATA:-}/eval" "${L0_MODELS:-}/splade-tiny" "${L0_MODELS:-}/minilm-l6"; do
-        [ -d "$folder" ] || { echo "skipped: want $folder; set L0_DATA and L0_MODELS" >&2; exit 0; }
+        [ -d "$folder" ] || { echo "skipped: expected $folder; set L0_DATA and L0_MODELS" >&2; exit 0; }
     done
     mkdir -p "$1"
     ln -sfnT "$(realpath "$L0_DATA")" "$1/data"; ln -sfnT "$(realpath "$L0_MODELS")" "$1/models"

@@ -35,7 +35,7 @@ def arguments(doc):
 
 
 def built(index, build):
-    """The seconds that `build()` gives; it runs only if they are not noted beside the index."""
+    """The seconds that `build()` gives; it runs only if they are not noted next to the index."""
     note = Path(f"{index}.json")
     if not note.exists():
         seconds = build()

@@ -17,7 +17,7 @@ from collection import KINDS, TERMS, Writer, vectors, write_queries
 def sorted_rows(counts, terms, weights):
     """Terms ascending in each document, weights above 0 only."""
     if terms.max(initial=0) >= TERMS:
-        raise SystemExit(f"want term ids below {TERMS}, got {terms.max()}")
+        raise SystemExit(f"expected term ids below {TERMS}, found {terms.max()}")
     doc = np.repeat(np.arange(len(counts)), counts)
     order = np.lexsort((terms, doc))
     order = order[weights[order] > 0]

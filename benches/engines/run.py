@@ -3,7 +3,7 @@
     python run.py DATA [--engines l0 pisa bmp seismic] [--rounds 3] [--bin target/release] [--jar JAR]
 
 A round is every engine once, one after the other, each in a process of its own, so that what else the computer
-does meets all of them. results.jsonl begins anew; an earlier one is kept under another name. What the engines
+does meets all of them. results.jsonl begins again; an earlier one is kept under another name. What the engines
 say goes to DATA/engines.log.
 """
 
@@ -54,7 +54,7 @@ def main():
     args.data = args.data.resolve()
     engines = [name for name in args.engines if name != "lucene" or args.jar]
     if engines != list(args.engines):
-        say("lucene is left out: want --jar")
+        say("lucene is left out: expected --jar")
     if not (args.data / "truth.npz").exists():
         say("finding the exact answers")
         truth.write(args.data)

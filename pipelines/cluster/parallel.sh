@@ -9,8 +9,8 @@
 # L0_JOBS parts run at a time on each host (2); with L0_GPUS each of these sees one device. A part that
 # fails is tried once more; run the line again and what is finished is left alone.
 set -euo pipefail
-command -v parallel >/dev/null || { echo "parallel.sh: want GNU parallel; xargs.sh does without" >&2; exit 2; }
-[ $# -ge 3 ] || { echo "parallel.sh: want N FOLDER INPUT... [-- OPTION...]" >&2; exit 2; }
+command -v parallel >/dev/null || { echo "parallel.sh: expected GNU parallel; xargs.sh does without" >&2; exit 2; }
+[ $# -ge 3 ] || { echo "parallel.sh: expected N FOLDER INPUT... [-- OPTION...]" >&2; exit 2; }
 shards=$1 folder=$2; shift
 mkdir -p "$folder"
 part="$(cd "$(dirname "$0")" && pwd)/part.sh"

@@ -23,18 +23,18 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do inputs+=("$1"); shift; done
 [ ${#inputs[@]} -gt 0 ] || usage "want at least one INPUT"
 shards=${L0_SHARDS:-} form=${L0_FORM:-parquet}
 index=${L0_SHARD_INDEX:-${SLURM_ARRAY_TASK_ID:-${JOB_COMPLETION_INDEX:-}}}
-[[ $shards =~ ^[1-9][0-9]{0,4}$ ]] || usage "want L0_SHARDS=N, the number of parts, got \`$shards\`"
+[[ $shards =~ ^[1-9][0-9]{0,4}$ ]] || usage "expected L0_SHARDS=N, the number of parts, found \`$shards\`"
 [[ $index =~ ^(0|[1-9][0-9]{0,4})$ && $index -lt $shards ]] ||
-    usage "want a part from 0 to $((shards - 1)) as L0_SHARD_INDEX, SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX, got \`$index\`"
+    usage "expected a part from 0 to $((shards - 1)) as L0_SHARD_INDEX, SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX, found \`$index\`"
 
 case ${L0_BY:-rows} in
     rows) cut=(--shard "$index/$shards") ;;
     files)
         cut=() mine=()
         for ((at = index; at < ${#inputs[@]}; at += shards)); do mine+=("${inputs[at]}"); done
-        [ ${#mine[@]} -gt 0 ] || usage "L0_BY=files: want at least $shards inputs, got ${#inputs[@]}"
+        [ ${#mine[@]} -gt 0 ] || usage "L0_BY=files: expected at least $shards inputs, found ${#inputs[@]}"
         inputs=("${mine[@]}") ;;
-    *) usage "want L0_BY=rows or files, got \`$L0_BY\`" ;;
+    *) usage "expected L0_BY=rows or files, found \`$L0_BY\`" ;;
 esac
 
 name=$(printf 'part-%05d-of-%05d' "$index" "$shards")
@@ -56,7 +56,7 @@ if [ -f "$folder/$name.sha256" ] && [ -f "$out" ]; then
     elif [ "$(manifest "$@")" = "$(cat "$folder/$name.sha256")" ]; then
         exit 0
     else
-        echo "part.sh: $out: want a part of these inputs and options, got another (see $name.sha256); take another FOLDER" >&2
+        echo "part.sh: $out: expected a part of these inputs and options, found another (see $name.sha256); take another FOLDER" >&2
         exit 3
     fi
 fi

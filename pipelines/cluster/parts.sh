@@ -5,16 +5,16 @@
 #   l0-encode join $(parts.sh FOLDER) -o all.parquet      the bytes of one undisturbed run (L0_BY=rows)
 #   l0-index $(parts.sh FOLDER) -o all.l0x
 set -euo pipefail
-[ $# -eq 1 ] || { echo "parts.sh: want FOLDER" >&2; exit 2; }
+[ $# -eq 1 ] || { echo "parts.sh: expected FOLDER" >&2; exit 2; }
 folder=$1
 fail() { echo "parts.sh: $folder: $1" >&2; exit 1; }
 
 cd "$folder" || exit 1
 shopt -s nullglob
 manifests=(part-*-of-*.sha256) files=()
-[ ${#manifests[@]} -gt 0 ] || fail "want parts with their manifests, got none"
+[ ${#manifests[@]} -gt 0 ] || fail "expected parts with their manifests, found none"
 shards=${manifests[0]%.sha256}; shards=${shards##*-of-}
-[ ${#manifests[@]} -le $((10#$shards)) ] || fail "want one set of parts, got several"
+[ ${#manifests[@]} -le $((10#$shards)) ] || fail "expected one set of parts, found several"
 for ((at = 0; at < 10#$shards; at++)); do
     name=$(printf 'part-%05d-of-%s' "$at" "$shards")
     [ -f "$name.sha256" ] || fail "want $name, which is missing or unfinished"

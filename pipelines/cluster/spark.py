@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Encodes documents on a Spark cluster: one l0-encode beside each running task.
+"""Encodes documents on a Spark cluster: one l0-encode next to each running task.
 
     spark-submit pipelines/cluster/spark.py corpus.jsonl vectors.parquet --partitions 64
     spark-submit pipelines/cluster/spark.py corpus.jsonl vectors.jsonl --partitions 64 --pipe

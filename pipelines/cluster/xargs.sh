@@ -3,7 +3,7 @@
 #
 # L0_JOBS parts run at a time (2); with L0_GPUS each of these sees one device.
 set -euo pipefail
-[ $# -ge 3 ] || { echo "xargs.sh: want N FOLDER INPUT... [-- OPTION...]" >&2; exit 2; }
+[ $# -ge 3 ] || { echo "xargs.sh: expected N FOLDER INPUT... [-- OPTION...]" >&2; exit 2; }
 export L0_SHARDS=$1; shift
 L0_PART=$(cd "$(dirname "$0")" && pwd)/part.sh
 export L0_PART

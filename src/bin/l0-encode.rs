@@ -207,8 +207,7 @@ fn run(args: EncodeArgs) -> Result<()> {
         keep_text: args.keep_text,
     };
     if args.resume && l0::internal::io::is_object(&args.output) {
-        let reason =
-            "--resume keeps parts beside the output: want a file of this machine, got an object";
+        let reason = "--resume keeps parts next to the output: expected a file of this machine, found an object";
         return Err(Error::Usage(reason.into()));
     }
     cli::apart(&args.output, &args.input)?;

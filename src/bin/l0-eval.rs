@@ -144,7 +144,9 @@ fn tradeoff(args: &TradeoffArgs) -> Result<()> {
     let reserved = ["name", "method", "seeds", "front"];
     let fields = || [x, y].into_iter().chain(&args.columns);
     if let Some(field) = fields().find(|field| reserved.contains(&field.as_str())) {
-        return Err(Error::Usage(format!("`{field}` is in every table; want a field of numbers")));
+        return Err(Error::Usage(format!(
+            "`{field}` is in every table; expected a field of numbers"
+        )));
     }
     if let Some(field) =
         fields().find(|field| outcomes.iter().all(|one| one.number(field).is_none()))
@@ -152,7 +154,7 @@ fn tradeoff(args: &TradeoffArgs) -> Result<()> {
         return Err(Error::Usage(format!("--columns: no result has a number `{field}`")));
     }
     if args.log && outcomes.iter().filter_map(|one| one.number(x)).any(|x| x <= 0.0) {
-        return Err(Error::Usage(format!("--log: want {x} above 0 in all results")));
+        return Err(Error::Usage(format!("--log: expected {x} above 0 in all results")));
     }
     let view = View { x, y, columns: &args.columns };
     let points = eval::points(&outcomes, &view);
@@ -212,11 +214,11 @@ fn judgements(input: Input, notes: &cli::RunArgs, rejects: &mut Rejects) -> Resu
 
 fn diff(args: &DiffArgs, rejects: &mut Rejects) -> Result<()> {
     if args.format == Format::Markdown {
-        return Err(Error::Usage("--format: want text or jsonl, got markdown".into()));
+        return Err(Error::Usage("--format: expected text or jsonl, found markdown".into()));
     }
     let paths = [&args.a, &args.b].into_iter().chain(&args.qrels);
     if paths.filter(|path| *path == Path::new("-")).count() > 1 {
-        return Err(Error::Usage("want `-` (stdin) once at most".into()));
+        return Err(Error::Usage("expected `-` (stdin) once at most".into()));
     }
     cli::apart(&args.output, [&args.a, &args.b].into_iter().chain(&args.qrels))?;
     let mut output = Output::create(&args.output)?;
@@ -248,7 +250,7 @@ fn measure(args: &Args, notes: &cli::RunArgs, rejects: &mut Rejects) -> Result<(
     let qrels = args.qrels.as_ref().expect("clap wants it where no subcommand is given");
     let paths = || args.runs.iter().chain(&args.compare).chain([qrels]);
     if paths().filter(|path| *path == Path::new("-")).count() > 1 {
-        return Err(Error::Usage("want `-` (stdin) once at most".into()));
+        return Err(Error::Usage("expected `-` (stdin) once at most".into()));
     }
     let mut output = Output::create(&args.output)?;
     let mut runs = cli::inputs(&args.runs)?;

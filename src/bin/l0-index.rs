@@ -86,7 +86,7 @@ fn run(command: Command) -> Result<()> {
 fn build(args: BuildArgs) -> Result<()> {
     args.work.run.start_threads();
     let Some(path) = &args.output else {
-        return Err(Error::Usage("want -o INDEX, the file to write".into()));
+        return Err(Error::Usage("expected -o INDEX, the file to write".into()));
     };
     cli::apart(path, &args.vectors)?;
     let output = Output::create(path)?;

@@ -150,10 +150,11 @@ fn paths(args: &Args) -> Result<(Vec<&Path>, Option<&Path>)> {
     }
     let queries = paths.next();
     match (indexes.is_empty(), paths.next()) {
-        (true, _) => Err(Error::Usage("want an INDEX".into())),
-        (_, Some(more)) => {
-            Err(Error::Usage(format!("want one file of queries, got also {}", more.display())))
-        }
+        (true, _) => Err(Error::Usage("expected an INDEX".into())),
+        (_, Some(more)) => Err(Error::Usage(format!(
+            "expected one file of queries, found also {}",
+            more.display()
+        ))),
         _ => Ok((indexes, queries)),
     }
 }

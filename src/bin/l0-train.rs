@@ -128,7 +128,7 @@ fn main() -> ExitCode {
 fn run(args: TrainArgs) -> Result<()> {
     args.run.start_threads();
     let (Some(file), Some(output)) = (&args.recipe, &args.output) else {
-        return Err(Error::Usage("want a recipe and --output DIR".into()));
+        return Err(Error::Usage("expected a recipe and --output DIR".into()));
     };
     let recipe = Recipe::load(file, &args.set)?;
     let (compute, device) = args.device.open()?;
@@ -200,7 +200,7 @@ fn run_check(args: CheckArgs) -> Result<()> {
     }
     output.commit()?;
     match fatal.first() {
-        Some(name) => Err(Error::format(name, "want data that can be trained on; see above")),
+        Some(name) => Err(Error::format(name, "expected data that can be trained on; see above")),
         None => Ok(()),
     }
 }
@@ -208,12 +208,12 @@ fn run_check(args: CheckArgs) -> Result<()> {
 fn run_mine(args: MineArgs) -> Result<()> {
     args.run.start_threads();
     if args.from == 0 || args.from > args.to || args.negatives == 0 {
-        return Err(Error::Usage("want --from of 1 to --to, and --negatives above 0".into()));
+        return Err(Error::Usage("expected --from of 1 to --to, and --negatives above 0".into()));
     }
     if args.output.extension().is_some_and(|end| end == "parquet" || end == "arrow") {
         let output = args.output.display();
         return Err(Error::Usage(format!(
-            "mine writes JSON lines: want -o FILE.jsonl, got {output}"
+            "mine writes JSON lines: expected -o FILE.jsonl, found {output}"
         )));
     }
     let indexes = args.index.iter().map(|path| Index::open(path)).collect::<Result<Vec<_>>>()?;

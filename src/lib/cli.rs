@@ -77,12 +77,12 @@ pub fn parse<A: Parser>() -> A {
     A::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
-/// A hang-up counts as an interrupt, unless whoever started us asked for it to be ignored, as `nohup`
+/// A hang-up counts as an interrupt, unless anyone who started us asked for it to be ignored, as `nohup`
 /// does: long work then goes on without its terminal.
 fn clean_up_when_interrupted() {
     let hangup = (!ignores_hangup()).then_some(SIGHUP);
     // nothing here can be refused: the signals are valid, and without a handler they still end us
-    // a file size limit is an error of the write, not the end: whoever writes tells and cleans up
+    // a file size limit is an error of the write, not the end: anyone who writes tells and cleans up
     let known = [SIGINT, SIGTERM, SIGXFSZ].into_iter().chain(hangup);
     let Ok(mut signals) = Signals::new(known) else { return };
     thread::spawn(move || {
@@ -199,7 +199,7 @@ impl RejectArgs {
         if self.rejects.as_deref() == Some(output) {
             let place = output.display();
             return Err(Error::Usage(format!(
-                "--rejects and -o are both {place}; want two places"
+                "--rejects and -o are both {place}; expected two places"
             )));
         }
         if self.rejects.is_some() && self.on_error == OnError::Stop {
@@ -223,7 +223,7 @@ pub fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>> {
         return Ok(vec![Input::open(Path::new("-"))?]);
     }
     if paths.iter().filter(|path| *path == Path::new("-")).count() > 1 {
-        return Err(Error::Usage("want `-` (stdin) once at most".into()));
+        return Err(Error::Usage("expected `-` (stdin) once at most".into()));
     }
     paths.iter().map(|path| Input::open(path)).collect()
 }
@@ -238,7 +238,7 @@ pub fn apart<'a>(output: &Path, inputs: impl IntoIterator<Item = &'a PathBuf>) -
     match inputs.into_iter().find(is_it).filter(|_| place.is_file()) {
         Some(input) => {
             let input = input.display();
-            Err(Error::Usage(format!("-o would replace the input {input}; want another place")))
+            Err(Error::Usage(format!("-o would replace the input {input}; expected another place")))
         }
         None => Ok(()),
     }
@@ -256,7 +256,7 @@ pub fn vector_form(output: &Path, format: Option<Form>) -> Result<Form> {
         (None, _) if output == Path::new("-") => Form::Arrow,
         (None, Some(extension)) => Form::of_extension(extension).ok_or_else(|| {
             Error::Usage(format!(
-                "{}: want .parquet, .arrow or .jsonl, got .{extension}; or say --format",
+                "{}: expected .parquet, .arrow or .jsonl, found .{extension}; or say --format",
                 output.display()
             ))
         })?,

@@ -82,7 +82,8 @@ impl Compute {
             (_, Precision::Bf16) => Ok(DType::BF16),
             (Compute::Cuda(_), Precision::F16) => Ok(DType::F16),
             (Compute::Cpu, Precision::F16) => Err(Error::Usage(
-                "--dtype f16: want f32 or bf16 on a processor, which has no products of f16".into(),
+                "--dtype f16: expected f32 or bf16 on a processor, which has no products of f16"
+                    .into(),
             )),
         }
     }
@@ -95,7 +96,7 @@ impl Compute {
     pub fn training_dtype(self, precision: Precision) -> Result<DType> {
         match (self, precision) {
             (Compute::Cpu, Precision::Bf16 | Precision::F16) => Err(Error::Usage(format!(
-                "--dtype {precision}: want f32 to train on a processor, where sums of half numbers \
+                "--dtype {precision}: expected f32 to train on a processor, where sums of half numbers \
                  are slower and inexact"
             ))),
             _ => self.dtype(precision),
@@ -145,7 +146,7 @@ impl FromStr for Choice {
             other => other.strip_prefix("cuda:").and_then(|number| number.parse().ok()),
         };
         number.map(|at| Choice::Fixed(Compute::Cuda(at))).ok_or_else(|| {
-            Error::Usage(format!("device: want cpu, cuda, cuda:I or auto, got `{text}`"))
+            Error::Usage(format!("device: expected cpu, cuda, cuda:I or auto, found `{text}`"))
         })
     }
 }
@@ -155,16 +156,16 @@ impl FromStr for Precision {
 
     fn from_str(text: &str) -> Result<Precision> {
         let all = [Precision::F32, Precision::Bf16, Precision::F16];
-        all.into_iter()
-            .find(|known| known.to_string() == text)
-            .ok_or_else(|| Error::Usage(format!("dtype: want f32, bf16 or f16, got `{text}`")))
+        all.into_iter().find(|known| known.to_string() == text).ok_or_else(|| {
+            Error::Usage(format!("dtype: expected f32, bf16 or f16, found `{text}`"))
+        })
     }
 }
 
 /// Settles how this process trains on a processor. To be called once, at the start of `main`.
 ///
 /// Memory that is freed is kept: every step asks for the same sizes again, and giving them back to the
-/// system and taking them anew costs a quarter of a step (`benches/train.py`). candle's own threads
+/// system and taking them again costs a quarter of a step (`benches/train.py`). candle's own threads
 /// wait by spinning and know nothing of `--threads`, so candle computes on the calling thread; the
 /// heavy operators share their work among rayon's.
 pub fn settle() {

@@ -24,7 +24,7 @@ pub enum Error {
         source: io::Error,
     },
     /// One record of a text input is bad: `FILE:LINE: want …, got …`.
-    #[error("{file}:{line}: want {wanted}, got {found}")]
+    #[error("{file}:{line}: expected {wanted}, found {found}")]
     Line {
         /// The file as the user named it.
         file: String,
@@ -46,7 +46,7 @@ pub enum Error {
         reason: String,
     },
     /// Two artefacts do not belong together.
-    #[error("{what}: want {expected}, got {got}; {remedy}")]
+    #[error("{what}: expected {expected}, found {got}; {remedy}")]
     Mismatch {
         /// Which property of which artefacts.
         what: String,
@@ -64,7 +64,7 @@ pub enum Error {
     #[error("{0}")]
     Floor(String),
     /// A weight that is not finite and above zero.
-    #[error("want a finite weight above 0, got {weight} for term {term}")]
+    #[error("expected a finite weight above 0, found {weight} for term {term}")]
     Weight {
         /// The term that carries it.
         term: u32,
@@ -72,7 +72,7 @@ pub enum Error {
         weight: f32,
     },
     /// Terms that do not strictly ascend.
-    #[error("want strictly ascending terms, got {next} after {previous}")]
+    #[error("expected strictly ascending terms, found {next} after {previous}")]
     Order {
         /// The term before.
         previous: u32,

@@ -32,7 +32,7 @@ fn shells_propose_measures_recipe_keys_and_forms() {
     assert!(!help.stdout_text().contains("Success@5"), "{help}");
 }
 
-/// What packages put beside the programs: manual pages and completions, where systems look for them.
+/// What packages put next to the programs: manual pages and completions, where systems look for them.
 #[test]
 fn packages_have_pages_and_completions() {
     let work = Work::new();

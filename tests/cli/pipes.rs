@@ -37,8 +37,8 @@ fn half_a_stream_is_not_taken_for_all_of_it() {
     refused(&work, &format!("{ENCODE} bad.jsonl | {INDEX} -o good.l0x"), 1, cut);
     let bm25 = "l0-encode --quiet --model bm25 --tokenizer testdata/toy";
     refused(&work, &format!("{bm25} bad.jsonl | {INDEX} -o good.l0x"), 1, cut);
-    refused(&work, &format!("false | {INDEX} -o good.l0x"), 1, "got an empty input");
-    refused(&work, &format!("{INDEX} -o good.l0x <&-"), 1, "got an empty input");
+    refused(&work, &format!("false | {INDEX} -o good.l0x"), 1, "found an empty input");
+    refused(&work, &format!("{INDEX} -o good.l0x <&-"), 1, "found an empty input");
     refused(&work, &format!("{INDEX} two.arrow -o good.l0x"), 1, "name several files");
     // an empty corpus is no failure
     run(work.shell(&format!("{ENCODE} </dev/null | {INDEX} -o none.l0x")), b"").exits(0);
@@ -96,9 +96,9 @@ fn refused_rows_are_kept_as_they_stood() {
         rejects.contains("v.jsonl:2: want") && rejects.contains(r#"\"values\":[-1]"#),
         "{rejects}"
     );
-    assert!(rejects.contains("v.jsonl:3: want terms below 430"), "{rejects}");
+    assert!(rejects.contains("v.jsonl:3: expected terms below 430"), "{rejects}");
     let both = format!("{INDEX} v.jsonl -o good.l0x --on-error skip --rejects good.l0x");
-    refused(&work, &both, 2, "want two places");
+    refused(&work, &both, 2, "expected two places");
     refused(&work, &format!("{INDEX} - - -o good.l0x"), 2, "once at most");
 }
 
@@ -107,7 +107,7 @@ fn a_run_says_only_what_a_run_can_say() {
     let work = scene();
     for tag in ["''", "'a b'"] {
         let line = format!("l0-query good.l0x --format trec --run-name {tag} <<<bees");
-        refused(&work, &line, 2, "want one word");
+        refused(&work, &line, 2, "expected one word");
     }
     work.write("q.txt", "q1\tthe sea\nq 2\tthe sea\nq3\tthe sea\n");
     let line = "l0-query good.l0x q.txt -k 1 --format trec -o q.run --quiet";
@@ -122,7 +122,7 @@ fn a_run_says_only_what_a_run_can_say() {
 fn one_document_does_not_answer_twice() {
     let work = scene();
     let line = "l0-query --index good.l0x --index good.l0x <<<'bread and water'";
-    refused(&work, line, 1, "is also in good.l0x; want indexes that share none");
+    refused(&work, line, 1, "is also in good.l0x; expected indexes that share none");
 }
 
 #[test]

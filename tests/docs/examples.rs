@@ -34,7 +34,7 @@ fn blocks(page: &str) -> Vec<Block> {
     page.split("```console ").skip(1).map(block).collect()
 }
 
-/// The programs, then those beside the Python of L0_PYTHON, then the rest.
+/// The programs, then those next to the Python of L0_PYTHON, then the rest.
 fn path() -> OsString {
     let beside = PathBuf::from(python()).parent().map(Path::to_owned);
     let beside = beside.filter(|folder| folder.is_absolute());

@@ -31,7 +31,7 @@ fn table(form: &str, keep: &str) -> Vec<u8> {
     encode(&Work::new(), &arguments, b"").exits(0).stdout().to_vec()
 }
 
-/// A run that fails leaves the old output and no file beside it.
+/// A run that fails leaves the old output and no file next to it.
 #[track_caller]
 fn refused(work: &Work, arguments: &str, status: i32, message: &str) {
     work.write("out.parquet", "old");
@@ -52,7 +52,7 @@ fn refused_file(name: &str, bytes: &[u8], message: &str) {
 
 #[test]
 fn a_bad_line_is_named_with_its_file_and_number() {
-    let want = r#"want {"_id", "title", "text"}, got "#;
+    let want = r#"expected {"_id", "title", "text"}, found "#;
     for (line, found) in [
         (r#"{"text":"x"}"#, "no id"),
         (r#"{"_id":null,"text":"x"}"#, "no id"),
@@ -82,7 +82,7 @@ fn a_bad_line_is_named_with_its_file_and_number() {
 
 #[test]
 fn bytes_that_are_no_text_are_named_with_their_place() {
-    let utf8 = "want UTF-8 text, got byte";
+    let utf8 = "expected UTF-8 text, found byte";
     let latin1 = [GOOD.as_bytes(), b"{\"_id\":\"caf\xe9\",\"text\":\"\"}\n"].concat();
     refused_file("corpus.jsonl", &latin1, &format!(":2: {utf8} 0xe9 at column 12\n"));
     let cut = [GOOD.as_bytes(), b"\n\n{\"_id\":\"caf\xc3"].concat();
@@ -106,7 +106,7 @@ fn a_line_of_a_gigabyte_is_refused_in_little_memory() {
     }
     drop(pipe);
     let bytes = CHUNK * CHUNKS;
-    let message = format!("<stdin>:2: want a line of at most 64 MiB, got {bytes} bytes\n");
+    let message = format!("<stdin>:2: expected a line of at most 64 MiB, found {bytes} bytes\n");
     Run::of(child).exits(1).says(&message);
     assert!(work.names().is_empty());
 }
@@ -188,7 +188,7 @@ fn files_cut_short_are_named() {
             refused_file(&format!("corpus.{form}"), &table[..length], &message);
         }
         let bare = self::table(form, "");
-        let message = ": want columns _id, title, text; got id Utf8, indices List(";
+        let message = ": expected columns _id, title, text; found id Utf8, indices List(";
         refused_file(&format!("corpus.{form}"), &bare, message);
     }
 }
@@ -200,13 +200,13 @@ fn inputs_and_outputs_that_are_not_there_are_named() {
     work.write("folder/file", "");
     refused(&work, &format!("{TOY} none.jsonl"), 1, "l0-encode: none.jsonl: No such file");
     refused(&work, &format!("{TOY} corpus.jsonl none.jsonl"), 1, "none.jsonl: No such file");
-    refused(&work, &format!("{TOY} folder"), 1, "folder: want a file, got a directory");
+    refused(&work, &format!("{TOY} folder"), 1, "folder: expected a file, found a directory");
     for (output, message) in [
-        ("none/out.parquet", "none/out.parquet: want a folder none to write in, found none"),
-        ("folder --format arrow", "folder: want a file to write, got a directory"),
+        ("none/out.parquet", "none/out.parquet: expected a folder none to write in, found none"),
+        ("folder --format arrow", "folder: expected a file to write, found a directory"),
         (
             "corpus.jsonl/out.parquet",
-            "corpus.jsonl/out.parquet: want a folder corpus.jsonl to write in",
+            "corpus.jsonl/out.parquet: expected a folder corpus.jsonl to write in",
         ),
     ] {
         encode(&work, &format!("{TOY} corpus.jsonl -o {output}"), b"").exits(1).says(message);
@@ -272,19 +272,19 @@ fn a_model_with_a_file_missing_or_cut_is_refused() {
     refused_model(
         |work| work.write(config, "{"),
         1,
-        "model/config.json: want a model's config: EOF",
+        "model/config.json: expected a model's config: EOF",
     );
     for (from, to, message) in [
-        ("\"bert\"", "\"t5\"", "want model_type bert, distilbert, roberta"),
-        ("\"gelu\"", "\"relu\"", "want hidden_act gelu, got `relu`"),
-        ("heads\": 2", "heads\": 5", "want sizes above 0, heads that divide the hidden size"),
+        ("\"bert\"", "\"t5\"", "expected model_type bert, distilbert, roberta"),
+        ("\"gelu\"", "\"relu\"", "expected hidden_act gelu, found `relu`"),
+        ("heads\": 2", "heads\": 5", "expected sizes above 0, heads that divide the hidden size"),
         ("layers\": 2", "layers\": 99999999999999", "at most 1000 layers"),
         ("layers\": 2", "layers\": 3", "missing: bert.encoder.layer.2.attention"),
         ("layers\": 2", "layers\": 1", "unexpected tensors: bert.encoder.layer.1.attention"),
         (
             "hidden_size\": 32",
             "hidden_size\": 34",
-            "want bert.embeddings.word_embeddings.weight of shape [430, 34], got [430, 32]",
+            "expected bert.embeddings.word_embeddings.weight of shape [430, 34], found [430, 32]",
         ),
     ] {
         refused_model(|work| edit(work, config, from, to), 1, message);
@@ -295,7 +295,11 @@ fn a_model_with_a_file_missing_or_cut_is_refused() {
         remove(work, tokenizer);
         remove(work, "model/vocab.txt");
     };
-    refused_model(no_tokenizer, 1, "model: want tokenizer.json or vocab.txt in it, found neither");
+    refused_model(
+        no_tokenizer,
+        1,
+        "model: expected tokenizer.json or vocab.txt in it, found neither",
+    );
     let weights = "model/model.safetensors";
     let want = "model: expected model.safetensors or pytorch_model.bin in it, found neither";
     refused_model(|work| remove(work, weights), 1, want);
@@ -305,7 +309,7 @@ fn a_model_with_a_file_missing_or_cut_is_refused() {
     }
     let work = Work::new();
     work.write("corpus.jsonl", GOOD);
-    refused(&work, "--model none corpus.jsonl", 1, "none: want a model directory, found none");
+    refused(&work, "--model none corpus.jsonl", 1, "none: expected a model directory, found none");
 }
 
 #[test]
@@ -315,15 +319,15 @@ fn tensors_that_do_not_fit_are_named() {
         let message = format!("model/model.safetensors: {message}\n");
         refused_model(|work| model(work, |tensors| change(tensors)), 1, &message);
     };
-    let head = "want a masked-language model with its head; missing:";
+    let head = "expected a masked-language model with its head; missing:";
     spoil(&|tensors| drop(tensors.remove(bias)), &format!("{head} {bias}"));
     let more = (Dtype::F32, vec![1], vec![0; 4]);
     spoil(&|tensors| drop(tensors.insert("x.y".into(), more.clone())), "unexpected tensors: x.y");
     let wrong = (Dtype::F32, vec![16], vec![0; 64]);
-    let message = format!("want {norm} of shape [32], got [16]");
+    let message = format!("expected {norm} of shape [32], found [16]");
     spoil(&|tensors| drop(tensors.insert(norm.into(), wrong.clone())), &message);
     let whole = (Dtype::I32, vec![32], vec![0; 128]);
-    let message = format!("want {norm} in floating point, got whole numbers");
+    let message = format!("expected {norm} in floating point, found whole numbers");
     spoil(&|tensors| drop(tensors.insert(norm.into(), whole.clone())), &message);
     let twice = (Dtype::F32, vec![32], vec![0; 128]);
     let message = format!("two tensors for {norm}, one is called {norm}");
@@ -339,7 +343,7 @@ fn a_tokenizer_that_is_larger_than_the_network_is_a_mismatch() {
         larger["model"]["vocab"]["zzz"] = 430.into();
         work.write(file, larger.to_string());
     };
-    let message = "vocabulary of model: want at most 430 tokens, as the network has, got 431";
+    let message = "vocabulary of model: expected at most 430 tokens, as the network has, found 431";
     refused_model(spoil, 3, message);
 }
 
@@ -359,30 +363,30 @@ fn wrong_usage_is_told_before_any_work() {
         ("--model testdata/toy --prune max_ratio:2", "max_ratio"),
         ("--model testdata/toy --prune alpha_mass:NaN", "alpha_mass"),
         ("--model testdata/toy --prune some:1", "some:1"),
-        ("--model testdata/toy --shard 3/3", "want I/N with I from 0 to N - 1"),
-        ("--model testdata/toy --shard 1", "want I/N with I from 0 to N - 1"),
-        ("--model testdata/toy --max-tokens 65", "the model has 64 positions, got 65"),
+        ("--model testdata/toy --shard 3/3", "expected I/N with I from 0 to N - 1"),
+        ("--model testdata/toy --shard 1", "expected I/N with I from 0 to N - 1"),
+        ("--model testdata/toy --max-tokens 65", "the model has 64 positions, found 65"),
         ("--model testdata/toy --max-tokens 2", "2 is not in"),
         ("--model testdata/toy --activation log1p:9", "log1p:9"),
         ("--model testdata/toy --threads 0", "0 is not in"),
-        ("--model testdata/toy --format xml", "want parquet, arrow or jsonl, got `xml`"),
-        ("--model testdata/toy --on-error ask", "want stop or skip, got `ask`"),
+        ("--model testdata/toy --format xml", "expected parquet, arrow or jsonl, found `xml`"),
+        ("--model testdata/toy --on-error ask", "expected stop or skip, found `ask`"),
         ("--model testdata/toy --rejects bad.jsonl", "--rejects needs --on-error skip"),
         ("--model bm25 --tokenizer testdata/toy --k1=-1", "k1"),
-        ("--model bm25 --tokenizer testdata/toy --b 2", "want k1 from 0 and b from 0 to 1"),
+        ("--model bm25 --tokenizer testdata/toy --b 2", "expected k1 from 0 and b from 0 to 1"),
     ] {
         refused(&work, &format!("corpus.jsonl {arguments}"), 2, message);
     }
     encode(&work, &format!("{TOY} corpus.jsonl -o out.txt"), b"")
         .exits(2)
-        .says("out.txt: want .parquet, .arrow or .jsonl, got .txt; or say --format");
+        .says("out.txt: expected .parquet, .arrow or .jsonl, found .txt; or say --format");
 }
 
 #[test]
 fn queries_that_are_vectors_are_refused_with_their_place() {
     let work = Work::new();
     work.write("queries.jsonl", "q1\tbread\n{\"indices\":[1],\"values\":[1]}\n");
-    let message = "queries.jsonl:2: want a text to encode, got a vector";
+    let message = "queries.jsonl:2: expected a text to encode, found a vector";
     refused(&work, &format!("{TOY} --role query queries.jsonl"), 1, message);
     let skip = format!("{TOY} --role query queries.jsonl --on-error skip --format jsonl");
     encode(&work, &skip, b"").exits(0).says("1 rows").says("; 1 refused");
@@ -397,10 +401,10 @@ fn refused_records_are_skipped_counted_and_kept() {
     let run = encode(&work, &format!("{skip} -o out.jsonl"), &mixed).exits(0);
     assert!(run.stderr().contains("2 rows") && run.stderr().contains("; 3 refused"), "{run}");
     assert_eq!(work.text("out.jsonl").lines().count(), 2);
-    let want = r#"want {\"_id\", \"title\", \"text\"}, got "#;
+    let want = r#"expected {\"_id\", \"title\", \"text\"}, found "#;
     let expected = [
         format!(r#"{{"reason":"<stdin>:2: {want}no text in `b`","record":"{{\"_id\":\"b\"}}"}}"#),
-        "{\"reason\":\"<stdin>:3: want UTF-8 text, got byte 0xff at column 9\",\"record\":\"{\\\"_id\\\":\\\"\u{fffd}\\\"}\"}".to_owned(),
+        "{\"reason\":\"<stdin>:3: expected UTF-8 text, found byte 0xff at column 9\",\"record\":\"{\\\"_id\\\":\\\"\u{fffd}\\\"}\"}".to_owned(),
         format!(r#"{{"reason":"<stdin>:4: {want}no object but `[]`","record":"[]"}}"#),
     ];
     assert_eq!(work.text("rejects.jsonl").lines().collect::<Vec<_>>(), expected);

@@ -96,11 +96,11 @@ fn a_slurm_array_encodes_in_parts_what_one_process_encodes() {
     for id in (0..=last).filter(|&id| id != 3) {
         sh(&work, &task(id, last + 1)).exits(0);
     }
-    sh(&work, "pipelines/cluster/parts.sh parts").exits(1).says("want part-00003-of-00016");
+    sh(&work, "pipelines/cluster/parts.sh parts").exits(1).says("expected part-00003-of-00016");
     // the one that is missing, again and alone: Slurm then counts an array of one
     sh(&work, &task(3, 1)).exits(0);
     is_whole(&work, "parts");
-    sh(&work, &task(last + 1, 1)).exits(2).says("want a part from 0 to 15");
+    sh(&work, &task(last + 1, 1)).exits(2).says("expected a part from 0 to 15");
 }
 
 #[test]
@@ -135,9 +135,9 @@ fn a_kubernetes_job_is_one_of_batch_v1_and_encodes_what_one_process_encodes() {
     let sound = work.text("pipelines/cluster/kubernetes.yaml");
     for (from, to, told) in [
         ("completionMode", "completionsMode", "no field completionsMode"),
-        ("completions: 16", "completions: \"16\"", "want int"),
-        ("value: \"16\"", "value: 16", "want str"),
-        ("values: [2, 3]", "values: 2", "want a list"),
+        ("completions: 16", "completions: \"16\"", "expected int"),
+        ("value: \"16\"", "value: 16", "expected str"),
+        ("values: [2, 3]", "values: 2", "expected a list"),
         ("restartPolicy: Never", "restartPolicy: Always", "restartPolicy Never"),
         ("name: data\n              mountPath", "name: other\n              mountPath", "volumes"),
         ("batch/v1", "batch/v2", "Job of batch/v1"),
@@ -200,7 +200,7 @@ fn a_part_is_made_once_goes_on_after_a_kill_and_is_never_taken_for_another() {
         )
     };
     sh(&work, &part(0, "")).exits(0);
-    sh(&work, "pipelines/cluster/parts.sh parts").exits(1).says("want part-00001-of-00002");
+    sh(&work, "pipelines/cluster/parts.sh parts").exits(1).says("expected part-00001-of-00002");
     sh(&work, &part(1, "")).exits(0);
     is_whole(&work, "parts");
     let first = "parts/part-00000-of-00002";
@@ -237,31 +237,31 @@ fn a_part_is_made_once_goes_on_after_a_kill_and_is_never_taken_for_another() {
     let three = part(1, "").replace("L0_SHARDS=2", "L0_SHARDS=3");
     sh(&work, &three).exits(0);
     sh(&work, "pipelines/cluster/parts.sh parts").exits(1).says("several");
-    sh(&work, "mkdir none; pipelines/cluster/parts.sh none").exits(1).says("got none");
+    sh(&work, "mkdir none; pipelines/cluster/parts.sh none").exits(1).says("found none");
 }
 
 #[test]
 fn a_part_says_what_it_wants() {
     let work = scene();
     for (environment, arguments, told) in [
-        ("", "parts corpus.jsonl", "want L0_SHARDS=N"),
-        ("L0_SHARDS=0", "parts corpus.jsonl", "want L0_SHARDS=N"),
-        ("L0_SHARDS=2", "parts corpus.jsonl", "want a part from 0 to 1"),
-        ("L0_SHARDS=2 L0_SHARD_INDEX=2", "parts corpus.jsonl", "want a part from 0 to 1"),
-        ("L0_SHARDS=2 L0_SHARD_INDEX=01", "parts corpus.jsonl", "want a part from 0 to 1"),
-        ("L0_SHARDS=2 L0_SHARD_INDEX=x", "parts corpus.jsonl", "want a part from 0 to 1"),
-        ("L0_SHARDS=2 L0_SHARD_INDEX=0", "parts", "want FOLDER INPUT"),
-        ("L0_SHARDS=2 L0_SHARD_INDEX=0", "parts -- --quiet", "want at least one INPUT"),
+        ("", "parts corpus.jsonl", "expected L0_SHARDS=N"),
+        ("L0_SHARDS=0", "parts corpus.jsonl", "expected L0_SHARDS=N"),
+        ("L0_SHARDS=2", "parts corpus.jsonl", "expected a part from 0 to 1"),
+        ("L0_SHARDS=2 L0_SHARD_INDEX=2", "parts corpus.jsonl", "expected a part from 0 to 1"),
+        ("L0_SHARDS=2 L0_SHARD_INDEX=01", "parts corpus.jsonl", "expected a part from 0 to 1"),
+        ("L0_SHARDS=2 L0_SHARD_INDEX=x", "parts corpus.jsonl", "expected a part from 0 to 1"),
+        ("L0_SHARDS=2 L0_SHARD_INDEX=0", "parts", "expected FOLDER INPUT"),
+        ("L0_SHARDS=2 L0_SHARD_INDEX=0", "parts -- --quiet", "expected at least one INPUT"),
         ("L0_SHARDS=2 L0_SHARD_INDEX=0", "parts none.jsonl", "none.jsonl is none"),
         (
             "L0_SHARDS=2 L0_SHARD_INDEX=0 L0_BY=lines",
             "parts corpus.jsonl",
-            "want L0_BY=rows or files",
+            "expected L0_BY=rows or files",
         ),
         (
             "L0_SHARDS=2 L0_SHARD_INDEX=1 L0_BY=files",
             "parts corpus.jsonl",
-            "want at least 2 inputs",
+            "expected at least 2 inputs",
         ),
     ] {
         let line = format!(
@@ -336,18 +336,18 @@ fn parts_that_are_no_shards_of_one_input_are_not_joined() {
     );
     work.write("out.parquet", "as it was");
     for (parts, status, told) in [
-        ("2.parquet 1.parquet 0.parquet", 3, "2.parquet: shard: want 0/3"),
+        ("2.parquet 1.parquet 0.parquet", 3, "2.parquet: shard: expected 0/3"),
         (
             "0.parquet 1.parquet",
             3,
-            "0.parquet: shard: want 0/2, being number 0 of 2 parts, got 0/3",
+            "0.parquet: shard: expected 0/2, being number 0 of 2 parts, found 0/3",
         ),
-        ("0.parquet 1.parquet 1.parquet", 3, "1.parquet: shard: want 2/3"),
-        ("0.parquet", 3, "want 0/1"),
-        ("one.parquet one.parquet", 3, "got a file that does not say"),
+        ("0.parquet 1.parquet 1.parquet", 3, "1.parquet: shard: expected 2/3"),
+        ("0.parquet", 3, "expected 0/1"),
+        ("one.parquet one.parquet", 3, "found a file that does not say"),
         ("0.parquet other.parquet 2.parquet", 3, "what made the vectors"),
         ("0.parquet 1.jsonl 2.parquet", 3, "a file that does not say"),
-        ("0.jsonl 1.jsonl 2.jsonl", 2, "want --format jsonl"),
+        ("0.jsonl 1.jsonl 2.jsonl", 2, "expected --format jsonl"),
         ("0.parquet cut.parquet 2.parquet", 1, "cut.parquet"),
         ("0.parquet none.parquet", 1, "none.parquet"),
         ("corpus.jsonl --format jsonl", 1, "corpus.jsonl:1"),

@@ -60,21 +60,21 @@ def check(value, kind, place):
     if kind is object:
         return
     if isinstance(kind, list):
-        expect(isinstance(value, list), f"{place}: want a list, got {value!r}")
+        expect(isinstance(value, list), f"{place}: expected a list, got {value!r}")
         for at, each in enumerate(value):
             check(each, kind[0], f"{place}[{at}]")
     elif isinstance(kind, dict):
         for key, each in value.items():
-            expect(isinstance(key, str) and isinstance(each, (str, int)), f"{place}.{key}: want a quantity")
+            expect(isinstance(key, str) and isinstance(each, (str, int)), f"{place}.{key}: expected a quantity")
     elif isinstance(kind, str):
-        expect(isinstance(value, dict), f"{place}: want a {kind}, got {value!r}")
+        expect(isinstance(value, dict), f"{place}: expected a {kind}, got {value!r}")
         for key in REQUIRED.get(kind, []):
-            expect(key in value, f"{place}: want {key}")
+            expect(key in value, f"{place}: expected {key}")
         for key, each in value.items():
             expect(key in KINDS[kind], f"{place}: {kind} has no field {key}")
             check(each, KINDS[kind][key], f"{place}.{key}")
     else:
-        expect(type(value) is kind, f"{place}: want {kind.__name__}, got {value!r}")
+        expect(type(value) is kind, f"{place}: expected {kind.__name__}, got {value!r}")
 
 
 def expect(holds, message):
@@ -84,7 +84,7 @@ def expect(holds, message):
 
 with open(sys.argv[1]) as file:
     jobs = list(yaml.safe_load_all(file))
-expect(len(jobs) == 1, f"want one object, got {len(jobs)}")
+expect(len(jobs) == 1, f"expected one object, found {len(jobs)}")
 check(jobs[0], "Job", "job")
 spec, pod = jobs[0]["spec"], jobs[0]["spec"]["template"]["spec"]
 expect((jobs[0]["apiVersion"], jobs[0]["kind"]) == ("batch/v1", "Job"), "want a Job of batch/v1")

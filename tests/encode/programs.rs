@@ -280,11 +280,11 @@ fn unfinished_work_goes_on_only_with_its_own_input_and_options() {
     for (arguments, message) in [
         (
             "changed.jsonl",
-            "input behind the unfinished work in out.parquet.parts: want 4096 documents",
+            "input behind the unfinished work in out.parquet.parts: expected 4096 documents",
         ),
         (
             "shorter.jsonl",
-            "input behind the unfinished work in out.parquet.parts: want 4096 documents",
+            "input behind the unfinished work in out.parquet.parts: expected 4096 documents",
         ),
         ("corpus.jsonl --max-tokens 9", "unfinished work in out.parquet.parts: want"),
         ("corpus.jsonl --activation log1p:2", "unfinished work in out.parquet.parts: want"),
@@ -313,11 +313,11 @@ fn unfinished_work_goes_on_only_with_its_own_input_and_options() {
 #[test]
 fn resuming_wants_a_file_and_a_model() {
     let work = Work::new();
-    encode(&work, &format!("{RESUME} {DEMO} -o -"), b"").exits(2).says("want -o FILE");
+    encode(&work, &format!("{RESUME} {DEMO} -o -"), b"").exits(2).says("expected -o FILE");
     let bm25 = "--model bm25 --tokenizer testdata/toy --resume";
     encode(&work, &format!("{bm25} {DEMO} -o out.parquet"), b"").exits(2).says("BM25");
     encode(&work, &format!("{RESUME} {DEMO} -o none/out.parquet"), b"")
         .exits(1)
-        .says("want a folder none");
+        .says("expected a folder none");
     assert!(work.names().is_empty(), "{:?}", work.names());
 }

@@ -36,9 +36,11 @@ fn a_difference_is_told_and_fails_only_where_that_is_asked_for() {
     ran.prints("\nquery q1, overlap 1.0000\n").prints("   1  ! a 3  ! b 3\n");
     let strict = diff(&work, "a.run b.run --strict").exits(4).prints("top 10\tdifferent");
     strict.says(
-        "a.run and b.run: want the same ranking for every query, got another for 3 of 3 (`q1`)",
+        "a.run and b.run: expected the same ranking for every query, found another for 3 of 3 (`q1`)",
     );
-    diff(&work, "a.run b.run --min-overlap 0.5").exits(4).says("want overlap@10 of at least 0.5");
+    diff(&work, "a.run b.run --min-overlap 0.5")
+        .exits(4)
+        .says("expected overlap@10 of at least 0.5");
     diff(&work, "a.run b.run --min-overlap 0.3").exits(0);
     diff(&work, "a.run b.run --max-error 0.1").exits(4).says("relative differences of at most 0.1");
 }
@@ -75,23 +77,23 @@ fn judgements_measure_both() {
     ran.prints("{\"a\":0.5,\"b\":0.75,\"difference\":0.25,\"measure\":\"RR@10\"}\n");
     diff(&work, "a.run b.run -m RR@10").exits(2).says("--qrels");
     work.write("qrels", "x 0 a 1\n");
-    diff(&work, "a.run b.run --qrels qrels").exits(1).says("want a run for the judged queries");
+    diff(&work, "a.run b.run --qrels qrels").exits(1).says("expected a run for the judged queries");
 }
 
 #[test]
 fn broken_runs_are_named() {
     let work = scene();
     for (text, message) in [
-        ("", "bad.run: want run lines `qid Q0 docno rank score tag`, got none"),
-        ("# nothing\n\n", "bad.run: want run lines"),
-        ("q1 Q0 a 1 3\n", "bad.run:1: want `qid Q0 docno rank score tag`, got `q1 Q0 a 1 3`"),
-        ("q1 Q0 a 1 3 t\nq1 Q0 b 2 x t\n", "bad.run:2: want a number as score, got `x`"),
-        ("q1 Q0 a 1 nan t\n", "bad.run:1: want a number as score, got `nan`"),
+        ("", "bad.run: expected run lines `qid Q0 docno rank score tag`, found none"),
+        ("# nothing\n\n", "bad.run: expected run lines"),
+        ("q1 Q0 a 1 3\n", "bad.run:1: expected `qid Q0 docno rank score tag`, found `q1 Q0 a 1 3`"),
+        ("q1 Q0 a 1 3 t\nq1 Q0 b 2 x t\n", "bad.run:2: expected a number as score, found `x`"),
+        ("q1 Q0 a 1 nan t\n", "bad.run:1: expected a number as score, found `nan`"),
         (
             "q1 Q0 a 1 3 t\nq1 Q0 a 2 2 t\n",
-            "bad.run:2: want each document once a query, got `a` again for query `q1`",
+            "bad.run:2: expected each document once a query, found `a` again for query `q1`",
         ),
-        ("q1 Q0 \u{fffd}\n", "bad.run:1: want `qid Q0 docno rank score tag`"),
+        ("q1 Q0 \u{fffd}\n", "bad.run:1: expected `qid Q0 docno rank score tag`"),
     ] {
         work.write("bad.run", text);
         for arguments in ["a.run bad.run", "bad.run a.run"] {
@@ -113,12 +115,12 @@ fn arguments_that_make_no_sense_are_refused() {
     let work = scene();
     for (arguments, message) in [
         ("a.run", "<B>"),
-        ("- -", "want `-` (stdin) once at most"),
-        ("a.run b.run -k 0", "want a whole number above 0, got `0`"),
-        ("a.run b.run --tolerance=-1", "want a number of 0 or more"),
-        ("a.run b.run --max-error nan", "want a number of 0 or more, got `nan`"),
-        ("a.run b.run --format markdown", "want text or jsonl, got markdown"),
-        ("a.run b.run --format csv", "want text, jsonl or markdown"),
+        ("- -", "expected `-` (stdin) once at most"),
+        ("a.run b.run -k 0", "expected a whole number above 0, found `0`"),
+        ("a.run b.run --tolerance=-1", "expected a number of 0 or more"),
+        ("a.run b.run --max-error nan", "expected a number of 0 or more, found `nan`"),
+        ("a.run b.run --format markdown", "expected text or jsonl, found markdown"),
+        ("a.run b.run --format csv", "expected text, jsonl or markdown"),
     ] {
         diff(&work, arguments).exits(2).says(message);
     }

@@ -67,7 +67,7 @@ fn a_missed_floor_is_status_4_after_the_results() {
     check(&[QRELS, RUN, "-m", "AP", "--min", "AP=0.3"], "", "AP\t0.3469\n");
     let run = l0_eval(&[QRELS, RUN, "-m", "AP", "--min", "P(rel=2)@5=0.5"], b"").exits(4);
     assert_eq!(run.stdout_text(), "AP\t0.3469\nP(rel=2)@5\t0.1000\n");
-    run.says("testdata/trec/run: want P(rel=2)@5 of at least 0.5, got 0.1");
+    run.says("testdata/trec/run: expected P(rel=2)@5 of at least 0.5, found 0.1");
 }
 
 #[test]
@@ -84,30 +84,45 @@ fn a_comparison_is_a_line_a_measure() {
 fn says_what_is_wrong_with_the_files() {
     check_refused(&[QRELS, "no.run"], "", 1, "no.run: No such file or directory");
     check_refused(&["no.qrels", RUN], "", 1, "no.qrels: No such file or directory");
-    check_refused(&[QRELS, "-"], "", 1, "<stdin>: want run lines `qid Q0 docno rank score tag`");
-    check_refused(&[QRELS, "testdata"], "", 1, "testdata: want a file, got a directory");
-    let swapped = "testdata/trec/run:2: want `qid iter docno grade`";
+    check_refused(
+        &[QRELS, "-"],
+        "",
+        1,
+        "<stdin>: expected run lines `qid Q0 docno rank score tag`",
+    );
+    check_refused(&[QRELS, "testdata"], "", 1, "testdata: expected a file, found a directory");
+    let swapped = "testdata/trec/run:2: expected `qid iter docno grade`";
     check_refused(&[RUN, QRELS], "", 1, swapped);
     check_refused(&[RUN, QRELS], "", 1, "(a run? QRELS comes before RUN)");
     check_refused(&[QRELS, QRELS], "", 1, "(judgements? QRELS comes before RUN)");
     check_refused(&["-", RUN], "q1\ta\t1\n", 1, "the header `query-id<TAB>corpus-id<TAB>score`");
-    check_refused(&[QRELS, "-"], "q1 Q0 a 1 nan t\n", 1, "<stdin>:1: want a number as score");
-    check_refused(&[QRELS, "-"], "x Q0 a 1 1 t\n", 1, "want a run for the judged queries (`q1`");
+    check_refused(&[QRELS, "-"], "q1 Q0 a 1 nan t\n", 1, "<stdin>:1: expected a number as score");
+    check_refused(
+        &[QRELS, "-"],
+        "x Q0 a 1 1 t\n",
+        1,
+        "expected a run for the judged queries (`q1`",
+    );
     check_refused(
         &[QRELS, "-"],
         "q1 Q0 a 1 2 t\nq1 Q0 a 2 1 t\n",
         1,
-        "<stdin>:2: want each document once a query, got `a` again for query `q1` (first in line 1)",
+        "<stdin>:2: expected each document once a query, found `a` again for query `q1` (first in line 1)",
     );
 }
 
 #[test]
 fn says_what_is_wrong_with_the_arguments() {
     check_refused(&[QRELS], "", 2, "<RUN>");
-    check_refused(&["-", "-"], "", 2, "want `-` (stdin) once at most");
+    check_refused(&["-", "-"], "", 2, "expected `-` (stdin) once at most");
     check_refused(&[QRELS, RUN, "-m", "nDGC@10"], "", 2, "the nearest is nDCG");
-    check_refused(&[QRELS, RUN, "--min", "AP"], "", 2, "want MEASURE=VALUE, as in nDCG@10=0.35");
-    check_refused(&[QRELS, RUN, "--format", "csv"], "", 2, "want text, jsonl or markdown");
+    check_refused(
+        &[QRELS, RUN, "--min", "AP"],
+        "",
+        2,
+        "expected MEASURE=VALUE, as in nDCG@10=0.35",
+    );
+    check_refused(&[QRELS, RUN, "--format", "csv"], "", 2, "expected text, jsonl or markdown");
 }
 
 #[test]
@@ -119,7 +134,7 @@ fn bad_lines_can_be_skipped_and_kept() {
     check(&[&[QRELS, "-", "-m", "NumRet"], &skip[..]].concat(), run, "NumRet\t2\n");
     let kept = fs::read_to_string(&rejects).unwrap();
     assert!(kept.contains("\"record\":\"q1 Q0 b\""), "{kept}");
-    check_refused(&[&[QRELS, "-"], &skip[..]].concat(), "bad\n", 1, "got none");
+    check_refused(&[&[QRELS, "-"], &skip[..]].concat(), "bad\n", 1, "found none");
     assert!(fs::read_to_string(&rejects).unwrap().contains("\"record\":\"bad\""));
 }
 
@@ -135,10 +150,10 @@ fn results_of_several_seeds_become_a_table_and_a_drawing() {
     let drawn = fs::read_to_string(&svg).unwrap();
     assert!(drawn.starts_with("<svg ") && drawn.contains(">Pareto front<"));
     check(&["tradeoff", "-", "--svg", "-"], results, &drawn);
-    check_refused(&["tradeoff"], "{\"name\":1}\n", 1, "<stdin>:1: want {\"name\"");
+    check_refused(&["tradeoff"], "{\"name\":1}\n", 1, "<stdin>:1: expected {\"name\"");
     check_refused(&["tradeoff", "--where", "seed=7"], results, 2, "no result meets it");
     let zero = "{\"name\":\"a\",\"ndcg\":0.3,\"flops\":0}\n";
-    check_refused(&["tradeoff", "--log", "--svg", "-"], zero, 2, "want flops above 0");
+    check_refused(&["tradeoff", "--log", "--svg", "-"], zero, 2, "expected flops above 0");
     let one = "method\tname\tseeds\tnDCG@10\tflops\t±\tseed\tfront\nl0\ta\t1\t0.4000\t2.0000\t-\t1.0000\tyes\n";
     let asked =
         ["tradeoff", "--where", "seed=1", "--x", "ndcg", "--y", "flops", "--columns", "seed"];

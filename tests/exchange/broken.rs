@@ -20,17 +20,17 @@ fn refused(from: &str, bytes: &[u8], words: &str) {
 #[test]
 fn lines_that_are_no_vectors_are_refused() {
     for (line, words) in [
-        ("", "got none"),
+        ("", "found none"),
         ("{", "in:1: want"),
         (r#"{"id":"a","vector":{"nowhere":1}}"#, "a token `nowhere` that the vocabulary lacks"),
-        (r#"{"id":"a","vector":{"a":-1}}"#, "got -1"),
+        (r#"{"id":"a","vector":{"a":-1}}"#, "found -1"),
         (r#"{"vector":{"a":1}}"#, "no id"),
         (r#"{"id":"a","vector":"a"}"#, "in:1"),
-        (r#"{"id":"a","vector":[["a",1],["z"]]}"#, r#"got ["z"] among the pairs of a vector"#),
+        (r#"{"id":"a","vector":[["a",1],["z"]]}"#, r#"found ["z"] among the pairs of a vector"#),
         (r#"{"id":"a","vector":[["a",1],["a",2]]}"#, "strictly ascending"),
         (
             r#"{"id":"a","indices":[999999],"values":[1]}"#,
-            "in:1: want terms of the vocabulary and weights above 0, got term 999999, of a vocabulary of 430",
+            "in:1: expected terms of the vocabulary and weights above 0, found term 999999, of a vocabulary of 430",
         ),
     ] {
         refused("anserini", line.as_bytes(), words);
@@ -40,10 +40,10 @@ fn lines_that_are_no_vectors_are_refused() {
 #[test]
 fn responses_that_are_none_are_refused() {
     for (line, words) in [
-        ("{}", "line 1: want [[{\"index\", \"value\"}"),
+        ("{}", "line 1: expected [[{\"index\", \"value\"}"),
         ("[[{\"index\":1}]]", "missing field `value`"),
         ("[[{\"index\":430,\"value\":1}]]", "index 430, of a vocabulary of 430"),
-        ("[[{\"index\":1,\"value\":0}]]", "got 0 for term 1"),
+        ("[[{\"index\":1,\"value\":0}]]", "found 0 for term 1"),
         ("[[{\"index\":1,\"value\":1},{\"index\":1,\"value\":1}]]", "strictly ascending"),
         ("[[]]\n[[", "line 2"),
     ] {
@@ -52,7 +52,7 @@ fn responses_that_are_none_are_refused() {
     let work = Work::new();
     work.write("in", "[[],[]]");
     for (ids, words) in
-        [("a\n", "vector 2: want its id"), ("a\nb\nc\n", "got 2"), ("a\n\n", "an empty line")]
+        [("a\n", "vector 2: expected its id"), ("a\nb\nc\n", "found 2"), ("a\n\n", "an empty line")]
     {
         work.write("ids.txt", ids);
         let arguments = "import in --from tei --ids ids.txt --tokenizer testdata/toy -o out.jsonl";
@@ -87,7 +87,7 @@ fn matrices_that_are_damaged_are_refused() {
     refused("csr", b"", "no .npz");
     refused("csr", b"nothing of the kind", "no .npz");
     refused("csr", &sound[..sound.len() - 30], "no .npz");
-    refused("csr", &sound[40..], "want a CSR matrix");
+    refused("csr", &sound[40..], "expected a CSR matrix");
     refused("csr", &replaced(&sound, b"indptr.npy", b"indpxx.npy"), "`indptr`");
     refused("csr", &replaced(&sound, b"csr", b"csc"), "`format`");
     refused("csr", &replaced(&sound, &3.0f32.to_le_bytes(), &2.0f32.to_le_bytes()), "`data`");
@@ -100,16 +100,16 @@ fn matrices_that_are_damaged_are_refused() {
 #[test]
 fn vectors_of_the_inner_format_that_are_damaged_are_refused() {
     let sound = exported("seismic-bin");
-    refused("seismic-bin", b"", "want a count of vectors, got the end of the file");
-    refused("seismic-bin", &sound[..sound.len() - 1], "vector 3: want a vector");
-    refused("seismic-bin", &[&sound[..], b"x"].concat(), "got more bytes");
+    refused("seismic-bin", b"", "expected a count of vectors, found the end of the file");
+    refused("seismic-bin", &sound[..sound.len() - 1], "vector 3: expected a vector");
+    refused("seismic-bin", &[&sound[..], b"x"].concat(), "found more bytes");
     refused("seismic-bin", &[&sound[..4], &u32::MAX.to_le_bytes()].concat(), "4294967295 terms");
     let term = |id: u32| replaced(&sound, &44u32.to_le_bytes(), &id.to_le_bytes());
     refused("seismic-bin", &term(430), "term id 430, of a vocabulary of 430");
     refused("seismic-bin", &term(69), "strictly ascending");
     let weight = |weight: f32| replaced(&sound, &1.25f32.to_le_bytes(), &weight.to_le_bytes());
-    refused("seismic-bin", &weight(f32::NAN), "got NaN for term 44");
-    refused("seismic-bin", &weight(-1.0), "got -1 for term 44");
+    refused("seismic-bin", &weight(f32::NAN), "found NaN for term 44");
+    refused("seismic-bin", &weight(-1.0), "found -1 for term 44");
 }
 
 /// A file of two documents and one list, changed.
@@ -130,26 +130,34 @@ fn ciff(change: impl FnOnce(&mut Header, &mut PostingsList, &mut [DocRecord; 2])
 
 #[test]
 fn inverted_files_that_are_damaged_are_refused() {
-    refused("ciff", b"", "message 1: want a header, got the end of the file");
-    refused("ciff", b"{\"_id\"", "message 1: want a header");
+    refused("ciff", b"", "message 1: expected a header, found the end of the file");
+    refused("ciff", b"{\"_id\"", "message 1: expected a header");
     let sound = ciff(|_, _, _| ());
-    refused("ciff", &sound[..sound.len() - 1], "message 4: want a document, got the end after");
-    refused("ciff", &[&sound[..], b"x"].concat(), "want the end behind the documents");
+    refused(
+        "ciff",
+        &sound[..sound.len() - 1],
+        "message 4: expected a document, found the end after",
+    );
+    refused("ciff", &[&sound[..], b"x"].concat(), "expected the end behind the documents");
     refused("ciff", &ciff(|header, _, _| header.version = 2), "version 2");
     refused("ciff", &ciff(|header, _, _| header.num_docs = -1), "-1 documents");
     refused(
         "ciff",
         &ciff(|_, list, _| list.term = "nowhere".into()),
-        "list of `nowhere`: want a token",
+        "list of `nowhere`: expected a token",
     );
-    refused("ciff", &ciff(|_, list, _| list.df = 3), "want df postings, 3, got 2");
-    refused("ciff", &ciff(|_, list, _| list.postings[1].gap = 0), "got 0 after 0");
-    refused("ciff", &ciff(|_, list, _| list.postings[1].gap = 2), "ascend below 2, got 2 after 0");
-    refused("ciff", &ciff(|_, list, _| list.postings[0].impact = 0), "want impacts from 1");
-    refused("ciff", &ciff(|_, list, _| list.postings[0].impact = 1 << 25), "got 33554432");
-    refused("ciff", &ciff(|_, _, docs| docs[1].docid = 0), "got document 0, `y`");
-    refused("ciff", &ciff(|_, _, docs| docs[1].docid = 9), "got document 9, `y`");
-    refused("ciff", &ciff(|_, _, docs| docs[0].collection_docid.clear()), "got document 0, ``");
+    refused("ciff", &ciff(|_, list, _| list.df = 3), "expected df postings, 3, found 2");
+    refused("ciff", &ciff(|_, list, _| list.postings[1].gap = 0), "found 0 after 0");
+    refused(
+        "ciff",
+        &ciff(|_, list, _| list.postings[1].gap = 2),
+        "ascend below 2, found 2 after 0",
+    );
+    refused("ciff", &ciff(|_, list, _| list.postings[0].impact = 0), "expected impacts from 1");
+    refused("ciff", &ciff(|_, list, _| list.postings[0].impact = 1 << 25), "found 33554432");
+    refused("ciff", &ciff(|_, _, docs| docs[1].docid = 0), "found document 0, `y`");
+    refused("ciff", &ciff(|_, _, docs| docs[1].docid = 9), "found document 9, `y`");
+    refused("ciff", &ciff(|_, _, docs| docs[0].collection_docid.clear()), "found document 0, ``");
 }
 
 #[test]
@@ -160,7 +168,7 @@ fn what_a_form_cannot_hold_is_refused() {
     export("docs.l0x --to csr").exits(2).says("several files");
     export("docs.jsonl --tokenizer testdata/toy --to ciff -o x").exits(2).says("make an index");
     export("docs.l0x --tokenizer testdata/toy --to jsonl").exits(2).says("its own tokenizer");
-    export("docs.l0x --to lucene").exits(2).says("want one of opensearch,");
+    export("docs.l0x --to lucene").exits(2).says("expected one of opensearch,");
     export("docs.l0x --to jsonl --quantize u8").exits(2).says("u8-ceil:C");
     export("docs.l0x --to opensearch --name Big").exits(2).says("a-z, 0-9 or _");
     export("asked.parquet --to jsonl").exits(3).says("vocabulary of asked.parquet");
@@ -175,7 +183,9 @@ fn what_a_form_cannot_hold_is_refused() {
         .exits(2)
         .says("other than id, title");
     index(&work, "line.jsonl --tokenizer testdata/toy -o line.l0x --quiet").exits(0);
-    export("line.l0x --to pisa -o x").exits(1).says("x.documents: want ids without line breaks");
+    export("line.l0x --to pisa -o x")
+        .exits(1)
+        .says("x.documents: expected ids without line breaks");
     for (id, to, wrong) in
         [("a\\tb", "anserini", "'\\t'"), ("a:b", "pisa", "':'"), ("a\\nb", "ciff", "'\\n'")]
     {
@@ -213,7 +223,7 @@ fn a_header_that_promises_much_costs_nothing() {
         Header { version: 1, num_docs: i32::MAX, num_postings_lists: 0, ..Header::default() };
     let mut bytes = Vec::new();
     ciff::write(&mut bytes, &header).unwrap();
-    refused("ciff", &bytes, "message 2: want a document, got the end");
+    refused("ciff", &bytes, "message 2: expected a document, found the end");
 }
 
 #[test]
@@ -230,9 +240,9 @@ fn an_input_is_not_replaced_and_no_id_comes_twice() {
         .says("would replace");
     index(&work, "export docs.jsonl docs.jsonl --tokenizer testdata/toy --to jsonl")
         .exits(1)
-        .says("`a`: want every id once");
+        .says("`a`: expected every id once");
     work.write("twice.jsonl", [VECTORS, VECTORS].concat());
     index(&work, "import twice.jsonl --from jsonl --tokenizer testdata/toy")
         .exits(1)
-        .says("twice.jsonl:4: want every id once");
+        .says("twice.jsonl:4: expected every id once");
 }

@@ -73,20 +73,20 @@ pub fn examine(bytes: &[u8]) -> Result<(), Error> {
 #[track_caller]
 fn check(bytes: &[u8], expected: &str) {
     let error = examine(bytes).unwrap_err();
-    assert!(error.to_string().contains(expected), "want `{expected}`, got `{error}`");
+    assert!(error.to_string().contains(expected), "expected `{expected}`, found `{error}`");
     let other = expected.contains("format version: ");
     assert_eq!(matches!(error, Error::Mismatch { .. }), other, "{error}");
 }
 
 #[test]
 fn what_is_no_index_is_refused() {
-    check(b"", "want an l0 index, got an empty file");
-    check(b"{\"_id\":\"d1\"}\n", "want an l0 index, got something else");
+    check(b"", "expected an l0 index, found an empty file");
+    check(b"{\"_id\":\"d1\"}\n", "expected an l0 index, found something else");
     let mut other = sound(Weights::U8);
     other[8] = 4;
-    check(&other, "format version: want 3, got 4; build it anew");
+    check(&other, "format version: expected 3, found 4; build it again");
     other[8] = 2;
-    check(&other, "format version: want 3, got 2; build it anew");
+    check(&other, "format version: expected 3, found 2; build it again");
     other[8] = 0;
     check(&other, "format version 0");
     let folder = tempfile::tempdir().unwrap();

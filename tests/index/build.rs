@@ -138,10 +138,10 @@ fn an_id_that_comes_twice_is_named_with_both_rows() {
     builder.begin_part("b.jsonl");
     builder.add("d3", &vector(&[]), None).unwrap();
     let error = builder.add("d2", &vector(&[]), None).unwrap_err();
-    let expected = "b.jsonl:2: want a document id that is new, got `d2`, which a.jsonl:3 has";
+    let expected = "b.jsonl:2: expected a document id that is new, found `d2`, which a.jsonl:3 has";
     assert_eq!(error.to_string(), expected);
     let error = builder.add("d3", &vector(&[]), None).unwrap_err();
-    let expected = "b.jsonl:3: want a document id that is new, got `d3`, which b.jsonl:1 has";
+    let expected = "b.jsonl:3: expected a document id that is new, found `d3`, which b.jsonl:1 has";
     assert_eq!(error.to_string(), expected);
     assert_eq!(builder.docs(), 3);
 }
@@ -152,7 +152,7 @@ fn a_term_outside_the_vocabulary_does_not_belong() {
     builder.begin_part("a.jsonl");
     let error = builder.add("d1", &vector(&[(TERMS as u32, 1.0)]), None).unwrap_err();
     let expected = format!(
-        "a.jsonl:1: want terms below {TERMS}, the size of the vocabulary, got {TERMS} in `d1`"
+        "a.jsonl:1: expected terms below {TERMS}, the size of the vocabulary, found {TERMS} in `d1`"
     );
     assert_eq!(error.to_string(), expected);
 }
@@ -209,7 +209,7 @@ fn what_does_not_belong_together_is_not_merged() {
         assert!(matches!(error, Error::Mismatch { .. }), "{error}");
     }
     let error = merge(&[a(), a()], &mut Vec::new(), "memory").err().unwrap().to_string();
-    assert!(error.contains("got `d0` as document 1, which document 1 of"), "{error}");
+    assert!(error.contains("found `d0` as document 1, which document 1 of"), "{error}");
 }
 
 #[test]

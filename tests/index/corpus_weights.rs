@@ -209,7 +209,11 @@ fn vectors_without_sound_counts_are_refused_where_they_are_needed() {
         ("old.jsonl", 1, format!("old.jsonl{none}")),
         ("own.parquet old.arrow", 1, format!("old.arrow{none}")),
         ("bad.parquet", 1, "bad.parquet: expected document frequencies as".into()),
-        ("newer.arrow", 3, "newer.arrow: format of the document frequencies: want 1, got 2".into()),
+        (
+            "newer.arrow",
+            3,
+            "newer.arrow: format of the document frequencies: expected 1, found 2".into(),
+        ),
         ("other.parquet", 3, "other.parquet: vocabulary of the document frequencies: want".into()),
     ] {
         let index = format!("l0-index {files} --tokenizer {MODEL} -o i.l0x");

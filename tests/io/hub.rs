@@ -98,8 +98,9 @@ fn what_is_not_there_is_told_with_the_place_and_the_remedy() {
     cached(&work, "a", "org/toy");
     let cache = ("HF_HUB_CACHE", "a");
     let ran = encode(&work, "org/other", &[cache]).exits(1);
-    let ran =
-        ran.says("org/other: want a model directory, found none of that name; nor is its revision");
+    let ran = ran.says(
+        "org/other: expected a model directory, found none of that name; nor is its revision",
+    );
     let remedy = if cfg!(feature = "hub") { "unset it" } else { "`hf download org/other`" };
     ran.says("a/models--org--other").says(remedy);
     encode(&work, "org/toy@v2", &[cache]).exits(1).says("its revision v2");
@@ -108,7 +109,7 @@ fn what_is_not_there_is_told_with_the_place_and_the_remedy() {
     // what has not the form of a name is a path and nothing else
     encode(&work, "a/b/c", &[cache])
         .exits(1)
-        .says("want a model directory, found none of that name");
+        .says("expected a model directory, found none of that name");
     // others fetch file by file: what is missing is named
     fs::remove_file(work.path(&format!("a/models--org--toy/snapshots/{COMMIT}/config.json")))
         .unwrap();
@@ -155,7 +156,7 @@ fn a_directory_of_that_name_comes_first() {
     fs::create_dir_all(work.path("org/toy")).unwrap();
     encode(&work, "org/toy", &[("HF_HUB_CACHE", "a")])
         .exits(1)
-        .says("org/toy: want tokenizer.json");
+        .says("org/toy: expected tokenizer.json");
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn without_the_feature_the_pipe_is_told() {
     encode(&format!("{to} s3://bucket/v.parquet")).says("`… | aws s3 cp - s3://bucket/v.parquet`");
     encode(&format!("{to} gs://b/v.parquet")).says("build l0 with the feature `stores`");
     let query = run(work.command("l0-query", "s3://bucket/a.l0x"), b"");
-    query.exits(1).says("s3://bucket/a.l0x: want a file, got an object of a store");
+    query.exits(1).says("s3://bucket/a.l0x: expected a file, found an object of a store");
     assert!(work.names().is_empty());
 }
 
@@ -29,7 +29,7 @@ fn a_folder_is_of_this_machine() {
         "--model testdata/toy testdata/demo/corpus.jsonl -o s3://bucket/v.parquet --resume";
     run(work.command("l0-encode", resume), b"").exits(2).says("--resume");
     let train = "testdata/demo/recipe.toml -o s3://bucket/model --set stage.0.steps=1";
-    run(work.command("l0-train", train), b"").exits(1).says("want a folder of this machine");
+    run(work.command("l0-train", train), b"").exits(1).says("expected a folder of this machine");
     assert!(work.names().is_empty());
 }
 

@@ -169,7 +169,7 @@ fn encoders_are_read_without_their_prefix_and_head() {
         assert_eq!(bare, states(Checkpoint::load_encoder(&folder(architecture)).unwrap()));
         assert_eq!(bare, states(Checkpoint::load_with_new_head(&work.path(&name)).unwrap()));
         let error = Checkpoint::load(&work.path(&name)).err().unwrap().to_string();
-        assert!(error.contains("want a masked-language model with its head"), "{error}");
+        assert!(error.contains("expected a masked-language model with its head"), "{error}");
     }
 }
 
@@ -212,7 +212,7 @@ fn tensors_that_do_not_fit_a_family_are_named() {
         (
             Roberta,
             Box::new(put("roberta.embeddings.position_embeddings.weight", "lm_head.dense.weight")),
-            "position_embeddings.weight of shape [162, 16], got [16, 16]",
+            "position_embeddings.weight of shape [162, 16], found [16, 16]",
         ),
         (
             Mpnet,
@@ -242,7 +242,7 @@ fn tensors_that_do_not_fit_a_family_are_named() {
         (
             New,
             Box::new(put("new.encoder.layer.0.mlp.up_gate_proj.weight", "lm_head.dense.weight")),
-            "up_gate_proj.weight of shape [48, 16], got [16, 16]",
+            "up_gate_proj.weight of shape [48, 16], found [16, 16]",
         ),
         (
             Gte,

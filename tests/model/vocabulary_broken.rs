@@ -75,19 +75,19 @@ const BROKEN: [Broken; 16] = [
         "rank",
         |files| files.config["l0_head"]["rank"] = json!(4),
         TENSORS,
-        "head.map.weight of shape [4, 8], got [3, 8]",
+        "head.map.weight of shape [4, 8], found [3, 8]",
     ),
     (
         "rank",
         |files| drop(files.config["l0_head"].as_object_mut().unwrap().remove("rank")),
         TENSORS,
-        "decoder.weight of shape [430, 8], got [430, 3]",
+        "decoder.weight of shape [430, 8], found [430, 3]",
     ),
     (
         "mean_one",
         |files| drop(files.tensors.insert(SCALE.into(), Stored::vector(&[1.0; 429]))),
         TENSORS,
-        "lexical.scale of shape [430], got [429]",
+        "lexical.scale of shape [430], found [429]",
     ),
     (
         "mean_one",
@@ -99,7 +99,7 @@ const BROKEN: [Broken; 16] = [
         "mean_one",
         |files| files.own["prune"] = json!("top_k:0"),
         "l0.json",
-        "a whole number from 1, got 0",
+        "a whole number from 1, found 0",
     ),
     (
         "mean_one",
@@ -134,7 +134,7 @@ fn other_words_for_pruning_are_refused_with_the_rules() {
         files.own["prune"] = json!(rule);
         let error = on_slices(&files.write(&work, "m")).err().unwrap().to_string();
         let known =
-            error.contains("l0.json: want none, top_k:K") || error.contains("max_ratio: want");
+            error.contains("l0.json: expected none, top_k:K") || error.contains("max_ratio: want");
         assert!(known, "{rule}: {error}");
     }
 }

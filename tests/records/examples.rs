@@ -74,7 +74,7 @@ fn refused(columns: Vec<(&str, ArrayRef)>, found: &str) {
         }
     });
     let error = drawn.map(|never: ()| never).unwrap_err().to_string();
-    assert!(error.contains(found), "{error}: want {found}");
+    assert!(error.contains(found), "{error}: expected {found}");
 }
 
 #[test]
@@ -130,26 +130,26 @@ fn bad_rows_are_named_by_their_numbers() {
     let docs = |third: &[&str]| texts(&[&["p", "q"], &["p", "q"], third, &["p", "q"]]);
     let scores = |third: &[f32]| numbers(&[&[1.0, 2.0], &[1.0, 2.0], third, &[1.0, 2.0]]);
     for (docs, scores, found) in [
-        (docs(&["p"]), scores(&[1.0, 2.0]), "x.parquet:3: want an example"),
-        (docs(&["p"]), scores(&[1.0, 2.0]), "got 2 scores for 1 documents"),
-        (docs(&["p", "q"]), scores(&[1.0, f32::NAN]), "got a score \"NaN\""),
-        (docs(&["p", ""]), scores(&[1.0, 2.0]), "got an empty text as document 2"),
-        (docs(&[]), scores(&[]), "got no document"),
+        (docs(&["p"]), scores(&[1.0, 2.0]), "x.parquet:3: expected an example"),
+        (docs(&["p"]), scores(&[1.0, 2.0]), "found 2 scores for 1 documents"),
+        (docs(&["p", "q"]), scores(&[1.0, f32::NAN]), "found a score \"NaN\""),
+        (docs(&["p", ""]), scores(&[1.0, 2.0]), "found an empty text as document 2"),
+        (docs(&[]), scores(&[]), "found no document"),
     ] {
         refused(vec![("query", query()), ("docs", docs), ("scores", scores)], found);
     }
     let null = Arc::new(StringArray::from(vec![Some("a"), None])) as ArrayRef;
     let pair = vec![("query", null), ("positive", strings(&["p", "q"]))];
-    refused(pair, "x.parquet:2: want an example");
+    refused(pair, "x.parquet:2: expected an example");
     let swapped = vec![("answer", strings(&["a"])), ("query", strings(&["q"]))];
-    refused(swapped, "x.parquet:1: want an example");
+    refused(swapped, "x.parquet:1: expected an example");
     let date = Arc::new(arrow_array::Date32Array::from(vec![1])) as ArrayRef;
     let dated = vec![("query", strings(&["q"])), ("pos", strings(&["p"])), ("day", date)];
-    refused(dated, "got day Date32; leave that column out");
-    refused(vec![("query", strings(&[])), ("pos", strings(&[]))], "want examples, found none");
+    refused(dated, "found day Date32; leave that column out");
+    refused(vec![("query", strings(&[])), ("pos", strings(&[]))], "expected examples, found none");
     let flat =
         vec![("query", strings(&["q"])), ("docs", strings(&["p"])), ("scores", strings(&["1"]))];
-    refused(flat, "got scores that are a text");
+    refused(flat, "found scores that are a text");
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn scores_of_hard_negatives_stand_in_a_file_of_their_own() {
     let draw = || Mixture::open(std::slice::from_ref(&recipe), 0)?.draw();
     let refused = |found: &str| {
         let error = draw().err().unwrap().to_string();
-        assert!(error.contains(found), "{error}: want {found}");
+        assert!(error.contains(found), "{error}: expected {found}");
     };
 
     table(&[7, 7, 8, 7, 7], &[1, 2, 2, 4, 3], &[1.0, 9.0, 5.0, -4.0, 3.0]);
@@ -186,13 +186,13 @@ fn scores_of_hard_negatives_stand_in_a_file_of_their_own() {
     );
 
     table(&[7, 7, 7], &[1, 2, 4], &[1.0, 9.0, 4.0]);
-    refused("x.jsonl:1: want ids with scores, got query `7` and document `3`, which");
+    refused("x.jsonl:1: expected ids with scores, found query `7` and document `3`, which");
     table(&[7, 7], &[1, 1], &[1.0, 2.0]);
-    refused("want one score a pair, got 1 and 2");
+    refused("expected one score a pair, found 1 and 2");
     table(&[7, 7], &[1, 2], &[1.0, f64::NAN]);
-    refused("scores:2: want two ids and a score, got a score that is \"NaN\"");
+    refused("scores:2: expected two ids and a score, found a score that is \"NaN\"");
     parquet(&file, vec![("qid", ints(&[7])), ("pid", ints(&[1]))]);
-    refused("want columns qid, pid, score; got qid Int64, pid Int64");
+    refused("expected columns qid, pid, score; found qid Int64, pid Int64");
     // a pickle, gzip or not, begins like no table
     std::fs::write(&file, b"\x80\x04\x95").unwrap();
     refused("A pickle is not read");

@@ -54,8 +54,8 @@ fn an_answer_a_line_in_order_and_faults_in_their_place() {
     let expected = r#"{"_id":"1","hits":[{"id":"d1","score":1.5,"title":"Sea","text":"salt water"}]}
 {"_id":"q2","hits":[{"id":"d1","score":1.0,"title":"Sea","text":"salt water"}]}
 {"_id":"q3","hits":[{"id":"d1","score":3.0,"title":"Sea","text":"salt water"}]}
-{"_id":null,"error":{"line":4,"message":"want a query with \"text\", \"indices\" and \"values\", or \"vector\", got key must be a string at column 2 of `{oops`"}}
-{"_id":"q5","error":{"line":5,"message":"want term numbers below 430, got 430"}}
+{"_id":null,"error":{"line":4,"message":"expected a query with \"text\", \"indices\" and \"values\", or \"vector\", found key must be a string at column 2 of `{oops`"}}
+{"_id":"q5","error":{"line":5,"message":"expected term numbers below 430, found 430"}}
 {"_id":"6","hits":[]}
 {"_id":"q7","hits":[{"id":"d1","score":1.0,"title":"Sea","text":"salt water"}]}
 "#;
@@ -164,13 +164,17 @@ fn appended_documents_stand_behind_the_others() {
     check(
         output,
         1,
-        "<stdin>:1: want a document id that is new, got `d2`, which document 2 of b.l0x",
+        "<stdin>:1: expected a document id that is new, found `d2`, which document 2 of b.l0x",
     );
     let skip = ["append", "b.l0x", "-o", "b.l0x", "--on-error", "skip"];
     check(desk.run("l0-index", &skip, rest), 1, "");
     assert!(bytes("b.l0x") == bytes("a.l0x"));
     assert_eq!(desk.names().len(), 2); // nothing is left behind
-    check(desk.run("l0-index", &["append", "b.l0x", "-o", "/dev/null"], rest), 2, "want -o FILE");
+    check(
+        desk.run("l0-index", &["append", "b.l0x", "-o", "/dev/null"], rest),
+        2,
+        "expected -o FILE",
+    );
 }
 
 #[test]
@@ -184,7 +188,7 @@ fn approximate_search_says_what_it_gives_up_and_wants_to_be_asked() {
     check(desk.run("l0-query", &args[..3], ""), 2, "say how much with --recall, as 0.99");
     check(desk.run("l0-query", &["a.l0x", "--recall", "0.9"], ""), 2, "--recall is for --method");
     let args = ["a.l0x", "--method", "approx", "--recall", "1.5"];
-    check(desk.run("l0-query", &args, ""), 2, "want a recall above 0 and up to 1, got `1.5`");
+    check(desk.run("l0-query", &args, ""), 2, "expected a recall above 0 and up to 1, found `1.5`");
     // what goes to a pipe cannot be read back
     let piped = desk.run("l0-index", &["--tokenizer", TOY, "-o", "-"], ROWS);
     fs::write(desk.path("p.l0x"), piped.stdout()).unwrap();
@@ -226,11 +230,11 @@ fn what_does_not_belong_together_ends_with_3() {
     let mut bytes = fs::read(desk.path("a.l0x")).unwrap();
     bytes[8] = 9;
     fs::write(desk.path("newer.l0x"), &bytes).unwrap();
-    check(desk.run("l0-query", &["newer.l0x"], ""), 3, "format version: want 3, got 9");
+    check(desk.run("l0-query", &["newer.l0x"], ""), 3, "format version: expected 3, found 9");
     let args = ["--tokenizer", TOY, "-o", "b.l0x"];
     check(desk.run("l0-index", &args, ROWS), 0, "");
     let args = ["merge", "a.l0x", "b.l0x", "-o", "m.l0x"];
-    check(desk.run("l0-index", &args, ""), 3, "weights: want f32, as in a.l0x, got u8");
+    check(desk.run("l0-index", &args, ""), 3, "weights: expected f32, as in a.l0x, found u8");
     let args = ["--index", "a.l0x", "--index", "c.l0x"];
     let other = ["--tokenizer", TOY, "-o", "c.l0x", "--query-weights", "table.txt"];
     desk.write("table.txt", "water\t2\n");
@@ -261,8 +265,8 @@ fn vectors_of_another_vocabulary_do_not_belong() {
         let args = [inputs, &["--tokenizer", TOY, "-o", "v.l0x"]].concat();
         desk.run("l0-index", &args, "")
     };
-    check(index(&["foreign.parquet"]), 3, "foreign.parquet: vocabulary fingerprint: want ");
-    check(index(&["own.parquet", "pruned.parquet"]), 3, "pruned.parquet: encoding: want ");
+    check(index(&["foreign.parquet"]), 3, "foreign.parquet: vocabulary fingerprint: expected ");
+    check(index(&["own.parquet", "pruned.parquet"]), 3, "pruned.parquet: encoding: expected ");
     check(index(&["own.parquet"]), 0, "1 documents");
     let output = desk.run("l0-query", &["a.l0x", "own.parquet"], "");
     let expected = "{\"_id\":\"own.parquet\",\"hits\":[{\"id\":\"d3\",\"score\":0.5,";
@@ -274,21 +278,25 @@ fn vectors_of_another_vocabulary_do_not_belong() {
 #[test]
 fn wrong_usage_ends_with_2_and_bad_data_with_1_and_no_file() {
     let desk = indexed();
-    check(desk.run("l0-query", "", ""), 2, "want an INDEX");
+    check(desk.run("l0-query", "", ""), 2, "expected an INDEX");
     check(desk.run("l0-query", &["a.l0x", "-k", "0"], ""), 2, "");
-    check(desk.run("l0-query", &["a.l0x", "-o", "a.csv"], ""), 2, "got .csv");
+    check(desk.run("l0-query", &["a.l0x", "-o", "a.csv"], ""), 2, "found .csv");
     check(desk.run("l0-query", &["a.l0x"], "{\n"), 1, "none of 1 could be answered");
     check(desk.run("l0-query", &["none.l0x"], ""), 1, "none.l0x: ");
     desk.write("empty.l0x", "");
-    check(desk.run("l0-query", &["empty.l0x"], ""), 1, "got an empty file");
-    check(desk.run("l0-index", &["-o", "b.l0x"], ROWS), 2, "want --model DIR or --tokenizer DIR");
-    check(desk.run("l0-index", &["--tokenizer", TOY], ROWS), 2, "want -o INDEX");
+    check(desk.run("l0-query", &["empty.l0x"], ""), 1, "found an empty file");
+    check(
+        desk.run("l0-index", &["-o", "b.l0x"], ROWS),
+        2,
+        "expected --model DIR or --tokenizer DIR",
+    );
+    check(desk.run("l0-index", &["--tokenizer", TOY], ROWS), 2, "expected -o INDEX");
     let args = ["--tokenizer", TOY, "-o", "b.l0x"];
     let twice = [ROWS, ROWS].concat();
     let message =
-        "l0-index: <stdin>:4: want a document id that is new, got `d1`, which <stdin>:1 has";
+        "l0-index: <stdin>:4: expected a document id that is new, found `d1`, which <stdin>:1 has";
     check(desk.run("l0-index", &args, &twice), 1, message);
-    check(desk.run("l0-index", &args, "{\"_id\":\"a\"}\n"), 1, "<stdin>:1: want ");
+    check(desk.run("l0-index", &args, "{\"_id\":\"a\"}\n"), 1, "<stdin>:1: expected ");
     assert!(!desk.path("b.l0x").exists());
     let skip = [&args[..], &["--on-error", "skip", "--rejects", "r.jsonl"]].concat();
     check(desk.run("l0-index", &skip, &twice), 0, "3 documents");

@@ -67,27 +67,29 @@ fn records_that_cannot_be_used_are_named_with_file_and_line() {
         (r#"{"query":"q","pos":"a","pos":"b"}"#, "the key `pos` twice"),
         (r#"{"query":"q","negatives":["b"]}"#, "keys query, negatives"),
         (r#"{"query":"q","pos":"a","negs":["b"#, "EOF while parsing a string"),
-        (r#"{"qid":1,"pos":[2],"neg":{"bm25":[3]}}"#, "got ids alone"),
+        (r#"{"qid":1,"pos":[2],"neg":{"bm25":[3]}}"#, "found ids alone"),
         ("query\tdocument", "expected value at column 1 of `query"),
         (r#"["q","a","b"]"#, "expected a JSON object"),
     ] {
         let work = work();
         work.write("x", third(line));
-        refused(&work, ["", ""], "x:3: want ");
+        refused(&work, ["", ""], "x:3: expected ");
         refused(&work, ["", ""], found);
     }
     let work = work();
     work.write("x", [b"{\"query\":\"q\",\"pos\":\"", &b"\xff\"}\n"[..]].concat());
-    refused(&work, ["", ""], "x:1: want UTF-8 text, got byte 0xff at column 21");
+    refused(&work, ["", ""], "x:1: expected UTF-8 text, found byte 0xff at column 21");
     work.write("x", r#"{"answer":"a","query":"q"}"#);
-    refused(&work, ["", ""], "x:1: want an example");
+    refused(&work, ["", ""], "x:1: expected an example");
 }
 
 #[test]
 fn files_that_cannot_be_used_are_named() {
     let work = work();
     work.write("x", "\n \n");
-    run(work.command(TRAIN, "recipe.toml -o out --dry-run"), b"").exits(1).says("x: want examples");
+    run(work.command(TRAIN, "recipe.toml -o out --dry-run"), b"")
+        .exits(1)
+        .says("x: expected examples");
     run(work.command(TRAIN, "check x"), b"").exits(1).prints("0 examples, 0 documents");
 
     let lines: String =
@@ -103,7 +105,7 @@ fn files_that_cannot_be_used_are_named() {
     work.write("y/corpus.jsonl", "{\"_id\":\"d\",\"text\":\"rain\"}\n");
     work.write("x", third(r#"{"query":"q","pos":"d","negs":["e"]}"#).replace("sea 1", "q"));
     let texts = "--set data.0.texts=y";
-    refused(&work, [texts, "--texts y"], "want ids with texts, got ");
+    refused(&work, [texts, "--texts y"], "expected ids with texts, found ");
     refused(&work, [texts, "--texts nowhere"], "want");
     std::fs::remove_file(work.path("x")).unwrap();
     refused(&work, ["", ""], "x: No such file");
@@ -111,9 +113,9 @@ fn files_that_cannot_be_used_are_named() {
     std::os::unix::fs::symlink("y", work.path("x")).unwrap();
     refused(&work, ["", ""], "qrels/train.tsv: No such file");
     work.write("y/qrels/train.tsv", "query-id\tcorpus-id\tscore\nq\td\t0\n");
-    refused(&work, ["", ""], "want judgements above 0, got none");
+    refused(&work, ["", ""], "expected judgements above 0, found none");
     work.write("y/qrels/train.tsv", "query-id\tcorpus-id\tscore\nq\te\t1\n");
-    refused(&work, ["", ""], "got document `e`, which x lacks");
+    refused(&work, ["", ""], "found document `e`, which x lacks");
 }
 
 #[test]
@@ -122,17 +124,17 @@ fn tables_that_cannot_be_used_are_named() {
     let query = || ("query", strings(&["a", "b"]));
     let docs = || ("docs", texts(&[&["p", "q"], &["r", "s"]]));
     for (columns, found) in [
-        (vec![query(), docs()], "got docs without scores"),
+        (vec![query(), docs()], "found docs without scores"),
         (vec![query(), docs(), ("scores", strings(&["1", "2"]))], "scores that are a text"),
         (
             vec![query(), docs(), ("scores", numbers(&[&[1.0, 2.0], &[1.0]]))],
-            "x:2: want an example",
+            "x:2: expected an example",
         ),
         (
             vec![("docs", docs().1), ("scores", numbers(&[&[1.0, 2.0], &[1.0, 0.0]]))],
             "no query among keys",
         ),
-        (vec![query(), ("pos", texts(&[&["p"], &[]]))], "x:2: want an example"),
+        (vec![query(), ("pos", texts(&[&["p"], &[]]))], "x:2: expected an example"),
     ] {
         parquet(&work.path("x"), columns);
         refused(&work, ["", ""], found);
@@ -173,10 +175,10 @@ fn what_a_loss_needs_is_named_with_file_and_line() {
     fails(
         kl,
         1,
-        "x:1: want 2 documents with a teacher's scores for kl or margin_mse, got 2 without",
+        "x:1: expected 2 documents with a teacher's scores for kl or margin_mse, found 2 without",
     );
     let three = "--set stage.0.documents=4 --set data.0.buffer=1";
-    fails(three, 1, "x:1: want 4 documents a query, got 2 and too few others in the batch");
+    fails(three, 1, "x:1: expected 4 documents a query, found 2 and too few others in the batch");
     // a tokenizer or a table of another vocabulary
     for name in ["config.json", "model.safetensors"] {
         work.write(&format!("m/{name}"), std::fs::read(format!("testdata/toy/{name}")).unwrap());

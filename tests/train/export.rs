@@ -218,7 +218,7 @@ fn a_lexical_part_and_a_threshold_are_exported_with_the_model() {
     let long = format!("l0-train export {TOY} -o bad --max-tokens 999");
     line(&work, &long).exits(2).says("expected 3 to 64, found 999");
     let bad = format!("l0-train export {TOY} -o bad --lexical=-1");
-    line(&work, &bad).exits(2).says("want a weight from 0");
+    line(&work, &bad).exits(2).says("expected a weight from 0");
     let bad = format!("l0-train export {TOY} -o bad --threshold=-1");
     line(&work, &bad).exits(2).says("expected 0 or more, found -1");
 }
@@ -232,7 +232,7 @@ fn models_of_different_kinds_have_no_mean() {
     work.write("other/l0.json", r#"{"activation":2,"threshold":{"all":0.25}}"#);
     line(&work, &format!("l0-train export {TOY} other -o out")).exits(3).says("other: ");
     work.write("other/l0.json", r#"{"activation":2,"prune":"top_k:9"}"#);
-    let found = "pruning rule of other: want none, as testdata/toy-st has, got top_k:9";
+    let found = "pruning rule of other: expected none, as testdata/toy-st has, found top_k:9";
     line(&work, &format!("l0-train export {TOY} other -o out")).exits(3).says(found);
     assert!(!work.path("out").exists(), "nothing is left");
 }

@@ -259,7 +259,7 @@ fn a_dense_model_is_a_base_and_nothing_to_encode_with() {
     scene.run("out", &changes);
     std::fs::write(&modules, format!("[{}]", module(1, "1_Pooling", "Pooling"))).unwrap();
     let error = scene.trainer("out", &changes).err().unwrap().to_string();
-    assert!(error.contains("want a Transformer as the first module"), "{error}");
+    assert!(error.contains("expected a Transformer as the first module"), "{error}");
 }
 
 fn tables(folder: &Path) -> QueryTable {

@@ -155,13 +155,13 @@ fn what_cannot_be_trained_is_refused_with_a_status() {
     check_fails(set("stage.0.stepps=1"), 1, "the nearest is `steps`");
     check_fails(set("stage.9.steps=1"), 2, "no item `9`");
     check_fails(set("model.base=nowhere"), 1, "nowhere");
-    check_fails(set("model.max_tokens=65"), 2, "want 3 to 64");
+    check_fails(set("model.max_tokens=65"), 2, "expected 3 to 64");
     check_fails(set("data.0.path=nowhere.jsonl"), 1, "nowhere.jsonl");
     check_fails(set("data.0.split=dev"), 1, "dev.tsv");
     check_fails(set("query.table=testdata/golden/step.json"), 1, "step.json");
     check_fails(set("model.base=testdata/toy"), 2, "l0-encode idf makes one");
     check_fails(set("stage.0.loss.0.kind=kl"), 1, "without scores");
-    check_fails(place.run("out", &["--dtype", "bf16"]), 2, "want f32 to train on a processor");
+    check_fails(place.run("out", &["--dtype", "bf16"]), 2, "expected f32 to train on a processor");
     check_fails(place.work.run("l0-train", "", ""), 2, "Usage");
     if !cfg!(feature = "cuda") {
         check_fails(place.run("out", &["--device", "cuda"]), 2, "--features cuda");
@@ -214,8 +214,8 @@ fn check_tells_what_is_wrong_with_data() {
         let arguments = format!("check {path} --tokenizer testdata/toy --split test");
         place.work.run("l0-train", &arguments, "")
     };
-    let bad = check("x.jsonl").exits(1).says("want data that can be trained on");
-    bad.prints("x.jsonl:2: want an example").prints("1 without negatives");
+    let bad = check("x.jsonl").exits(1).says("expected data that can be trained on");
+    bad.prints("x.jsonl:2: expected an example").prints("1 without negatives");
     check("testdata/demo").exits(0);
 }
 

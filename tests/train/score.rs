@@ -48,7 +48,7 @@ fn scores_as(golden: &Value, name: &str, teacher: &str, expected: &Value) {
             let wanted = expected[query][document].as_f64().unwrap();
             let got = f64::from(left.dot(query, &right, document));
             let off = (got - wanted).abs() / wanted.abs().max(1.0);
-            assert!(off < TOLERANCE, "{name}: query {query}, {document}: {got}, want {wanted}");
+            assert!(off < TOLERANCE, "{name}: query {query}, {document}: {got}, expected {wanted}");
         }
     }
 }
@@ -173,7 +173,7 @@ fn teachers_are_normalised_a_query_and_averaged_by_weight() {
         let parts = normal(&one).into_iter().zip(normal(&other));
         let wanted: Vec<f32> = parts.map(|(a, b)| (a * 0.75 + b * 0.25) as f32).collect();
         let off = mean.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(off < 1e-6, "{mean:?}, want {wanted:?}");
+        assert!(off < 1e-6, "{mean:?}, expected {wanted:?}");
     }
     // a file by its name, the same bytes on any number of threads, and what a reader makes of it
     score(&format!("{both} --threads 1 -o one.parquet"));
@@ -204,20 +204,24 @@ fn what_cannot_be_scored_is_refused() {
         assert!(!work.path("out.parquet").exists(), "{arguments}");
     };
     let teacher = "--teacher testdata/toy";
-    refused(&format!("{teacher} bad.jsonl"), 1, "bad.jsonl:2: want an example");
-    refused(&format!("{teacher} ids.jsonl"), 1, "ids.jsonl:1: want texts");
-    refused(&format!("{teacher} ids.jsonl --texts testdata/demo"), 1, "ids.jsonl:1: want ids with");
-    refused(&format!("{teacher} empty.jsonl"), 1, "want examples, found none");
+    refused(&format!("{teacher} bad.jsonl"), 1, "bad.jsonl:2: expected an example");
+    refused(&format!("{teacher} ids.jsonl"), 1, "ids.jsonl:1: expected texts");
+    refused(
+        &format!("{teacher} ids.jsonl --texts testdata/demo"),
+        1,
+        "ids.jsonl:1: expected ids with",
+    );
+    refused(&format!("{teacher} empty.jsonl"), 1, "expected examples, found none");
     refused(&format!("{teacher} testdata/demo"), 1, "l0-train mine");
     refused(
         &format!("{teacher} --weight 1 --weight 2 x.jsonl"),
         2,
-        "want one above 0 for each of 1",
+        "expected one above 0 for each of 1",
     );
-    refused(&format!("{teacher} --weight 0 x.jsonl"), 2, "want one above 0");
+    refused(&format!("{teacher} --weight 0 x.jsonl"), 2, "expected one above 0");
     refused(&format!("{teacher} --max-tokens 65 x.jsonl"), 2, "64 positions");
     refused("--teacher nowhere x.jsonl", 1, "nowhere");
-    refused(&format!("{teacher} x.jsonl --format text"), 2, "want parquet, arrow or jsonl");
+    refused(&format!("{teacher} x.jsonl --format text"), 2, "expected parquet, arrow or jsonl");
 
     let change = |name: &str, from: &str, to: &str, found: &str| {
         let path = format!("dense/{name}");
@@ -247,13 +251,13 @@ fn what_cannot_be_scored_is_refused() {
         "config_sentence_transformers.json",
         "{}",
         distance,
-        "want similarity_fn_name cosine or dot",
+        "expected similarity_fn_name cosine or dot",
     );
     change(
         "config.json",
         "\"num_hidden_layers\": 2",
         "\"num_hidden_layers\": 3",
-        "want an encoder; missing",
+        "expected an encoder; missing",
     );
     // an encoder without a head and without Sentence Transformers' files does not say how it pools
     let config = work.text("dense/config.json").replace("BertForMaskedLM", "BertModel");

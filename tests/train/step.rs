@@ -72,7 +72,7 @@ fn norm(tensor: &Tensor) -> f64 {
     squares.sum_all().unwrap().to_scalar::<f64>().unwrap().sqrt()
 }
 
-/// A dumped step: tensors and the numbers beside them.
+/// A dumped step: tensors and the numbers next to them.
 struct Golden {
     tensors: BTreeMap<String, Tensor>,
     json: Value,

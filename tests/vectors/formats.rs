@@ -141,17 +141,17 @@ fn bad_rows_are_named_with_their_line() {
     let good = r#"{"_id":"a","indices":[1],"values":[1]}"#;
     for (bad, found) in [
         (r#"{"_id":"b","indices":[1,2],"values":[1]}"#, "2 indices and 1 values"),
-        (r#"{"_id":"b","indices":[1],"values":[0]}"#, "got 0 for term 1"),
-        (r#"{"_id":"b","indices":[2,2],"values":[1,1]}"#, "got 2 after 2"),
+        (r#"{"_id":"b","indices":[1],"values":[0]}"#, "found 0 for term 1"),
+        (r#"{"_id":"b","indices":[2,2],"values":[1,1]}"#, "found 2 after 2"),
         (r#"{"_id":"b","indices":[1],"values":[NaN]}"#, "expected value"),
-        (r#"{"_id":"b","indices":[1],"values":[1e39]}"#, "got inf"),
+        (r#"{"_id":"b","indices":[1],"values":[1e39]}"#, "found inf"),
         (r#"{"_id":"b","vector":{"a":1}}"#, "--tokenizer"),
         (r#"{"_id":"b"}"#, "neither in `b`"),
         (r#"{"indices":[],"values":[]}"#, "no id"),
     ] {
         let (path, error) = refusal(folder.path(), format!("{good}\n{bad}\n").as_bytes());
         let message = error.to_string();
-        let place = format!("{}:2: want ", path.display());
+        let place = format!("{}:2: expected ", path.display());
         assert!(message.starts_with(&place) && message.contains(found), "{message}");
     }
 }
@@ -192,14 +192,14 @@ fn rows_of_other_programs_are_read_or_named() {
     let (meta, got) = read_all(&path).unwrap();
     assert_eq!((meta, got[0].vector.nnz()), (None, 2));
     for (indices, values, found) in [
-        (&[1][..], &[f32::NAN][..], "got NaN for term 1 in `a`"),
-        (&[1, 1], &[1.0, 1.0], "got 1 after 1 in `a`"),
+        (&[1][..], &[f32::NAN][..], "found NaN for term 1 in `a`"),
+        (&[1, 1], &[1.0, 1.0], "found 1 after 1 in `a`"),
         (&[-1], &[1.0], "index -1 in `a`"),
         (&[1, 2], &[1.0], "2 indices and 1 values in `a`"),
     ] {
         let (path, error) = refusal(folder.path(), &foreign(&[], indices, values));
         let message = error.to_string();
-        let place = format!("{}:1: want ", path.display());
+        let place = format!("{}:1: expected ", path.display());
         assert!(message.starts_with(&place) && message.ends_with(found), "{message}");
     }
 }

@@ -14,11 +14,11 @@ with open(sys.argv[2]) as file:
 
 def agree(reader, types, wanted_types, sums):
     """Sums of weights are added in other orders: they may differ in the last digits."""
-    assert types == wanted_types, f"{reader}: want {wanted_types}, got {types}"
+    assert types == wanted_types, f"{reader}: expected {wanted_types}, got {types}"
     for name, wanted in EXPECTED.items():
         got = sums[name]
         same = abs(got - wanted) <= 1e-9 * wanted if name == "values" else got == wanted
-        assert same, f"{reader}: {name}: want {wanted}, got {got}"
+        assert same, f"{reader}: {name}: expected {wanted}, got {got}"
 
 
 def of_pyarrow():

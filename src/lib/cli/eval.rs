@@ -71,7 +71,7 @@ The front is what no other point beats: at most its x, at least its y, and bette
 pub struct DiffArgs {
     /// A run in TREC format; `-` for stdin
     pub a: PathBuf,
-    /// The run to hold beside it
+    /// The run to hold next to it
     pub b: PathBuf,
     /// Hits of a query that are compared
     #[arg(short, value_name = "N", default_value_t = 10, value_parser = values::depth)]
@@ -152,7 +152,7 @@ pub struct TradeoffArgs {
     /// What stands below the drawing [default: the field]
     #[arg(long, requires = "svg", value_name = "TEXT", help_heading = "Drawing")]
     pub x_label: Option<String>,
-    /// What stands beside it [default: the field]
+    /// What stands next to it [default: the field]
     #[arg(long, requires = "svg", value_name = "TEXT", help_heading = "Drawing")]
     pub y_label: Option<String>,
 }

@@ -95,7 +95,7 @@ impl ExportArgs {
             }
         }
         match told.beside.len() {
-            0 => text += "; what belongs beside it (schema, sample query) is written with -o FILE",
+            0 => text += "; what belongs next to it (schema, sample query) is written with -o FILE",
             _ => text += &format!("; beside: {}", told.beside.join(", ")),
         }
         text
@@ -105,23 +105,23 @@ impl ExportArgs {
 /// A name that is not that of a field beside.
 fn field(text: &str) -> Result<String> {
     match text {
-        "id" | "title" | "text" => {
-            Err(Error::Usage(format!("want a name other than id, title and text, got `{text}`")))
-        }
+        "id" | "title" | "text" => Err(Error::Usage(format!(
+            "expected a name other than id, title and text, found `{text}`"
+        ))),
         _ => name(text),
     }
 }
 
 fn hits(text: &str) -> Result<usize> {
     let number = text.parse().ok().filter(|&number: &usize| number > 0);
-    number.ok_or_else(|| Error::Usage(format!("want a number above 0, got `{text}`")))
+    number.ok_or_else(|| Error::Usage(format!("expected a number above 0, found `{text}`")))
 }
 
 fn role(text: &str) -> Result<Role> {
     match text {
         "document" => Ok(Role::Documents),
         "query" => Ok(Role::Queries),
-        _ => Err(Error::Usage(format!("want document or query, got `{text}`"))),
+        _ => Err(Error::Usage(format!("expected document or query, found `{text}`"))),
     }
 }
 
@@ -131,7 +131,7 @@ fn name(text: &str) -> Result<String> {
     match text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(sound) {
         true => Ok(text.to_owned()),
         false => Err(Error::Usage(format!(
-            "want a letter a-z, then a-z, 0-9 or _, as every engine takes it; got `{text}`"
+            "expected a letter a-z, then a-z, 0-9 or _, as every engine takes it; found `{text}`"
         ))),
     }
 }
@@ -199,7 +199,7 @@ impl ImportArgs {
                 Err(Error::Usage(format!("--ids: --from {} has ids of its own", self.from)))
             }
             Some(ids) if ids == Path::new("-") => {
-                Err(Error::Usage("--ids: want a file, got standard input".into()))
+                Err(Error::Usage("--ids: expected a file, found standard input".into()))
             }
             _ => Ok(()),
         }
@@ -217,5 +217,5 @@ impl ImportArgs {
 
 fn divisor(text: &str) -> Result<f32> {
     let number = text.parse().ok().filter(|number: &f32| number.is_finite() && *number > 0.0);
-    number.ok_or_else(|| Error::Usage(format!("want a number above 0, got `{text}`")))
+    number.ok_or_else(|| Error::Usage(format!("expected a number above 0, found `{text}`")))
 }

@@ -216,7 +216,7 @@ impl FromDenseArgs {
         Ok(tiny.query_table.filter(|_| same))
     }
 
-    /// What the model has beside its decoder.
+    /// What the model has next to its decoder.
     pub fn rules(&self) -> Rules {
         Rules {
             cut: self.cut,

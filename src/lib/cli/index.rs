@@ -42,7 +42,7 @@ pub struct BuildArgs {
     /// The smallest file: --weights u6 --order bp
     #[arg(long, conflicts_with_all = ["weights", "order"])]
     pub compact: bool,
-    /// Order of the documents in the file: given (as they came), or bp (like beside like: smaller,
+    /// Order of the documents in the file: given (as they came), or bp (like next to like: smaller,
     /// and several times faster to search; ids and answers are the same)
     #[arg(long, value_name = "given|bp", default_value_t = Order::Given)]
     pub order: Order,
@@ -110,7 +110,7 @@ pub enum Other {
     l0-encode --model bm25 --tokenizer testdata/demo new.jsonl -o new.parquet
     l0-index append demo.l0x new.parquet -o demo.l0x
 
-  Or beside it, from a pipe:
+  Or next to it, from a pipe:
     l0-encode --model bm25 --tokenizer testdata/demo new.jsonl | l0-index append demo.l0x -o both.l0x")]
     Append(AppendArgs),
     /// Join indexes of one model, documents in the order of the arguments

@@ -219,7 +219,7 @@ impl ScoreArgs {
         let sound = weights.iter().all(|weight| weight.is_finite() && *weight > 0.0);
         if weights.len() != self.teacher.len() || !sound {
             return Err(Error::Usage(format!(
-                "--weight: want one above 0 for each of {} teachers, got {weights:?}",
+                "--weight: expected one above 0 for each of {} teachers, found {weights:?}",
                 self.teacher.len()
             )));
         }

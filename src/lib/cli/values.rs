@@ -19,7 +19,7 @@ use crate::{
 /// # Errors
 /// [`Error::Usage`].
 pub fn bytes(text: &str) -> Result<u64> {
-    let wanted = || Error::Usage(format!("want a size such as 512M or 4G, got `{text}`"));
+    let wanted = || Error::Usage(format!("expected a size such as 512M or 4G, found `{text}`"));
     let trimmed = text.trim_end_matches(['B', 'b']).trim_end_matches('i');
     let (digits, unit) = match trimmed.char_indices().last() {
         Some((at, unit)) if unit.is_ascii_alphabetic() => (&trimmed[..at], Some(unit)),
@@ -44,7 +44,7 @@ pub fn bytes(text: &str) -> Result<u64> {
 /// [`Error::Usage`].
 pub fn depth(text: &str) -> Result<usize> {
     let depth = text.parse().ok().filter(|&depth| depth > 0);
-    depth.ok_or_else(|| Error::Usage(format!("want a whole number above 0, got `{text}`")))
+    depth.ok_or_else(|| Error::Usage(format!("expected a whole number above 0, found `{text}`")))
 }
 
 /// A finite number, 0 or more.
@@ -53,7 +53,7 @@ pub fn depth(text: &str) -> Result<usize> {
 /// [`Error::Usage`].
 pub fn not_below_zero(text: &str) -> Result<f64> {
     let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
-    number.ok_or_else(|| Error::Usage(format!("want a number of 0 or more, got `{text}`")))
+    number.ok_or_else(|| Error::Usage(format!("expected a number of 0 or more, found `{text}`")))
 }
 
 /// The last column of a TREC run: one word.
@@ -62,7 +62,7 @@ pub fn not_below_zero(text: &str) -> Result<f64> {
 /// [`Error::Usage`] if it is empty or holds white space.
 pub fn run_name(text: &str) -> Result<String> {
     if text.is_empty() || text.contains(char::is_whitespace) {
-        return Err(Error::Usage(format!("want one word, got `{text}`")));
+        return Err(Error::Usage(format!("expected one word, found `{text}`")));
     }
     Ok(text.to_owned())
 }
@@ -84,7 +84,7 @@ pub fn answer_form(output: &Path, format: Option<AnswerForm>) -> Result<AnswerFo
         (None, None) => Ok(AnswerForm::JsonLines),
         (None, Some(extension)) => AnswerForm::of_extension(extension).ok_or_else(|| {
             Error::Usage(format!(
-                "{}: want .jsonl, .trec, .run or .txt, got .{extension}; or say --format",
+                "{}: expected .jsonl, .trec, .run or .txt, found .{extension}; or say --format",
                 output.display()
             ))
         }),

@@ -44,7 +44,7 @@ pub fn write(
     mut output: Output,
 ) -> Result<()> {
     if counted.documents() == 0 {
-        return Err(Error::format("input", "want at least one document, got none"));
+        return Err(Error::format("input", "expected at least one document, found none"));
     }
     let name = output.name().to_owned();
     let mut lines = String::from("{");

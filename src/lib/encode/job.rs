@@ -133,7 +133,7 @@ pub(crate) fn network(
             what: format!("vocabulary of {}", directory.path.display()),
             expected: format!("at most {} tokens, as the network has", encoder.vocab_size),
             got: format!("{} in the tokenizer", vocabulary.len()),
-            remedy: "put the tokenizer.json that the model was trained with beside it".into(),
+            remedy: "put the tokenizer.json that the model was trained with next to it".into(),
         });
     }
     encoder.terms = vocabulary.len();
@@ -233,7 +233,7 @@ impl Job<'_> {
         Ok(summary)
     }
 
-    /// As [`Job::run`], keeping finished parts beside `target` and going on from those that are there.
+    /// As [`Job::run`], keeping finished parts next to `target` and going on from those that are there.
     ///
     /// # Errors
     /// As [`Job::run`]; the finished parts stay. [`Error::Mismatch`] if they belong to other work.
@@ -251,13 +251,13 @@ impl Job<'_> {
         }
         if target == Path::new("-") {
             return Err(Error::Usage(
-                "--resume: want -o FILE, to keep finished parts beside it".into(),
+                "--resume: expected -o FILE, to keep finished parts next to it".into(),
             ));
         }
         if target.exists() && !target.is_file() {
             let target = target.display();
             let message = format!(
-                "--resume: want -o FILE, to keep finished parts beside it; {target} is none"
+                "--resume: expected -o FILE, to keep finished parts next to it; {target} is none"
             );
             return Err(Error::Usage(message));
         }

@@ -36,11 +36,11 @@ pub fn join(parts: Vec<Input>, output: Output, form: Form, mut each: impl FnMut(
     let (mut parts, meta) = open(parts)?;
     let Some(meta) = meta.or((form == Form::JsonLines).then(VectorMeta::default)) else {
         let reason =
-            "the parts do not say what made them, as JSON lines cannot: want --format jsonl";
+            "the parts do not say what made them, as JSON lines cannot: expected --format jsonl";
         return Err(Error::Usage(reason.into()));
     };
     let Some(first) = parts.first_mut() else {
-        return Err(Error::Usage("want the parts of a sharded run, got none".into()));
+        return Err(Error::Usage("expected the parts of a sharded run, found none".into()));
     };
     let mut next = first.next()?;
     let has_text = |row: &Row| row.text.is_some() || row.title.is_some();
@@ -51,7 +51,7 @@ pub fn join(parts: Vec<Input>, output: Output, form: Form, mut each: impl FnMut(
     while let Some(row) = next {
         if !keep_text && has_text(&row) {
             let reason = format!(
-                "row {} has a text, which the first row of all has not: it would be lost; want parts \
+                "row {} has a text, which the first row of all has not: it would be lost; expected parts \
                  that were all made with --keep-text, or all without",
                 parts[at].read
             );
@@ -143,7 +143,7 @@ fn check_ends(parts: &mut [Part], ended: usize) -> Result<()> {
     for part in parts.iter_mut() {
         if part.next()?.is_some() {
             let reason = format!(
-                "want no more than {} rows, since {name} has {read}; want every shard from 0/N to \
+                "expected no more than {} rows, since {name} has {read}; expected every shard from 0/N to \
                  N-1/N, whole, in this order",
                 part.read - 1
             );

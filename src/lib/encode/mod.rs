@@ -82,7 +82,7 @@ impl FromStr for Shard {
             Some(Shard { index: index.parse().ok()?, count: count.parse().ok()? })
         });
         parsed.filter(|shard| shard.index < shard.count).ok_or_else(|| {
-            Error::Usage(format!("want I/N with I from 0 to N - 1, as in 0/4; got `{text}`"))
+            Error::Usage(format!("expected I/N with I from 0 to N - 1, as in 0/4; found `{text}`"))
         })
     }
 }

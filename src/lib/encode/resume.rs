@@ -1,4 +1,4 @@
-//! Work that survives a kill: finished parts beside the output, and the proof that they belong to it.
+//! Work that survives a kill: finished parts next to the output, and the proof that they belong to it.
 //!
 //! While `OUT` is being made with `--resume`, the folder `OUT.parts` holds parts of up to a few
 //! thousand rows, each put in place whole. A later run reads the input again from the beginning,
@@ -27,7 +27,7 @@ use crate::{
 const PART_ROWS: u64 = 4096;
 const PART_EVERY: Duration = Duration::from_secs(5);
 
-/// What a part says of itself, in a small file beside its rows that is written after them.
+/// What a part says of itself, in a small file next to its rows that is written after them.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Manifest {
     /// What was asked for: model, options, shard.
@@ -63,7 +63,7 @@ struct Open {
 }
 
 impl Journal {
-    /// Opens the parts beside `output`; `settings` is everything besides the input that decides what
+    /// Opens the parts next to `output`; `settings` is everything besides the input that decides what
     /// the rows are; `empty_counts` are the document frequencies before the first document.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl Journal {
         keep_text: bool,
         empty_counts: Option<DocumentFrequencies>,
     ) -> Result<Journal> {
-        // beside the file that will be replaced, not beside a link to it
+        // next to the file that will be replaced, not next to a link to it
         let linked = fs::canonicalize(output).ok().filter(|_| output.is_symlink());
         let mut name = linked.unwrap_or_else(|| output.to_path_buf()).into_os_string();
         name.push(".parts");
@@ -112,7 +112,7 @@ impl Journal {
             return Ok(());
         }
         let reason =
-            format!("not as it was written; remove {} to begin anew", self.folder.display());
+            format!("not as it was written; remove {} to begin again", self.folder.display());
         Err(Error::format(&file, reason))
     }
 
@@ -198,7 +198,7 @@ impl Journal {
                 count += 1;
             }
             if count != manifest.rows {
-                let reason = format!("want {} rows, got {count}", manifest.rows);
+                let reason = format!("expected {} rows, found {count}", manifest.rows);
                 return Err(Error::format(name, reason));
             }
             if let Some(counted) = &mut counted {
@@ -222,7 +222,7 @@ impl Journal {
     }
 }
 
-/// A running hash over texts; cheap beside encoding them.
+/// A running hash over texts; cheap next to encoding them.
 #[derive(Clone, Default)]
 pub struct InputHash(Sha256);
 
@@ -263,7 +263,7 @@ pub fn skip_finished(journal: &Journal, texts: &mut impl Source) -> Result<Input
                 what: format!("input behind the unfinished work in {}", journal.folder.display()),
                 expected: format!("{} documents with SHA-256 {expected}", journal.rows()),
                 got: format!("{read} with {}", hash.hex()),
-                remedy: "resume with the same input, or remove the folder to begin anew".into(),
+                remedy: "resume with the same input, or remove the folder to begin again".into(),
             })
         }
         _ => Ok(hash),

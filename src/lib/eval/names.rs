@@ -67,7 +67,7 @@ impl Parts {
         let (head, cutoff) = split_cutoff(text);
         let (name, parameters) = match head.split_once('(') {
             None => (head, ""),
-            Some((name, rest)) => (name, rest.strip_suffix(')').ok_or("want a closing `)`")?),
+            Some((name, rest)) => (name, rest.strip_suffix(')').ok_or("expected a closing `)`")?),
         };
         let name = canonical(name).ok_or_else(|| unknown(name))?;
         let cutoff = cutoff.map(|text| from_1("the cutoff", text)).transpose()?;
@@ -79,8 +79,12 @@ impl Parts {
                 ("rel", _) => parts.rel = Some(from_1("rel", value)?),
                 ("dcg", "log2") => parts.gain = Some(Gain::Grade),
                 ("dcg", "exp-log2") => parts.gain = Some(Gain::Exponential),
-                ("dcg", _) => return Err(format!("want dcg 'log2' or 'exp-log2', got `{value}`")),
-                (key, _) => return Err(format!("want the parameter rel or dcg, got `{key}`")),
+                ("dcg", _) => {
+                    return Err(format!("expected dcg 'log2' or 'exp-log2', found `{value}`"));
+                }
+                (key, _) => {
+                    return Err(format!("expected the parameter rel or dcg, found `{key}`"));
+                }
             }
         }
         Ok(parts)
@@ -89,7 +93,7 @@ impl Parts {
     fn measure(self) -> Result<Measure, String> {
         let Parts { name, cutoff, .. } = self;
         let rel = self.rel.unwrap_or(DEFAULT_REL);
-        let needed = || cutoff.ok_or_else(|| format!("want a cutoff, as in {name}@10"));
+        let needed = || cutoff.ok_or_else(|| format!("expected a cutoff, as in {name}@10"));
         Ok(match name {
             "nDCG" => Measure::Ndcg { gain: self.gain.unwrap_or(Gain::Grade), cutoff },
             "RR" => Measure::Rr { rel, cutoff },
@@ -155,7 +159,7 @@ fn split_cutoff(text: &str) -> (&str, Option<&str>) {
 
 fn from_1<N: FromStr + PartialOrd + From<u8>>(what: &str, text: &str) -> Result<N, String> {
     let number = text.trim().parse().ok().filter(|number: &N| *number >= N::from(1));
-    number.ok_or_else(|| format!("want a whole number from 1 for {what}, got `{text}`"))
+    number.ok_or_else(|| format!("expected a whole number from 1 for {what}, found `{text}`"))
 }
 
 fn canonical(name: &str) -> Option<&'static str> {
@@ -251,15 +255,15 @@ mod tests {
 
     #[test]
     fn a_name_that_makes_no_sense_is_refused() {
-        check_refused("P", "want a cutoff, as in P@10");
-        check_refused("R(rel=2)", "want a cutoff, as in R@10");
-        check_refused("nDCG@0", "want a whole number from 1 for the cutoff, got `0`");
-        check_refused("nDCG@ten", "want a whole number from 1 for the cutoff, got `ten`");
-        check_refused("P(rel=0)@5", "want a whole number from 1 for rel, got `0`");
-        check_refused("P(rel=2@5", "want a closing `)`");
-        check_refused("P(grade=2)@5", "want the parameter rel or dcg, got `grade`");
+        check_refused("P", "expected a cutoff, as in P@10");
+        check_refused("R(rel=2)", "expected a cutoff, as in R@10");
+        check_refused("nDCG@0", "expected a whole number from 1 for the cutoff, found `0`");
+        check_refused("nDCG@ten", "expected a whole number from 1 for the cutoff, found `ten`");
+        check_refused("P(rel=0)@5", "expected a whole number from 1 for rel, found `0`");
+        check_refused("P(rel=2@5", "expected a closing `)`");
+        check_refused("P(grade=2)@5", "expected the parameter rel or dcg, found `grade`");
         check_refused("nDCG(rel=2)@10", "nDCG takes no rel");
-        check_refused("nDCG(dcg='ln')", "want dcg 'log2' or 'exp-log2', got `ln`");
+        check_refused("nDCG(dcg='ln')", "expected dcg 'log2' or 'exp-log2', found `ln`");
         check_refused("Bpref@10", "Bpref takes no cutoff");
         check_refused("AP(dcg='log2')", "AP takes no dcg");
     }

@@ -29,7 +29,7 @@ impl FromStr for Format {
             "text" => Ok(Format::Text),
             "jsonl" => Ok(Format::JsonLines),
             "markdown" => Ok(Format::Markdown),
-            _ => Err(Error::Usage(format!("want text, jsonl or markdown, got `{text}`"))),
+            _ => Err(Error::Usage(format!("expected text, jsonl or markdown, found `{text}`"))),
         }
     }
 }

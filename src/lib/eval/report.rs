@@ -68,7 +68,7 @@ pub fn evaluate(
     if common == 0 {
         let first = |qid: Option<&String>| qid.cloned().unwrap_or_default();
         let reason = format!(
-            "want a run for the judged queries (`{}`, …), got no line for any of them (`{}`, …)",
+            "expected a run for the judged queries (`{}`, …), found no line for any of them (`{}`, …)",
             first(qrels.queries().keys().next()),
             first(run.rankings().keys().next()),
         );
@@ -111,7 +111,7 @@ impl Scores {
         if self.measures[place].is_count() { sum } else { sum / self.queries.len() as f64 }
     }
 
-    /// What whoever reads the values should know.
+    /// What anyone who reads the values should know.
     pub fn notes(&self) -> Vec<String> {
         let Scores { run, missing, unjudged, .. } = self;
         let judged = self.queries.len();
@@ -143,7 +143,7 @@ impl std::str::FromStr for Floor {
 
     fn from_str(text: &str) -> Result<Floor> {
         let wanted =
-            || Error::Usage(format!("want MEASURE=VALUE, as in nDCG@10=0.35, got `{text}`"));
+            || Error::Usage(format!("expected MEASURE=VALUE, as in nDCG@10=0.35, found `{text}`"));
         // a measure may hold `=` itself: P(rel=2)@5=0.1
         let (measure, least) = text.rsplit_once('=').ok_or_else(wanted)?;
         let least: f64 = least.trim().parse().map_err(|_| wanted())?;
@@ -167,7 +167,7 @@ impl Floor {
                 if let Some(value) = value.filter(|&value| value < floor.least) {
                     let Floor { measure, least } = floor;
                     missed.push(format!(
-                        "{}: want {measure} of at least {least}, got {value}",
+                        "{}: expected {measure} of at least {least}, found {value}",
                         scores.run
                     ));
                 }
@@ -218,7 +218,7 @@ mod tests {
         let error = scores("x Q0 a 1 1 t\n", &["AP"], IdenticalIds::Keep).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "run: want a run for the judged queries (`q1`, …), got no line for any of them (`x`, …)"
+            "run: expected a run for the judged queries (`q1`, …), found no line for any of them (`x`, …)"
         );
     }
 
@@ -231,7 +231,10 @@ mod tests {
         assert!(Floor::check(&floors(&["P@1=0.3333"]), std::slice::from_ref(&scores)).is_ok());
         let error = Floor::check(&floors(&["P@1=0.34", "AP=0"]), &[scores]).unwrap_err();
         assert!(matches!(error, Error::Floor(_)));
-        assert_eq!(error.to_string(), "run: want P@1 of at least 0.34, got 0.3333333333333333");
+        assert_eq!(
+            error.to_string(),
+            "run: expected P@1 of at least 0.34, found 0.3333333333333333"
+        );
     }
 
     #[test]

@@ -204,7 +204,10 @@ mod tests {
     fn an_error_among_the_vectors_ends_the_count() {
         let bad = crate::error::Error::line("f", 3, "a vector", "none");
         let vectors = [Ok(SparseVector::default()), Err(bad)];
-        assert_eq!(Tally::of(vectors).unwrap_err().to_string(), "f:3: want a vector, got none");
+        assert_eq!(
+            Tally::of(vectors).unwrap_err().to_string(),
+            "f:3: expected a vector, found none"
+        );
     }
 
     #[track_caller]

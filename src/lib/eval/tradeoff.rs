@@ -66,7 +66,7 @@ impl Outcome {
             lines.map(read).collect::<Result<_>>()?
         };
         if outcomes.is_empty() {
-            return Err(Error::format(&name, "want results as JSON lines, got none"));
+            return Err(Error::format(&name, "expected results as JSON lines, found none"));
         }
         let mut chosen = Vec::new();
         for (line, outcome) in outcomes {
@@ -126,7 +126,7 @@ impl FromStr for Condition {
             Some((key, value)) if !key.is_empty() => {
                 Ok(Condition { key: key.to_owned(), value: value.to_owned() })
             }
-            _ => Err(Error::Usage(format!("want FIELD=VALUE, got `{text}`"))),
+            _ => Err(Error::Usage(format!("expected FIELD=VALUE, found `{text}`"))),
         }
     }
 }
@@ -309,12 +309,15 @@ mod tests {
     #[test]
     fn says_what_is_wrong_and_where() {
         let message = |text| read(text).unwrap_err().to_string();
-        assert_eq!(message(""), "r: want results as JSON lines, got none");
-        let wanted = r#"want {"name", "method", "nDCG@10", "flops"}"#;
+        assert_eq!(message(""), "r: expected results as JSON lines, found none");
+        let wanted = r#"expected {"name", "method", "nDCG@10", "flops"}"#;
         let error = message("{\"name\":\"a\",\"ndcg\":1,\"flops\":1}\n{\"name\":\"b\"}\n");
-        assert!(error.starts_with(&format!("r:2: {wanted}, got `b` without a number")), "{error}");
+        assert!(
+            error.starts_with(&format!("r:2: {wanted}, found `b` without a number")),
+            "{error}"
+        );
         let error = message("[{\"name\":\"a\",\"ndcg\":1,\"flops\":1},\n{}]");
-        assert!(error.starts_with(&format!("r:2: {wanted}, got missing field")), "{error}");
+        assert!(error.starts_with(&format!("r:2: {wanted}, found missing field")), "{error}");
         let error = message("[{\"name\":\"a\",\"ndcg\":1,\"flops\":1},\n{\"name\":\"b\"}]");
         assert!(error.contains("item 2 of the array: `b`"), "{error}");
         let error = message("{\"name\":\"a\",\"ndcg\":1,\"flops\":1e308}");

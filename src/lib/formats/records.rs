@@ -347,7 +347,7 @@ fn table_documents<T: Send + 'static>(
     let has = |name: &str| table.schema.field_with_name(name).is_ok();
     let id = if has("_id") { "_id" } else { "id" };
     if !(has(id) && has("text")) {
-        let reason = format!("want columns _id, title, text; got {}", table.columns());
+        let reason = format!("expected columns _id, title, text; found {}", table.columns());
         return Err(Error::format(&table.name, reason));
     }
     let (name, mut row) = (table.name, 0);
@@ -397,7 +397,7 @@ mod tests {
         document(r#"{"_id":"a","title":"t","text":"x","metadata":{}}"#, Ok(("a", "t x")));
         document(r#"{"_id":12,"text":" x "}"#, Ok(("12", "x")));
         document(r#"{"_id":"a","title":null,"text":""}"#, Ok(("a", "")));
-        let wanted = r#"f:7: want {"_id", "title", "text"}, got "#;
+        let wanted = r#"f:7: expected {"_id", "title", "text"}, found "#;
         document(r#"{"id":7,"_id":"a","text":"x"}"#, Ok(("a", "x")));
         document(r#"{"id":"b","text":"x"}"#, Ok(("b", "x")));
         document(r#"{"_id":"a"}"#, Err(&format!("{wanted}no text in `a`")));
@@ -433,12 +433,12 @@ mod tests {
             (r#"{"_id":"q"}"#, "none of them"),
             (r#"{"indices":[1],"values":[]}"#, "1 indices and 0 values"),
             (r#"{"indices":[1,1],"values":[1,1]}"#, "strictly ascending"),
-            (r#"{"indices":[1],"values":[-1]}"#, "got -1 for term 1"),
+            (r#"{"indices":[1],"values":[-1]}"#, "found -1 for term 1"),
             (r#"{"indices":[-1],"values":[1]}"#, "index -1"),
             (r#"{"vector":{"a":"b"}}"#, "`a`: \"b\""),
         ] {
             let error = parse_query("f", &line(text)).unwrap_err().to_string();
-            assert!(error.starts_with("f:7: want a query") && error.contains(found), "{error}");
+            assert!(error.starts_with("f:7: expected a query") && error.contains(found), "{error}");
         }
     }
 }

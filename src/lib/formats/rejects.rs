@@ -25,7 +25,7 @@ impl FromStr for OnError {
         match text {
             "stop" => Ok(OnError::Stop),
             "skip" => Ok(OnError::Skip),
-            _ => Err(Error::Usage(format!("want stop or skip, got `{text}`"))),
+            _ => Err(Error::Usage(format!("expected stop or skip, found `{text}`"))),
         }
     }
 }

@@ -133,7 +133,7 @@ pub(super) fn check_schema(table: &Table) -> Result<()> {
     Err(Error::format(
         &table.name,
         format!(
-            "want columns id utf8, indices list<int32>, values list<float32>; got {}",
+            "expected columns id utf8, indices list<int32>, values list<float32>; found {}",
             table.columns()
         ),
     ))
@@ -145,7 +145,7 @@ pub(super) fn rows_of(file: &str, before: u64, batch: &RecordBatch) -> Vec<Resul
     let (Some(ids), Some(indices), Some(values)) =
         (column("id"), column("indices"), column("values"))
     else {
-        return vec![Err(Error::format(file, "want columns id, indices, values"))];
+        return vec![Err(Error::format(file, "expected columns id, indices, values"))];
     };
     let rows = (0..batch.num_rows()).map(|at| {
         let bad = |found: String| {

@@ -53,7 +53,7 @@ impl FromStr for Form {
             "parquet" => Ok(Form::Parquet),
             "arrow" => Ok(Form::Arrow),
             "jsonl" => Ok(Form::JsonLines),
-            _ => Err(Error::Usage(format!("want parquet, arrow or jsonl, got `{text}`"))),
+            _ => Err(Error::Usage(format!("expected parquet, arrow or jsonl, found `{text}`"))),
         }
     }
 }

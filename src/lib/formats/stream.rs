@@ -196,7 +196,7 @@ pub(super) fn check_end(name: &str, reader: &mut StreamReader<Messages>) -> Resu
     if behind.is_empty() {
         return Ok(());
     }
-    let reason = "want the end behind an Arrow stream, got more bytes; name several files instead \
+    let reason = "expected the end behind an Arrow stream, found more bytes; name several files instead \
                   of joining them";
     Err(Error::format(name, reason))
 }

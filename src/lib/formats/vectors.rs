@@ -137,7 +137,7 @@ impl VectorMeta {
         let text = |key: &str| get(key).cloned().unwrap_or_default();
         let number = |key: &str| -> Result<Option<usize>> {
             let parse = |text: &String| {
-                let wanted = format!("want a number for {key} in the metadata, got `{text}`");
+                let wanted = format!("expected a number for {key} in the metadata, found `{text}`");
                 text.parse().map_err(|_| Error::format(file, wanted))
             };
             get(key).map(parse).transpose()

@@ -178,7 +178,7 @@ fn fill<'a>(
         }
         if is_bare && seen == before {
             // a program that failed before its first byte leaves this; an empty corpus does not
-            let reason = "want vectors, got an empty input; did the program before it fail?";
+            let reason = "expected vectors, found an empty input; did the program before it fail?";
             return Err(Error::format(&name, reason));
         }
         corpus.add(&name, &ending)?;
@@ -200,7 +200,7 @@ fn fill<'a>(
 /// The error for rows that do not say their model, where that is not trusted.
 fn unnamed(name: &str) -> Error {
     let wanted =
-        "want --model DIR or --tokenizer DIR: the vectors do not say which model made them";
+        "expected --model DIR or --tokenizer DIR: the vectors do not say which model made them";
     Error::Usage(format!("{name}: {wanted}"))
 }
 
@@ -219,7 +219,7 @@ pub fn append<'a>(
     output: &'a mut Output,
 ) -> Result<Draft<'a>> {
     let Some(place) = part.unfinished() else {
-        return Err(Error::Usage("want -o FILE: what is appended is built beside it".into()));
+        return Err(Error::Usage("expected -o FILE: what is appended is built next to it".into()));
     };
     let (language, metadata) = (Language::of(&index)?, index.metadata());
     let plan = Plan {

@@ -189,12 +189,12 @@ impl Frame {
     pub(super) fn read(bytes: &[u8], name: &str) -> Result<Frame> {
         let fail = |reason: &str| Error::format(name, reason);
         if bytes.is_empty() {
-            return Err(fail("want an l0 index, got an empty file"));
+            return Err(fail("expected an l0 index, found an empty file"));
         }
         if !bytes.starts_with(&MAGIC) {
-            return Err(fail("want an l0 index, got something else: the first bytes differ"));
+            return Err(fail("expected an l0 index, found something else: the first bytes differ"));
         }
-        let cut = || fail("the index is cut short: its closing mark is missing; copy it anew");
+        let cut = || fail("the index is cut short: its closing mark is missing; copy it again");
         if bytes.len() < HEADER + TRAILER {
             return Err(cut());
         }
@@ -265,7 +265,8 @@ fn check_version(version: u32, name: &str) -> Result<()> {
             what: format!("{name}: format version"),
             expected: VERSION.to_string(),
             got: version.to_string(),
-            remedy: "build it anew with this l0-index, or read it with the l0 that wrote it".into(),
+            remedy: "build it again with this l0-index, or read it with the l0 that wrote it"
+                .into(),
         }),
     }
 }

@@ -27,7 +27,7 @@ use crate::{
 /// [`Error::Format`] for a document id that two of them have, and for a damaged index; [`Error::Io`].
 pub fn merge<'a>(indexes: &[Index], output: &'a mut dyn Write, name: &str) -> Result<Draft<'a>> {
     let Some(first) = indexes.first() else {
-        return Err(Error::Usage("want at least one index to merge".into()));
+        return Err(Error::Usage("expected at least one index to merge".into()));
     };
     for other in &indexes[1..] {
         first.check_language(other)?;
@@ -50,7 +50,7 @@ pub fn merge<'a>(indexes: &[Index], output: &'a mut dyn Write, name: &str) -> Re
         offsets.push(docnos.len() as u32);
         let docs = docnos.len() as u64 + index.len() as u64;
         if docs >= u64::from(u32::MAX) {
-            let reason = format!("want fewer than {} documents, got {docs}", u32::MAX);
+            let reason = format!("expected fewer than {} documents, found {docs}", u32::MAX);
             return Err(Error::format(index.name(), reason));
         }
         add_docnos(&mut docnos, index, indexes, &offsets)?;
@@ -111,7 +111,7 @@ fn add_docnos(
         if let Err(earlier) = docnos.insert(id) {
             let holder = offsets.partition_point(|&offset| offset <= earlier.0) - 1;
             let reason = format!(
-                "want document ids that are new, got `{id}` as document {}, which document {} of {} has",
+                "expected document ids that are new, found `{id}` as document {}, which document {} of {} has",
                 doc.0 + 1,
                 earlier.0 - offsets[holder] + 1,
                 indexes[holder].name()

@@ -29,7 +29,7 @@ impl FromStr for Order {
         match text {
             "given" => Ok(Order::Given),
             "bp" => Ok(Order::Bp),
-            _ => Err(Error::Usage(format!("want given or bp, got `{text}`"))),
+            _ => Err(Error::Usage(format!("expected given or bp, found `{text}`"))),
         }
     }
 }

@@ -28,7 +28,7 @@ impl FromStr for Weights {
             "f32" => Ok(Weights::F32),
             "u8" => Ok(Weights::U8),
             "u6" => Ok(Weights::U6),
-            _ => Err(Error::Usage(format!("want f32, u8 or u6, got `{text}`"))),
+            _ => Err(Error::Usage(format!("expected f32, u8 or u6, found `{text}`"))),
         }
     }
 }

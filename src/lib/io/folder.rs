@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::Output;
 use crate::error::{Error, Result};
 
-/// A folder that is written beside its place and takes its name in [`Staged::commit`]. Dropped
+/// A folder that is written next to its place and takes its name in [`Staged::commit`]. Dropped
 /// without a commit it leaves nothing.
 pub struct Staged {
     folder: TempDir,
@@ -78,7 +78,7 @@ impl Staged {
         let old = Staged::create(&target)?;
         fs::rename(&target, old.path()).map_err(fail)?;
         self.commit().inspect_err(|_| {
-            // what cannot be put back stays beside its place
+            // what cannot be put back stays next to its place
             if fs::rename(old.path(), &target).is_err() {
                 let _ = old.folder.keep();
             }
@@ -102,9 +102,10 @@ impl Staged {
 /// Refuses a path of a store, which knows no folders.
 fn local(folder: &Path) -> Result<()> {
     match super::is_object(folder) {
-        true => {
-            Err(Error::format(folder, "want a folder of this machine, got an object of a store"))
-        }
+        true => Err(Error::format(
+            folder,
+            "expected a folder of this machine, found an object of a store",
+        )),
         false => Ok(()),
     }
 }

@@ -85,7 +85,7 @@ impl<R: Read> Read for Counted<R> {
 /// Whether anybody still wants what comes on standard input.
 static GIVEN_UP: AtomicBool = AtomicBool::new(false);
 
-/// Lets whoever waits for standard input go on as at its end: for a program that has failed and would
+/// Lets anyone who waits for standard input go on as at its end: for a program that has failed and would
 /// else hang until the other side says more.
 pub fn give_up_stdin() {
     GIVEN_UP.store(true, Ordering::Relaxed);
@@ -169,7 +169,7 @@ impl Input {
         let file = File::open(path).map_err(|source| Error::io(path, source))?;
         let kind = file.metadata().map_err(|source| Error::io(path, source))?;
         if kind.is_dir() {
-            return Err(Error::format(path, "want a file, got a directory"));
+            return Err(Error::format(path, "expected a file, found a directory"));
         }
         let plain = if kind.is_file() { file.try_clone().ok() } else { None };
         let consumed =

@@ -36,7 +36,7 @@ impl Lines {
         &self.name
     }
 
-    /// The next line as it stands, for whoever must show what was refused; [`Lines::check`] makes
+    /// The next line as it stands, for anyone who must show what was refused; [`Lines::check`] makes
     /// a [`Line`] of it.
     pub fn next_raw(&mut self) -> Option<Result<RawLine>> {
         if self.done {
@@ -163,7 +163,7 @@ mod tests {
     fn a_line_that_is_no_utf8_is_named_and_the_next_is_read() {
         assert_eq!(
             lines(b"a\nb\xffc\nd\n"),
-            ["1 a", "x:2: want UTF-8 text, got byte 0xff at column 2", "3 d"]
+            ["1 a", "x:2: expected UTF-8 text, found byte 0xff at column 2", "3 d"]
         );
     }
 
@@ -174,7 +174,7 @@ mod tests {
         let found = format!("{} bytes", MAX_LINE_BYTES + 2);
         assert_eq!(
             lines(&bytes),
-            [format!("x:1: want a line of at most 64 MiB, got {found}"), "2 next".to_owned()]
+            [format!("x:1: expected a line of at most 64 MiB, found {found}"), "2 next".to_owned()]
         );
     }
 

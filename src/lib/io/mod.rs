@@ -37,7 +37,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// # Errors
 /// As [`read_bytes`]; a file that is no UTF-8 is [`Error::Format`].
 pub fn read_text(path: &Path) -> Result<String> {
-    String::from_utf8(read_bytes(path)?).map_err(|_| Error::format(path, "want UTF-8 text"))
+    String::from_utf8(read_bytes(path)?).map_err(|_| Error::format(path, "expected UTF-8 text"))
 }
 
 /// A whole file.
@@ -82,7 +82,7 @@ pub fn map(path: &Path) -> Result<Mapped> {
         Some(address) => stores::copy(address)?,
         // asked first: to open a pipe waits for a writer
         None if !fs::metadata(path).map_err(|source| Error::io(path, source))?.is_file() => {
-            return Err(Error::format(path, "want a file, got a directory or a pipe"));
+            return Err(Error::format(path, "expected a file, found a directory or a pipe"));
         }
         None => File::open(path).map_err(|source| Error::io(path, source))?,
     };
@@ -106,7 +106,7 @@ pub fn let_go(map: &Mapped, bytes: usize) {
     };
 }
 
-/// Whether a path is of an object in a store, which has no folder beside it.
+/// Whether a path is of an object in a store, which has no folder next to it.
 pub fn is_object(path: &Path) -> bool {
     stores::address(path).is_some()
 }

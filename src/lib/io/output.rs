@@ -1,4 +1,4 @@
-//! An output that is written beside its target and takes the target's name when it is whole.
+//! An output that is written next to its target and takes the target's name when it is whole.
 
 use std::{
     fs::{self, File, Permissions},
@@ -36,7 +36,7 @@ pub fn remove_temporaries() {
     }
 }
 
-/// An output: standard output, a device or pipe written straight, a file that is written beside its
+/// An output: standard output, a device or pipe written straight, a file that is written next to its
 /// target and takes the target's name in [`Output::commit`], or an object that is sent there. Dropped
 /// without a commit, it leaves the target as it was.
 pub struct Output {
@@ -191,16 +191,16 @@ fn target_of(path: &Path) -> Result<(PathBuf, Option<fs::Metadata>)> {
     let old = fs::metadata(&target).ok();
     let home = target.parent().filter(|home| !home.as_os_str().is_empty());
     if let Some(home) = home.filter(|home| !home.is_dir()) {
-        let reason = format!("want a folder {} to write in, found none", home.display());
+        let reason = format!("expected a folder {} to write in, found none", home.display());
         return Err(Error::format(path, reason));
     }
     if old.as_ref().is_some_and(|old| old.is_dir()) {
-        return Err(Error::format(path, "want a file to write, got a directory"));
+        return Err(Error::format(path, "expected a file to write, found a directory"));
     }
     Ok((target, old))
 }
 
-/// A temporary file in `folder` or else beside the target, hidden, with the permissions the target
+/// A temporary file in `folder` or else next to the target, hidden, with the permissions the target
 /// will have.
 fn unfinished(
     folder: Option<&Path>,

@@ -1,7 +1,7 @@
 //! A model's tensors under Hugging Face's names, checked one by one, as plain f32.
 //!
 //! Old spellings (`LayerNorm.gamma`, `LayerNorm.beta`) are read; tensors that masked-language
-//! models carry beside the ones used here are known by name; any other missing or unexpected
+//! models carry next to the ones used here are known by name; any other missing or unexpected
 //! tensor is an error that names it.
 
 use std::{
@@ -197,10 +197,12 @@ impl Named<'_> {
             return Ok(Vec::new());
         };
         if tensor.whole {
-            return Err(self.bad(&format!("want {name} in floating point, got whole numbers")));
+            return Err(
+                self.bad(&format!("expected {name} in floating point, found whole numbers"))
+            );
         }
         if tensor.shape != shape {
-            let reason = format!("want {name} of shape {shape:?}, got {:?}", tensor.shape);
+            let reason = format!("expected {name} of shape {shape:?}, found {:?}", tensor.shape);
             return Err(self.bad(&reason));
         }
         Ok(tensor.data)
@@ -263,7 +265,7 @@ impl Named<'_> {
             Error::format(self.file, format!("{what} {shown}{more}"))
         };
         if !self.missing.is_empty() {
-            return Err(bad(&format!("want {}; missing:", self.wanted), &self.missing));
+            return Err(bad(&format!("expected {}; missing:", self.wanted), &self.missing));
         }
         let unexpected = self.tensors.into_keys();
         let unexpected: Vec<String> = unexpected.filter(|name| !is_known_extra(name)).collect();
@@ -311,7 +313,7 @@ fn read_masked_language(config: &Config, named: &mut Named) -> Result<Weights> {
     let (names, biases) = (architecture.outer(), config.form.biases);
     if !named.has_head(names.head) {
         return Err(named.bad(&format!(
-            "want a masked-language model with its head, found no {}.weight; l0-train gives an \
+            "expected a masked-language model with its head, found no {}.weight; l0-train gives an \
              encoder a head: model.head = \"new\" and a stage of kind masked_lm",
             names.head
         )));

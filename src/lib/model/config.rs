@@ -271,13 +271,13 @@ impl Config {
             Architecture::Bert | Architecture::Roberta | Architecture::XlmRoberta
         );
         if has_types && self.token_types == 0 {
-            return Err("want type_vocab_size above 0, got 0".into());
+            return Err("expected type_vocab_size above 0, found 0".into());
         }
         if max_positions < LEAST_POSITIONS {
             let first = self.first_row();
             let (least, got) = (LEAST_POSITIONS + first, max_positions + first);
             return Err(format!(
-                "want max_position_embeddings of {least} or more, got {got}: a text has a special \
+                "expected max_position_embeddings of {least} or more, found {got}: a text has a special \
                  token at either end"
             ));
         }
@@ -285,8 +285,8 @@ impl Config {
         let sound = !sizes.contains(&0) && self.layers <= MOST_LAYERS;
         if !sound || !hidden.is_multiple_of(heads) {
             return Err(format!(
-                "want sizes above 0, heads that divide the hidden size and at most {MOST_LAYERS} \
-                 layers, got {self:?}"
+                "expected sizes above 0, heads that divide the hidden size and at most {MOST_LAYERS} \
+                 layers, found {self:?}"
             ));
         }
         if let Some(head) = &self.vocabulary_head {
@@ -300,8 +300,8 @@ impl Config {
             let even = self.head_width().is_multiple_of(2);
             if !even || max_positions > MOST_TURNS || !rotaries.iter().all(sound) {
                 return Err(format!(
-                    "want rotary positions of heads of an even width, at most {MOST_TURNS} of them, \
-                     with theta above 0 and a factor of 1 or more, got {self:?}"
+                    "expected rotary positions of heads of an even width, at most {MOST_TURNS} of them, \
+                     with theta above 0 and a factor of 1 or more, found {self:?}"
                 ));
             }
         }

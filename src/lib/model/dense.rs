@@ -153,7 +153,7 @@ impl DenseDirectory {
             "cosine" => self.pooled.length = Length::One,
             "dot" => {}
             other => {
-                let reason = format!("want similarity_fn_name cosine or dot, got `{other}`");
+                let reason = format!("expected similarity_fn_name cosine or dot, found `{other}`");
                 return Err(Error::format(file, reason));
             }
         }
@@ -166,7 +166,7 @@ impl DenseDirectory {
         self.document_prompt = prompt(&["document", "passage", "corpus"]);
         let prompts = !self.query_prompt.is_empty() || !self.document_prompt.is_empty();
         if prompts && !include_prompt {
-            let reason = "want a pooling that includes the prompt, got include_prompt false";
+            let reason = "expected a pooling that includes the prompt, found include_prompt false";
             return Err(Error::format(file, reason));
         }
         Ok(self)
@@ -279,7 +279,7 @@ impl DenseEncoder {
         let max_tokens = max_tokens.unwrap_or(longest);
         if max_tokens > positions {
             return Err(Error::Usage(format!(
-                "--max-tokens: the model has {positions} positions, got {max_tokens}"
+                "--max-tokens: the model has {positions} positions, found {max_tokens}"
             )));
         }
         let hidden = config.hidden;

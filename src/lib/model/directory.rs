@@ -203,7 +203,7 @@ impl ModelDirectory {
             }
             _ => Err(Error::format(
                 &modules,
-                "want a Transformer as the first module; a sparse model has its head: leave model.head out",
+                "expected a Transformer as the first module; a sparse model has its head: leave model.head out",
             )),
         }
     }
@@ -211,7 +211,7 @@ impl ModelDirectory {
     /// A directory of which nothing is known.
     fn silent(path: &Path) -> Result<ModelDirectory> {
         if !io::is_folder(path) {
-            return Err(Error::format(path, "want a model directory, found none of that name"));
+            return Err(Error::format(path, "expected a model directory, found none of that name"));
         }
         Ok(ModelDirectory {
             path: path.to_owned(),
@@ -252,7 +252,7 @@ impl ModelDirectory {
                     // without its table an inference-free model would pass for a Siamese one
                     None => Err(Error::format(
                         folder,
-                        "want the query table, model.safetensors or idf.json, found neither",
+                        "expected the query table, model.safetensors or idf.json, found neither",
                     )),
                 }
             }
@@ -276,11 +276,14 @@ impl ModelDirectory {
         let router: Router = parse(&file)?;
         for route in ["query", "document"] {
             let Some(names) = router.structure.get(route) else {
-                return Err(Error::format(&file, format!("want a route `{route}`, found none")));
+                return Err(Error::format(
+                    &file,
+                    format!("expected a route `{route}`, found none"),
+                ));
             };
             for name in names {
                 let Some(kind) = router.types.get(name) else {
-                    return Err(Error::format(&file, format!("want the type of `{name}`")));
+                    return Err(Error::format(&file, format!("expected the type of `{name}`")));
                 };
                 self.module(&folder.join(name), kind, &file)?;
             }
@@ -304,14 +307,15 @@ impl ModelDirectory {
         if strategy != "max" {
             return Err(Error::format(
                 &file,
-                format!("want pooling_strategy max, got `{strategy}`"),
+                format!("expected pooling_strategy max, found `{strategy}`"),
             ));
         }
         self.activation = Some(match pooling.activation_function.as_deref().unwrap_or("relu") {
             "relu" => Activation::SPLADE,
             "log1p_relu" => Activation::L0,
             other => {
-                let reason = format!("want activation_function relu or log1p_relu, got `{other}`");
+                let reason =
+                    format!("expected activation_function relu or log1p_relu, found `{other}`");
                 return Err(Error::format(&file, reason));
             }
         });
@@ -324,7 +328,7 @@ impl ModelDirectory {
         }
         let own: Own = parse(file)?;
         if own.threshold.as_ref().is_some_and(|cutoff| !cutoff.is_finite()) {
-            return Err(Error::format(file, "want a threshold of finite numbers"));
+            return Err(Error::format(file, "expected a threshold of finite numbers"));
         }
         self.cutoff = own.threshold;
         if let Some(lexical) = &own.lexical {

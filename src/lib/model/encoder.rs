@@ -126,7 +126,7 @@ impl SparseEncoder {
         let max_tokens = overrides.max_tokens.unwrap_or(longest);
         if max_tokens > max_positions {
             return Err(Error::Usage(format!(
-                "--max-tokens: the model has {max_positions} positions, got {max_tokens}"
+                "--max-tokens: the model has {max_positions} positions, found {max_tokens}"
             )));
         }
         let activation = overrides.activation.or(directory.activation);
@@ -208,10 +208,14 @@ impl SparseEncoder {
         let SparseEncoder { max_tokens, vocab_size, .. } = *self;
         if let Some(long) = documents.iter().find(|ids| ids.len() > max_tokens) {
             let given = long.len();
-            return Err(Error::Usage(format!("want at most {max_tokens} tokens, got {given}")));
+            return Err(Error::Usage(format!(
+                "expected at most {max_tokens} tokens, found {given}"
+            )));
         }
         match documents.iter().copied().flatten().find(|&&id| id as usize >= vocab_size) {
-            Some(id) => Err(Error::Usage(format!("want token ids below {vocab_size}, got {id}"))),
+            Some(id) => {
+                Err(Error::Usage(format!("expected token ids below {vocab_size}, found {id}")))
+            }
             None => Ok(()),
         }
     }

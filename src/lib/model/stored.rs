@@ -66,7 +66,7 @@ pub(super) fn stored(file: &Path) -> Result<(Vec<(String, Stored)>, String)> {
         let tensors = candle_core::pickle::read_all(file).map_err(|error| {
             let text = error.to_string();
             let reason = text.lines().next().unwrap_or_default();
-            bad(&format!("want a zip archive of tensors as torch.save makes it; {reason}"))
+            bad(&format!("expected a zip archive of tensors as torch.save makes it; {reason}"))
         })?;
         let stored = tensors.into_iter().map(|(name, tensor)| Ok((name, Stored::of(&tensor)?)));
         return Ok((stored.collect::<Result<_>>()?, hash(&mapped)));

@@ -39,7 +39,7 @@ impl Batch {
     pub(super) fn check(&self, longest: usize) -> Result<()> {
         let lengths = self.packing.lengths();
         if lengths.contains(&0) || self.packing.widest() > longest {
-            let message = format!("want documents of 1 to {longest} tokens, got {lengths:?}");
+            let message = format!("expected documents of 1 to {longest} tokens, found {lengths:?}");
             return Err(Error::Usage(message));
         }
         Ok(())

@@ -34,7 +34,7 @@ pub fn cross_entropy_head(
     let (rows, terms) = (hidden.dim(0)?, weight.dim(0)?);
     if rows == 0 || rows != targets.len() || targets.iter().any(|&at| at as usize >= terms) {
         return Err(Error::Usage(format!(
-            "cross entropy: want a target below {terms} for each of 1 or more rows, got {} for {rows}",
+            "cross entropy: expected a target below {terms} for each of 1 or more rows, found {} for {rows}",
             targets.len()
         )));
     }

@@ -15,7 +15,7 @@ use crate::error::Result;
 const ROWS: usize = 64;
 
 /// Rows of a product that a thread takes at a time: few enough to share among threads, more where
-/// there are many, because a product arranges its other side anew for each part. They depend on the
+/// there are many, because a product arranges its other side again for each part. They depend on the
 /// shape alone.
 fn part(rows: usize) -> usize {
     (rows / 8).clamp(64, 256)

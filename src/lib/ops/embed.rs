@@ -45,14 +45,14 @@ impl CustomOp1 for Embed {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Candle<(CpuStorage, Shape)> {
         let (terms, width) = layout.shape().dims2()?;
         let Some((from, to)) = layout.contiguous_offsets() else {
-            candle_core::bail!("embed: want a contiguous table")
+            candle_core::bail!("embed: expected a contiguous table")
         };
         let table = &storage.as_slice::<f32>()?[from..to];
         let mut numbers = Vec::with_capacity(self.rows.len() * width);
         for &row in &self.rows {
             let row = row as usize;
             if row >= terms {
-                candle_core::bail!("embed: want a row below {terms}, got {row}")
+                candle_core::bail!("embed: expected a row below {terms}, found {row}")
             }
             numbers.extend_from_slice(&table[row * width..][..width]);
         }

@@ -1,4 +1,4 @@
-//! Gradients of variables, gathered beside candle's store.
+//! Gradients of variables, gathered next to candle's store.
 //!
 //! candle begins every gradient with zeros and adds a copy of what an operator gives; a look-up of rows
 //! copies a whole table once more. For the weights of a model that costs more than the optimizer.
@@ -133,10 +133,10 @@ impl InplaceOp2 for AddRows<'_> {
     ) -> Candle<()> {
         let (CpuStorage::F32(sum), Some((from, to))) = (sum, sum_layout.contiguous_offsets())
         else {
-            candle_core::bail!("add_rows: want a contiguous f32 gradient")
+            candle_core::bail!("add_rows: expected a contiguous f32 gradient")
         };
         let Some((more_from, more_to)) = layout.contiguous_offsets() else {
-            candle_core::bail!("add_rows: want contiguous rows")
+            candle_core::bail!("add_rows: expected contiguous rows")
         };
         let (sum, more) = (&mut sum[from..to], &more.as_slice::<f32>()?[more_from..more_to]);
         let Some(rows) = self.rows else {

@@ -197,11 +197,11 @@ pub(super) fn on_slices(tensor: &Tensor) -> bool {
 /// The numbers of a contiguous f32 tensor on the processor.
 pub(super) fn numbers<'a>(storage: &'a Storage, layout: &Layout) -> Result<&'a [f32]> {
     let Storage::Cpu(storage) = storage else {
-        candle_core::bail!("want a tensor on the processor")
+        candle_core::bail!("expected a tensor on the processor")
     };
     match layout.contiguous_offsets() {
         Some((from, to)) => Ok(&storage.as_slice::<f32>()?[from..to]),
-        None => candle_core::bail!("want a contiguous tensor"),
+        None => candle_core::bail!("expected a contiguous tensor"),
     }
 }
 
@@ -239,7 +239,7 @@ pub(super) mod tests {
         Tensor::from_iter(numbers, &Device::Cpu).unwrap().reshape(shape).unwrap()
     }
 
-    /// Places beside the processor where operators run: a CUDA device, in f32 and in bf16, each with
+    /// Places next to the processor where operators run: a CUDA device, in f32 and in bf16, each with
     /// the relative error that its numbers allow.
     pub fn devices() -> Vec<(Device, DType, f64)> {
         match crate::device::Compute::Cuda(0).open() {

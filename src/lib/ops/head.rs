@@ -18,7 +18,7 @@ const TILE: usize = 24 * WIDTH;
 const DEVICE_TILE: usize = 4096;
 /// The logit of a term that no token makes positive. Below 0, so that no gradient passes.
 const NONE: f32 = -1.0;
-/// Rows of short documents that are scored together: a product arranges the tile of W anew each time.
+/// Rows of short documents that are scored together: a product arranges the tile of W again each time.
 const ROWS: usize = 512;
 
 /// max over tokens of h Wᵀ + b: h `[rows, H]` packed, W `[V, H]`, b `[V]` → `[B, V]` pooled logits.

@@ -2,7 +2,7 @@
 //!
 //! On a processor in f32 the heavy ones run on slices, on a CUDA device on `kernels`, each with a
 //! backward pass of its own (`graft` puts them into candle's graph); anywhere else, and in f64, the
-//! plain formula beside them runs, which is also what they are tested against. candle's fused layer
+//! plain formula next to them runs, which is also what they are tested against. candle's fused layer
 //! norm and softmax are not used: they have no gradient and do not say so. Nothing here knows of files,
 //! texts or models.
 

@@ -59,7 +59,7 @@ impl Engine {
     /// query table cannot be used, [`Error::Usage`] if there is no index.
     pub fn new(indexes: Vec<Index>, config: SearchConfig) -> Result<Engine> {
         let Some(first) = indexes.first() else {
-            return Err(Error::Usage("want at least one index".into()));
+            return Err(Error::Usage("expected at least one index".into()));
         };
         indexes.iter().try_for_each(|other| first.check_language(other))?;
         let Language { tokenizer, table, .. } = Language::of(first)?;
@@ -96,7 +96,9 @@ impl Engine {
                     None => Ok(vector.clone()),
                     Some(term) => {
                         let got = term.0;
-                        Err(Error::Usage(format!("want term numbers below {size}, got {got}")))
+                        Err(Error::Usage(format!(
+                            "expected term numbers below {size}, found {got}"
+                        )))
                     }
                 }
             }

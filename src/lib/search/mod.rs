@@ -67,7 +67,8 @@ impl FromStr for Recall {
 
     fn from_str(text: &str) -> Result<Recall> {
         let share = text.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0);
-        let wanted = || Error::Usage(format!("want a recall above 0 and up to 1, got `{text}`"));
+        let wanted =
+            || Error::Usage(format!("expected a recall above 0 and up to 1, found `{text}`"));
         share.map(Recall).ok_or_else(wanted)
     }
 }
@@ -91,7 +92,7 @@ impl Method {
             ("exact" | "exhaustive", Some(_)) => {
                 Err(Error::Usage(format!("recall: expected the method approx, found {name}")))
             }
-            _ => Err(Error::Usage(format!("want exact, exhaustive or approx, got `{name}`"))),
+            _ => Err(Error::Usage(format!("expected exact, exhaustive or approx, found `{name}`"))),
         }
     }
 }

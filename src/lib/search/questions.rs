@@ -104,7 +104,7 @@ impl Question {
 /// The message of an error, without the place where the answer says it anyway.
 pub(super) fn message(error: &Error) -> String {
     match error {
-        Error::Line { wanted, found, .. } => format!("want {wanted}, got {found}"),
+        Error::Line { wanted, found, .. } => format!("expected {wanted}, found {found}"),
         other => other.to_string(),
     }
 }

@@ -47,7 +47,7 @@ impl FromStr for AnswerForm {
             "text" => Ok(AnswerForm::Text),
             "trec" => Ok(AnswerForm::Trec),
             "jsonl" => Ok(AnswerForm::JsonLines),
-            _ => Err(Error::Usage(format!("want text, trec or jsonl, got `{text}`"))),
+            _ => Err(Error::Usage(format!("expected text, trec or jsonl, found `{text}`"))),
         }
     }
 }

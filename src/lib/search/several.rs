@@ -53,7 +53,7 @@ fn refuse_repeated(indexes: &[Index], found: &[Found]) -> Result<()> {
         if let Some(other) = seen.insert(docno, *index) {
             let other = indexes[other].name();
             let reason =
-                format!("document `{docno}` is also in {other}; want indexes that share none");
+                format!("document `{docno}` is also in {other}; expected indexes that share none");
             return Err(Error::format(indexes[*index].name(), reason));
         }
     }

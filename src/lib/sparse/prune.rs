@@ -9,7 +9,7 @@ use crate::error::Error;
 ///
 /// The five rules and their names are those of OpenSearch's sparse-encoding processor
 /// (`none`, `top_k`, `max_ratio`, `abs_value`, `alpha_mass`). Every rule but `alpha_mass` is
-/// idempotent; that one measures mass anew each time.
+/// idempotent; that one measures mass again each time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Prune {
     /// Keep all.
@@ -78,7 +78,7 @@ impl FromStr for Prune {
     fn from_str(text: &str) -> Result<Prune, Error> {
         let wanted = || {
             Error::Usage(format!(
-                "want none, top_k:K, max_ratio:R, abs_value:V or alpha_mass:A, got `{text}`"
+                "expected none, top_k:K, max_ratio:R, abs_value:V or alpha_mass:A, found `{text}`"
             ))
         };
         let (name, value) = match text.split_once(':') {
@@ -102,7 +102,7 @@ impl FromStr for Prune {
         if fits {
             Ok(prune)
         } else {
-            Err(Error::Usage(format!("{name}: want {range}, got {value}")))
+            Err(Error::Usage(format!("{name}: expected {range}, found {value}")))
         }
     }
 }

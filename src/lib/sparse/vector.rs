@@ -16,7 +16,7 @@ impl TermId {
 
 /// A document's or a query's weights: terms strictly ascend, weights are finite and above zero.
 ///
-/// Checked once, in [`SparseVector::new`]; whoever holds one may trust it.
+/// Checked once, in [`SparseVector::new`]; anyone who holds one may trust it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SparseVector {
     terms: Vec<TermId>,

@@ -19,7 +19,7 @@ impl Bm25 {
     /// [`Error::Usage`] for a constant out of its range.
     pub fn new(k1: f32, b: f32) -> Result<Bm25> {
         if !(k1.is_finite() && k1 >= 0.0 && (0.0..=1.0).contains(&b)) {
-            let message = format!("BM25: want k1 from 0 and b from 0 to 1, got {k1} and {b}");
+            let message = format!("BM25: expected k1 from 0 and b from 0 to 1, found {k1} and {b}");
             return Err(Error::Usage(message));
         }
         Ok(Bm25 { k1, b })

@@ -1,4 +1,4 @@
-//! The lexical part of a document's weights: how often it has a term, beside what a network makes of it.
+//! The lexical part of a document's weights: how often it has a term, next to what a network makes of it.
 
 use std::collections::BTreeMap;
 
@@ -66,8 +66,8 @@ impl Lexical {
         if weight.is_finite() && weight >= 0.0 && length.is_finite() && length > 0.0 {
             return Ok(());
         }
-        let wanted = "lexical: want a weight from 0 and a length above 0";
-        Err(Error::Usage(format!("{wanted}, got {weight} and {length}")))
+        let wanted = "lexical: expected a weight from 0 and a length above 0";
+        Err(Error::Usage(format!("{wanted}, found {weight} and {length}")))
     }
 
     fn in_short(&self) -> String {

@@ -57,17 +57,20 @@ impl QueryTable {
         if file.extension().is_some_and(|extension| extension == "safetensors") {
             return from_safetensors(file, &bytes, vocabulary);
         }
-        let text = std::str::from_utf8(&bytes)
-            .map_err(|_| Error::format(file, "want a query table as JSON or text, got no UTF-8"))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| {
+            Error::format(file, "expected a query table as JSON or text, found no UTF-8")
+        })?;
         let named = match text.trim_start().starts_with('{') {
             true => serde_json::from_str::<BTreeMap<String, f32>>(text)
-                .map_err(|error| Error::format(file, format!("want {{token: weight}}: {error}")))?
+                .map_err(|error| {
+                    Error::format(file, format!("expected {{token: weight}}: {error}"))
+                })?
                 .into_iter()
                 .collect(),
             false => token_lines(file, text)?,
         };
         if named.is_empty() {
-            return Err(Error::format(file, "want tokens with weights, found none"));
+            return Err(Error::format(file, "expected tokens with weights, found none"));
         }
         let mut weights = vec![MISSING; vocabulary.len()];
         for (token, weight) in named {
@@ -77,7 +80,7 @@ impl QueryTable {
             if !weight.is_finite() {
                 return Err(Error::format(
                     file,
-                    format!("want a number for `{token}`, got {weight}"),
+                    format!("expected a number for `{token}`, found {weight}"),
                 ));
             }
             weights[term.index()] = weight;
@@ -120,9 +123,9 @@ fn from_safetensors(file: &Path, bytes: &[u8], vocabulary: &Vocabulary) -> Resul
         .map_err(|error| bad(format!("not safetensors: {error}")))?;
     let tensor = tensors
         .tensor("weight")
-        .map_err(|_| bad(format!("want a tensor `weight`, found {:?}", tensors.names())))?;
+        .map_err(|_| bad(format!("expected a tensor `weight`, found {:?}", tensors.names())))?;
     if tensor.dtype() != safetensors::Dtype::F32 {
-        return Err(bad(format!("want `weight` in F32, got {:?}", tensor.dtype())));
+        return Err(bad(format!("expected `weight` in F32, found {:?}", tensor.dtype())));
     }
     if tensor.shape() != [vocabulary.len()] {
         let (expected, got) = (format!("[{}]", vocabulary.len()), format!("{:?}", tensor.shape()));
@@ -131,7 +134,7 @@ fn from_safetensors(file: &Path, bytes: &[u8], vocabulary: &Vocabulary) -> Resul
     let weights = tensor.data().chunks_exact(4);
     let weights = weights.map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]));
     QueryTable::from_weights(weights.collect())
-        .map_err(|error| bad(format!("want finite weights: {error}")))
+        .map_err(|error| bad(format!("expected finite weights: {error}")))
 }
 
 /// Text to a sparse query by table look-up: no network, no parameters.
@@ -202,6 +205,6 @@ mod tests {
         let read = token_lines(file, "a\t1.5\n\n\t\t2\n").unwrap();
         assert_eq!(read, [("a".to_owned(), 1.5), ("\t".to_owned(), 2.0)]);
         let error = token_lines(file, "a\t1\nb 2\n").unwrap_err();
-        assert_eq!(error.to_string(), "t.txt:2: want token TAB weight, got `b 2`");
+        assert_eq!(error.to_string(), "t.txt:2: expected token TAB weight, found `b 2`");
     }
 }

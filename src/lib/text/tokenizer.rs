@@ -42,7 +42,7 @@ pub struct Tokenizer {
     suffix: Vec<u32>,
 }
 
-/// What the files beside a `tokenizer.json` say of it.
+/// What the files next to a `tokenizer.json` say of it.
 #[derive(Default, Deserialize)]
 struct Beside {
     mask_token: Option<Name>,
@@ -98,7 +98,7 @@ impl Tokenizer {
         if !io::exists(&vocab) {
             return Err(Error::format(
                 path,
-                "want tokenizer.json or vocab.txt in it, found neither",
+                "expected tokenizer.json or vocab.txt in it, found neither",
             ));
         }
         Tokenizer::from_vocab_txt(path)
@@ -136,8 +136,9 @@ impl Tokenizer {
         let tokens = io::read_text(&file)?;
         let id = |token: &str| {
             let at = tokens.lines().position(|line| line == token);
-            at.map(|at| (token.to_owned(), at as u32))
-                .ok_or_else(|| Error::format(&file, format!("want a token {token}, found none")))
+            at.map(|at| (token.to_owned(), at as u32)).ok_or_else(|| {
+                Error::format(&file, format!("expected a token {token}, found none"))
+            })
         };
         let (cls, sep, unk) = (id("[CLS]")?, id("[SEP]")?, id("[UNK]")?);
         let name = file.to_string_lossy();
@@ -242,7 +243,7 @@ fn tokens_by_id(inner: &tokenizers::Tokenizer) -> Result<Vec<String>> {
     for (expected, (id, token)) in (0..).zip(&pairs) {
         if *id != expected {
             return Err(Error::Usage(format!(
-                "want a token with id {expected}, got {id} (`{token}`)"
+                "expected a token with id {expected}, found {id} (`{token}`)"
             )));
         }
     }

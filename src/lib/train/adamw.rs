@@ -192,10 +192,10 @@ impl InplaceOp2 for Fused<'_> {
     ) -> Candle<()> {
         let (CpuStorage::F32(var), Some((from, to))) = (var, var_layout.contiguous_offsets())
         else {
-            candle_core::bail!("adamw: want a contiguous f32 variable")
+            candle_core::bail!("adamw: expected a contiguous f32 variable")
         };
         let Some((g_from, g_to)) = layout.contiguous_offsets() else {
-            candle_core::bail!("adamw: want a contiguous gradient")
+            candle_core::bail!("adamw: expected a contiguous gradient")
         };
         let gradient = &gradient.as_slice::<f32>()?[g_from..g_to];
         let mut moments = self.moments.borrow_mut();

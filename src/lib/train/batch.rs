@@ -213,11 +213,11 @@ mod tests {
     fn what_a_loss_needs_and_an_example_lacks_is_said() {
         let lines = "{\"query\":\"a\",\"pos\":\"sun\",\"negs\":[\"rain\"]}\n";
         let error = batch(lines, Shape { teacher: true, ..SHAPE }).unwrap_err().to_string();
-        assert!(error.contains("x.jsonl:1: want 2 documents with a teacher's scores for kl or margin_mse, got 2 without"), "{error}");
+        assert!(error.contains("x.jsonl:1: expected 2 documents with a teacher's scores for kl or margin_mse, found 2 without"), "{error}");
         let lines = "{\"query\":\"a\",\"pos\":\"sun\"}\n";
         let error = batch(lines, SHAPE).unwrap_err().to_string();
         assert!(
-            error.contains("x.jsonl:1: want 2 documents a query, got 1 and too few others"),
+            error.contains("x.jsonl:1: expected 2 documents a query, found 1 and too few others"),
             "{error}"
         );
     }

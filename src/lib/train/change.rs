@@ -24,11 +24,11 @@ pub fn with_changes(file: &Path, changes: &[String]) -> Result<String> {
 /// Makes one change; the value is read as TOML, and as a string if it is none.
 pub(super) fn set(table: &mut Table, change: &str) -> Result<()> {
     let bad = |reason: &str| Error::Usage(format!("--set {change}: {reason}"));
-    let (path, value) = change.split_once('=').ok_or_else(|| bad("want a.b=value"))?;
+    let (path, value) = change.split_once('=').ok_or_else(|| bad("expected a.b=value"))?;
     let parsed = format!("x = {value}").parse::<Table>().ok().and_then(|mut one| one.remove("x"));
     let value = parsed.unwrap_or_else(|| Value::String(value.to_owned()));
     let keys: Vec<&str> = path.trim().split('.').collect();
-    let (last, above) = keys.split_last().ok_or_else(|| bad("want a key"))?;
+    let (last, above) = keys.split_last().ok_or_else(|| bad("expected a key"))?;
     let (first, above) = match above.split_first() {
         None => {
             table.insert((*last).to_owned(), value);

@@ -87,7 +87,7 @@ impl fmt::Display for Evaluation {
     }
 }
 
-/// One BEIR folder; its documents are read anew each time.
+/// One BEIR folder; its documents are read again each time.
 struct Collection {
     name: String,
     corpus: PathBuf,
@@ -116,8 +116,10 @@ impl Evaluator {
         let mut names: Vec<&str> = collections.iter().map(|one| one.name.as_str()).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            let reason =
-                format!("evaluate.data: want folders of different names, got two `{}`", pair[0]);
+            let reason = format!(
+                "evaluate.data: expected folders of different names, found two `{}`",
+                pair[0]
+            );
             return Err(Error::Usage(reason));
         }
         Ok(Evaluator {
@@ -141,7 +143,7 @@ impl Evaluator {
         let record: Value = serde_json::from_str(&io::read_text(&file)?)
             .map_err(|error| Error::format(&file, error.to_string()))?;
         let mean = record.pointer("/evaluation/mean").and_then(Value::as_f64);
-        self.best = Some(mean.ok_or_else(|| Error::format(&file, "want evaluation.mean"))?);
+        self.best = Some(mean.ok_or_else(|| Error::format(&file, "expected evaluation.mean"))?);
         Ok(())
     }
 
@@ -203,7 +205,10 @@ impl Collection {
         let queries: Vec<Text> =
             queries.filter(|query| qrels.queries().contains_key(&query.id)).collect();
         if queries.is_empty() {
-            return Err(Error::format(&file, "want judgements of the folder's queries, got none"));
+            return Err(Error::format(
+                &file,
+                "expected judgements of the folder's queries, found none",
+            ));
         }
         let path = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

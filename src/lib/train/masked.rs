@@ -67,16 +67,16 @@ impl MaskedLmRecipe {
     pub(super) fn check(&self) -> Result<(), String> {
         let share = |share: f64| (0.0..=1.0).contains(&share);
         if !share(self.share) || self.share == 0.0 {
-            return Err(format!("want share above 0 and up to 1, got {}", self.share));
+            return Err(format!("expected share above 0 and up to 1, found {}", self.share));
         }
         if !share(self.mask) || !share(self.random) || self.mask + self.random > 1.0 {
             return Err(format!(
-                "want mask and random from 0 to 1, together at most 1, got {} and {}",
+                "expected mask and random from 0 to 1, together at most 1, found {} and {}",
                 self.mask, self.random
             ));
         }
         if self.corpus.is_some() && self.texts != Texts::Documents {
-            return Err("want texts = \"documents\" with a corpus, which has no queries".into());
+            return Err("expected texts = \"documents\" with a corpus, which has no queries".into());
         }
         Ok(())
     }
@@ -103,7 +103,7 @@ impl MaskedLmRecipe {
         }
         if batch.hidden.iter().all(Vec::is_empty) {
             return Err(Error::Usage(format!(
-                "want texts with word pieces to hide, got {count} without any in a batch; look at the \
+                "expected texts with word pieces to hide, found {count} without any in a batch; look at the \
                  data with l0-train check"
             )));
         }

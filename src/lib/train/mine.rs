@@ -63,7 +63,7 @@ impl MineRule {
             let query = query?;
             let Some(id) = query.id else {
                 return Err(Error::Usage(
-                    "want queries with ids, to look up their judgements".into(),
+                    "expected queries with ids, to look up their judgements".into(),
                 ));
             };
             let nothing = BTreeMap::new();

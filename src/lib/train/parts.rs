@@ -1,4 +1,4 @@
-//! What is trained beside the encoder: the query table and the threshold.
+//! What is trained next to the encoder: the query table and the threshold.
 
 use candle_core::{DType, Device, Tensor, Var};
 
@@ -100,7 +100,7 @@ impl Table {
         if drop_below.is_some() && weights.iter().all(|&weight| weight == 0.0) {
             let largest = table.weights().iter().copied().fold(f32::NEG_INFINITY, f32::max);
             return Err(Error::Usage(format!(
-                "query.drop_below: want a weight that leaves queries something, got {least}; the table's \
+                "query.drop_below: expected a weight that leaves queries something, found {least}; the table's \
                  largest is {largest}"
             )));
         }
@@ -125,7 +125,7 @@ impl Theta {
         let mut recipes = stages.filter_map(|stage| stage.threshold.as_ref());
         let Some(first) = recipes.next() else { return Ok(None) };
         if recipes.any(|other| other.share != first.share) {
-            return Err(Error::Usage("want one threshold.share in all stages".into()));
+            return Err(Error::Usage("expected one threshold.share in all stages".into()));
         }
         let init = first.init as f32;
         let var = match first.share {

@@ -283,7 +283,7 @@ impl OptimizerRecipe {
             at_least_zero(&format!("optimizer.rates.\"{name}\""), rate)?;
         }
         match self.betas.iter().find(|beta| !(0.0..1.0).contains(*beta)) {
-            Some(beta) => Err(format!("want optimizer.betas from 0 to below 1, got {beta}")),
+            Some(beta) => Err(format!("expected optimizer.betas from 0 to below 1, found {beta}")),
             None => Ok(()),
         }
     }
@@ -369,7 +369,7 @@ impl Recipe {
         Activation::new(self.model.activation).map_err(|error| error.to_string())?;
         if !(0.0..1.0).contains(&self.model.dropout) {
             return Err(format!(
-                "want model.dropout from 0 to below 1, got {}",
+                "expected model.dropout from 0 to below 1, found {}",
                 self.model.dropout
             ));
         }
@@ -377,7 +377,7 @@ impl Recipe {
         let needs_data =
             self.stage.iter().any(|stage| stage.corpus().is_none() && !distills(stage));
         if self.stage.is_empty() || needs_data && self.data.is_empty() {
-            return Err("want at least one [[stage]] and one [[data]]".into());
+            return Err("expected at least one [[stage]] and one [[data]]".into());
         }
         self.query.check()?;
         if let Some(lexical) = &self.model.lexical {
@@ -394,10 +394,12 @@ impl Recipe {
         self.optimizer.check()?;
         self.data.iter().try_for_each(|source| above_zero("data.weight", source.weight))?;
         if self.log_every == 0 || self.checkpoint_every == 0 {
-            return Err("want log_every and checkpoint_every above 0".into());
+            return Err("expected log_every and checkpoint_every above 0".into());
         }
         if self.evaluate.as_ref().is_some_and(|part| part.every == 0 || part.data.is_empty()) {
-            return Err("want evaluate.every above 0 and at least one folder in its data".into());
+            return Err(
+                "expected evaluate.every above 0 and at least one folder in its data".into()
+            );
         }
         for (at, stage) in self.stage.iter().enumerate() {
             stage.check().map_err(|reason| format!("stage {at}: {reason}"))?;
@@ -466,21 +468,21 @@ mod tests {
             ("stage.0={ kind = \"masked_lm\", batch = 1 }", "missing field `steps`"),
             (
                 "stage.0={ kind = \"masked_lm\", steps = 1, batch = 1, mask = 2 }",
-                "stage 0: want mask",
+                "stage 0: expected mask",
             ),
             ("data=[]", "one [[data]]"),
             ("model.head=old", "the nearest is `new`"),
             ("query={ kind = \"embedding\", table = \"t\" }", "reads none"),
             ("query.embeddings=frozen", "is for kind"),
             ("query.drop_below=-1", "query.drop_below"),
-            ("model.lexical={ weight = -1 }", "want a weight from 0"),
+            ("model.lexical={ weight = -1 }", "expected a weight from 0"),
             ("model={ base = \"b\", lexical = { weight = 0.5, k = 1 } }", "unknown field"),
             ("query={ kind = \"encoder\", drop_below = 1 }", "is for a table that is read"),
             ("model.activations=1", "the nearest is `activation`"),
             ("stage.0.loss.0.kind=marginmse", "the nearest is `margin_mse`"),
             ("stage.5.steps=1", "no item `5`"),
             ("seed.x=1", "invalid type"),
-            ("nothing", "want a.b=value"),
+            ("nothing", "expected a.b=value"),
             ("stage.0.steps=0", "above 0"),
             ("stage.0.documents=1", "documents = 2"),
             ("stage.0.regularizer.kind=flops", "has no threshold"),

@@ -73,7 +73,7 @@ pub struct Scores {
 pub enum Raw {
     /// They are dropped once they are averaged.
     Drop,
-    /// They are written beside the average.
+    /// They are written next to the average.
     Keep,
 }
 
@@ -85,7 +85,7 @@ impl Work {
     /// judgements, whose examples have one document each.
     pub fn read(recipe: &SourceRecipe) -> Result<Work> {
         if recipe.path.is_dir() {
-            let reason = "want a file of examples with several documents each, got a folder of pairs; \
+            let reason = "expected a file of examples with several documents each, found a folder of pairs; \
                           l0-train mine makes such a file";
             return Err(Error::format(&recipe.path, reason));
         }
@@ -109,7 +109,7 @@ impl Work {
         match failure {
             Some(error) => Err(error),
             None if examples.is_empty() => {
-                Err(Error::format(&recipe.path, "want examples, found none"))
+                Err(Error::format(&recipe.path, "expected examples, found none"))
             }
             None => Ok(Work { texts: source.into_texts(), queries, documents, examples, docs }),
         }
@@ -192,7 +192,7 @@ impl Work {
         let scores: Vec<f32> = self.examples.par_iter().flat_map_iter(score).collect();
         match scores.iter().find(|score| !score.is_finite()) {
             Some(score) => {
-                let reason = format!("want finite scores of this teacher, got {score}");
+                let reason = format!("expected finite scores of this teacher, found {score}");
                 Err(Error::format(teacher.name.to_string(), reason))
             }
             None => Ok(scores),

@@ -65,7 +65,7 @@ impl Random {
 /// `NAME.jsonl` of a BEIR folder, plain or packed.
 pub(super) fn beir_file(folder: &Path, name: &str) -> Result<PathBuf> {
     let files = ["jsonl", "jsonl.gz"].map(|end| folder.join(format!("{name}.{end}")));
-    let lacking = || Error::format(folder, format!("want a BEIR folder with {name}.jsonl"));
+    let lacking = || Error::format(folder, format!("expected a BEIR folder with {name}.jsonl"));
     files.into_iter().find(|file| file.exists()).ok_or_else(lacking)
 }
 
@@ -143,9 +143,9 @@ impl Texts {
 
 /// Where the raw examples of a source stand.
 enum Rows {
-    /// A file's records, read anew for every pass.
+    /// A file's records, read again for every pass.
     File { path: PathBuf, open: Option<ExampleReader>, buffer: Vec<RawExample>, size: usize },
-    /// Documents without queries, for masked-language modelling, read anew for every pass.
+    /// Documents without queries, for masked-language modelling, read again for every pass.
     Corpus { path: PathBuf, open: Option<DocumentLines>, buffer: Vec<Line> },
     /// Judged pairs in the order of this pass, the next one last.
     Pairs { all: Vec<(String, String)>, left: Vec<usize> },
@@ -208,7 +208,7 @@ impl Source {
         });
         let all: Vec<_> = pairs.collect();
         if all.is_empty() {
-            return Err(Error::format(&file, "want judgements above 0, got none"));
+            return Err(Error::format(&file, "expected judgements above 0, found none"));
         }
         let texts = Some(Texts::load(recipe.texts.as_deref().unwrap_or(&recipe.path))?);
         let name = file.display().to_string().into();
@@ -247,7 +247,7 @@ impl Source {
                     fill(open, buffer, *size)?;
                 }
                 if buffer.is_empty() {
-                    return Err(Error::format(path, "want examples, found none"));
+                    return Err(Error::format(path, "expected examples, found none"));
                 }
                 Ok(Raw::Record(buffer.swap_remove(self.random.below(buffer.len()))))
             }
@@ -258,7 +258,7 @@ impl Source {
                     fill(open, buffer, CORPUS_BUFFER)?;
                 }
                 if buffer.is_empty() {
-                    return Err(Error::format(path, "want documents, found none"));
+                    return Err(Error::format(path, "expected documents, found none"));
                 }
                 Ok(Raw::Document(buffer.swap_remove(self.random.below(buffer.len()))))
             }
@@ -499,7 +499,10 @@ mod tests {
 
         std::fs::write(&file, "{\"query\":\"q\",\"pos\":\"p\"}\n").unwrap();
         let error = Mixture::of_corpus(&file, 0).unwrap().draw().unwrap_err().to_string();
-        assert!(error.contains("corpus.jsonl:1: want {\"_id\", \"title\", \"text\"}"), "{error}");
+        assert!(
+            error.contains("corpus.jsonl:1: expected {\"_id\", \"title\", \"text\"}"),
+            "{error}"
+        );
         let missing = Mixture::of_corpus(&folder.path().join("qrels"), 0).err().unwrap();
         assert!(missing.to_string().contains("qrels"), "{missing}");
     }
@@ -529,10 +532,13 @@ mod tests {
         let texts = Some(folder.path().to_owned());
         let by_id = SourceRecipe { texts, ..SourceRecipe::of(path) };
         let error = Mixture::open(&[by_id], 0).unwrap().draw().err().unwrap().to_string();
-        assert!(error.contains("ids.jsonl:1: want ids with texts, got document `d9`"), "{error}");
+        assert!(
+            error.contains("ids.jsonl:1: expected ids with texts, found document `d9`"),
+            "{error}"
+        );
 
         write("qrels/train.tsv", "query-id\tcorpus-id\tscore\nq1\td2\t1\n");
         let error = Mixture::open(&[beir], 0).unwrap().draw().err().unwrap().to_string();
-        assert!(error.contains("got document `d2`"), "{error}");
+        assert!(error.contains("found document `d2`"), "{error}");
     }
 }

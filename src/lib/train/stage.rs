@@ -50,7 +50,7 @@ pub struct StageRecipe {
     /// How it falls.
     #[serde(default)]
     pub schedule: Schedule,
-    /// What is minimised; its keys stand beside the others.
+    /// What is minimised; its keys stand next to the others.
     #[serde(flatten)]
     pub task: Task,
 }
@@ -216,11 +216,13 @@ const MOST_DOCUMENTS: usize = 1 << 20;
 impl StageRecipe {
     pub(super) fn check(&self) -> Result<(), String> {
         if self.steps == 0 || self.batch == 0 || self.micro_batch == Some(0) {
-            return Err("want steps, batch and micro_batch above 0".into());
+            return Err("expected steps, batch and micro_batch above 0".into());
         }
         if self.documents() > MOST_DOCUMENTS {
             let given = self.documents();
-            return Err(format!("want at most {MOST_DOCUMENTS} documents a step, got {given}"));
+            return Err(format!(
+                "expected at most {MOST_DOCUMENTS} documents a step, found {given}"
+            ));
         }
         self.lr.map_or(Ok(()), |lr| at_least_zero("lr", lr))?;
         match &self.task {
@@ -286,15 +288,15 @@ impl StageRecipe {
 impl RetrievalRecipe {
     fn check(&self) -> Result<(), String> {
         if self.documents == 0 {
-            return Err("want documents above 0".into());
+            return Err("expected documents above 0".into());
         }
         if self.loss.is_empty() {
-            return Err("want at least one [[stage.loss]]".into());
+            return Err("expected at least one [[stage.loss]]".into());
         }
         let single =
             self.documents == 1 && self.loss.iter().any(|loss| loss.kind != LossKind::InBatch);
         if single {
-            return Err("want documents = 2 or more for losses other than in_batch".into());
+            return Err("expected documents = 2 or more for losses other than in_batch".into());
         }
         for loss in &self.loss {
             above_zero("loss.temperature", loss.temperature)?;
@@ -353,7 +355,7 @@ impl ThresholdRecipe {
             && self.init < self.width / 2.0
         {
             return Err(format!(
-                "want threshold.init of at least half the width, {}, got {}",
+                "expected threshold.init of at least half the width, {}, found {}",
                 self.width / 2.0,
                 self.init
             ));

@@ -43,7 +43,7 @@ pub struct State {
     pub updates: BTreeMap<String, u64>,
 }
 
-/// What a run is, beside its state: a checkpoint of another one is refused.
+/// What a run is, next to its state: a checkpoint of another one is refused.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
     /// The recipe with its changes, as TOML.
@@ -101,7 +101,7 @@ impl State {
     /// recipe or vocabulary.
     pub fn load(folder: &Path, origin: Origin, slots: &mut [Slot]) -> Result<State> {
         let Some((_, path)) = checkpoints(folder)?.pop() else {
-            return Err(Error::format(folder, "want a checkpoint to go on from, found none"));
+            return Err(Error::format(folder, "expected a checkpoint to go on from, found none"));
         };
         let file = path.join("state.json");
         let state: State = serde_json::from_str(&io::read_text(&file)?)
@@ -160,7 +160,7 @@ fn checkpoints(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
 fn numbers(tensors: &SafeTensors, name: &str, file: &Path) -> Result<Vec<f32>> {
     let tensor = tensors
         .tensor(name)
-        .map_err(|_| Error::format(file, format!("want a tensor {name}, found none")))?;
+        .map_err(|_| Error::format(file, format!("expected a tensor {name}, found none")))?;
     let numbers = tensor.data().chunks_exact(4);
     Ok(numbers.map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect())
 }

@@ -258,7 +258,7 @@ impl Teacher {
     ) -> Result<Teacher> {
         let directory = ModelDirectory::open(folder)?;
         if DenseDirectory::is_bare(&directory.encoder)? {
-            let reason = "want a dense directory of Sentence Transformers (modules.json) or a model \
+            let reason = "expected a dense directory of Sentence Transformers (modules.json) or a model \
                           with a masked-language head; a bare encoder is said as mean:DIR or cls:DIR";
             return Err(Error::format(folder, reason));
         }
@@ -318,7 +318,7 @@ impl Teacher {
     }
 
     /// The vectors of some texts, in their order, on all threads; a text's vector does not depend on
-    /// the texts beside it. Documents are cut to what the teacher reads.
+    /// the texts next to it. Documents are cut to what the teacher reads.
     ///
     /// # Errors
     /// As [`Tokenizer::tokens`] and [`SparseEncoder::encode`].
@@ -395,6 +395,6 @@ fn check_vocabulary(name: &TeacherName, tokenizer: &Tokenizer, network: usize) -
         what: format!("vocabulary of {name}"),
         expected: format!("at most {network} tokens, as the network has"),
         got: format!("{terms} in the tokenizer"),
-        remedy: "put the tokenizer.json that the model was trained with beside it".into(),
+        remedy: "put the tokenizer.json that the model was trained with next to it".into(),
     })
 }

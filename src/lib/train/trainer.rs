@@ -215,7 +215,7 @@ impl Trainer {
     /// A folder with a model or with checkpoints of a run is not written over.
     fn check_folder(&self) -> Result<()> {
         if self.folder.as_os_str() == "-" {
-            return Err(Error::Usage("-o: want a folder, got the standard output".into()));
+            return Err(Error::Usage("-o: expected a folder, found the standard output".into()));
         }
         if self.step == 0 && State::is_begun(&self.checkpoints())? {
             return Err(Error::Usage(format!(
@@ -250,7 +250,7 @@ impl Trainer {
     /// step of a stage, [`Error::Usage`] naming a variable that no gradient reaches.
     pub fn step(&mut self) -> Result<Record> {
         let Some((at, step)) = self.recipe.stage_of(self.step) else {
-            return Err(Error::Usage("want a step, got a run that is done".into()));
+            return Err(Error::Usage("expected a step, found a run that is done".into()));
         };
         let stage = self.recipe.stage[at].clone();
         let (scored, gradients) = match &stage.task {

@@ -363,7 +363,7 @@ fn a_server_without_ranges_is_asked_for_the_whole() {
 fn bytes_of_another_hash_are_thrown_away() {
     let work = Work::new();
     let origin = model(&work, "testdata/toy");
-    encode(&work, &serve(&origin, Manner::Wrong), &[]).exits(1).says("want bytes of hash");
+    encode(&work, &serve(&origin, Manner::Wrong), &[]).exits(1).says("expected bytes of hash");
     let blobs = fs::read_dir(work.path("cache/models--org--toy/blobs")).unwrap();
     let names: Vec<_> =
         blobs.map(|blob| blob.unwrap().file_name().into_string().unwrap()).collect();
@@ -384,7 +384,7 @@ fn refusals_come_with_the_remedy() {
     encode(&work, &server, &[("HF_TOKEN", "secret")]).exits(0);
     let server = serve(&origin, Manner::Plain);
     let ran = encode_named(&work, &server, "org/none", &[]).exits(1);
-    ran.says("status 404: want a model and a revision that are there, got `org/none`");
+    ran.says("status 404: expected a model and a revision that are there, found `org/none`");
     encode_named(&work, &server, "org/toy@v7", &[]).exits(1).says("status 404");
     let offline = encode_named(&work, &server, "org/none", &[("HF_HUB_OFFLINE", "1")]).exits(1);
     offline.says("HF_HUB_OFFLINE is set: unset it");

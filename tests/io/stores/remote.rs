@@ -159,7 +159,7 @@ fn what_fails_leaves_no_object() {
     encode("testdata/demo/corpus.jsonl -o s3://closed/v.parquet")
         .exits(1)
         .says("s3://closed/v.parquet: ");
-    encode("s3://bucket -o v.parquet").exits(1).says("want an object, got a bucket");
+    encode("s3://bucket -o v.parquet").exits(1).says("expected an object, found a bucket");
     assert_eq!(store.names(), ["/bucket/bad.jsonl"]);
     assert!(work.names().is_empty());
 }

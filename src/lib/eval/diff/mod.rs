@@ -138,20 +138,20 @@ impl Diff {
             let first = apart.clone().next().map_or("", |query| &query.qid);
             let (count, of) = (apart.count(), self.queries.len());
             return fail(format!(
-                "want the same ranking for every query, got another for {count} of {of} (`{first}`)"
+                "expected the same ranking for every query, found another for {count} of {of} (`{first}`)"
             ));
         }
         let overlap = self.overlap_with_ties();
         if let Some(least) = wanted.min_overlap.filter(|&least| overlap < least) {
-            return fail(format!("want overlap@{k} of at least {least}, got {overlap}"));
+            return fail(format!("expected overlap@{k} of at least {least}, found {overlap}"));
         }
         let error = self.scores.error();
         match wanted.max_error {
             Some(most) if error.is_none() => fail(format!(
-                "want relative differences of at most {most}, got no document that both have"
+                "expected relative differences of at most {most}, found no document that both have"
             )),
             Some(most) if error.is_some_and(|error| error > most) => fail(format!(
-                "want relative differences of at most {most}, got {}",
+                "expected relative differences of at most {most}, found {}",
                 error.unwrap_or_default()
             )),
             _ => Ok(()),

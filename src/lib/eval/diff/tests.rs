@@ -203,10 +203,10 @@ fn a_gate_says_what_it_wanted() {
     }
     assert_eq!(checked(a, b, &error), None);
     let told = checked(a, b, &same).unwrap();
-    assert!(told.contains("the same ranking for every query, got another for 1 of 2 (`q`)"));
-    assert!(checked(a, b, &overlap).unwrap().contains("overlap@2 of at least 0.9, got 0.75"));
+    assert!(told.contains("the same ranking for every query, found another for 1 of 2 (`q`)"));
+    assert!(checked(a, b, &overlap).unwrap().contains("overlap@2 of at least 0.9, found 0.75"));
     let other = "p: a 2, b 1.5\nq: a 2, b 1";
-    assert!(checked(a, other, &error).unwrap().contains("at most 0.01, got 0.33"));
+    assert!(checked(a, other, &error).unwrap().contains("at most 0.01, found 0.33"));
     assert!(checked("p: a 1", "q: a 1", &error).unwrap().contains("no document that both have"));
 }
 

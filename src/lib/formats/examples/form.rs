@@ -370,8 +370,8 @@ mod tests {
             ("plain words", "expected value"),
         ] {
             let error = parse(text).unwrap_err().to_string();
-            assert!(error.starts_with("f:3: want an example"), "{error}");
-            assert!(error.contains(found), "{error}: want {found}");
+            assert!(error.starts_with("f:3: expected an example"), "{error}");
+            assert!(error.contains(found), "{error}: expected {found}");
         }
     }
 }

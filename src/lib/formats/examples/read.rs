@@ -97,7 +97,7 @@ fn rows(table: Table) -> Result<Box<dyn Iterator<Item = Result<RawExample>> + Se
     }
     if let Some(field) = table.schema.fields().iter().find(|field| !is_read(field.data_type())) {
         let reason = format!(
-            "want columns of texts, numbers and lists of them, got {} {}; leave that column out",
+            "expected columns of texts, numbers and lists of them, found {} {}; leave that column out",
             field.name(),
             field.data_type()
         );

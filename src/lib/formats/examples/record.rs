@@ -26,7 +26,7 @@ impl Place {
     /// What is wrong with the example that stands here.
     pub fn error(&self, wanted: &str, found: &str) -> Error {
         match self.line {
-            0 => Error::format(&*self.file, format!("want {wanted}, got {found}")),
+            0 => Error::format(&*self.file, format!("expected {wanted}, found {found}")),
             line => Error::line(&self.file, line, wanted, found),
         }
     }

@@ -1,7 +1,7 @@
-//! A teacher's scores in a file of their own, beside hard negatives by id: rows `qid, pid, score`.
+//! A teacher's scores in a file of their own, next to hard negatives by id: rows `qid, pid, score`.
 //!
 //! The published scores of MS MARCO's hard negatives are a pickle, and reading a pickle runs what
-//! stands in it; so it is converted once, by whoever trusts it.
+//! stands in it; so it is converted once, by anyone who trusts it.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -53,7 +53,7 @@ impl ScoreFile {
         let table = Table::open(input)?;
         let has = |name: &&str| table.schema.field_with_name(name).is_ok();
         if !["qid", "pid", "score"].iter().all(has) {
-            let reason = format!("want columns qid, pid, score; got {}", table.columns());
+            let reason = format!("expected columns qid, pid, score; found {}", table.columns());
             return Err(Error::format(path, reason));
         }
         let mut file = ScoreFile {
@@ -79,7 +79,7 @@ impl ScoreFile {
             Some(pair) => Err(Error::format(
                 path,
                 format!(
-                    "want one score a pair, got {} and {} for one query and document",
+                    "expected one score a pair, found {} and {} for one query and document",
                     pair[0].2, pair[1].2
                 ),
             )),
@@ -120,7 +120,7 @@ impl ScoreFile {
     }
 }
 
-const NO_TABLE: &str = "want a Parquet file with columns qid, pid, score. A pickle is not read, for \
+const NO_TABLE: &str = "expected a Parquet file with columns qid, pid, score. A pickle is not read, for \
 reading one runs what stands in it; if you trust it, convert it once: python -c \"import gzip, pickle, \
 pandas; s = pickle.load(gzip.open('scores.pkl.gz')); pandas.DataFrame([(q, p, x) for q, d in s.items() \
 for p, x in d.items()], columns=['qid', 'pid', 'score']).to_parquet('scores.parquet')\"";

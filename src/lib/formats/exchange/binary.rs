@@ -42,7 +42,7 @@ impl<R: Read> Vectors<R> {
     /// [`Error::Format`] if it has no count.
     pub fn open(name: &str, mut input: R, vocabulary: usize) -> Result<Vectors<R>> {
         let count = number(&mut input).map_err(|found| {
-            Error::format(name, format!("want a count of vectors, got {found}"))
+            Error::format(name, format!("expected a count of vectors, found {found}"))
         })?;
         Ok(Vectors { name: name.to_owned(), input, count, read: 0, done: false, vocabulary })
     }
@@ -83,13 +83,16 @@ impl<R: Read> Iterator for Vectors<R> {
         if self.read == self.count {
             self.done = true;
             let more = self.input.read(&mut [0]).is_ok_and(|bytes| bytes > 0);
-            let wanted = "want the end behind the last vector, got more bytes";
+            let wanted = "expected the end behind the last vector, found more bytes";
             return more.then(|| Err(Error::format(&self.name, wanted)));
         }
         self.read += 1;
         let vector = self.vector().map_err(|found| {
             let wanted = "a vector: its length, term ids and weights above 0";
-            Error::format(&self.name, format!("vector {}: want {wanted}, got {found}", self.read))
+            Error::format(
+                &self.name,
+                format!("vector {}: expected {wanted}, found {found}", self.read),
+            )
         });
         self.done = vector.is_err();
         Some(vector)

@@ -132,7 +132,7 @@ impl<R: Read> Messages<R> {
         self.read += 1;
         let number = self.read;
         let bad = |name: &str, found: String| {
-            Error::format(name, format!("CIFF message {number}: want {what}, got {found}"))
+            Error::format(name, format!("CIFF message {number}: expected {what}, found {found}"))
         };
         let length = self.length().map_err(|found| bad(&self.name, found))?;
         let mut bytes = Vec::new();
@@ -154,7 +154,7 @@ impl<R: Read> Messages<R> {
             Ok(0) => Ok(()),
             Ok(_) => Err(Error::format(
                 &self.name,
-                "want the end behind the documents that the header counts, got more",
+                "expected the end behind the documents that the header counts, found more",
             )),
             Err(source) => Err(Error::io(&self.name, source)),
         }

@@ -118,7 +118,7 @@ impl Target {
         matches!(self, Target::Anserini | Target::Ciff | Target::Pisa)
     }
 
-    /// Whether document ids are left to a file beside it.
+    /// Whether document ids are left to a file next to it.
     pub fn lacks_ids(self) -> bool {
         matches!(self, Target::SeismicBinary | Target::Csr)
     }
@@ -144,7 +144,7 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Target> {
         Target::ALL.into_iter().find(|target| target.name() == text).ok_or_else(|| {
             let names = Target::NAMES.join(", ");
-            Error::Usage(format!("want one of {names}; got `{text}`"))
+            Error::Usage(format!("expected one of {names}; found `{text}`"))
         })
     }
 }

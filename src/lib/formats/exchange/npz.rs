@@ -139,7 +139,7 @@ pub struct Matrix {
 pub fn read(name: &str, file: impl Read + Seek, vocabulary: usize) -> Result<Matrix> {
     let bad = |found: String| {
         let wanted = "a CSR matrix as scipy.sparse.save_npz writes it";
-        Error::format(name, format!("want {wanted}, got {found}"))
+        Error::format(name, format!("expected {wanted}, found {found}"))
     };
     let mut zip = ZipArchive::new(file).map_err(|error| bad(format!("no .npz: {error}")))?;
     let kind = bytes_of(&mut zip, "format", 1).map_err(bad)?;

@@ -34,7 +34,8 @@ impl FromStr for Quantize {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Quantize> {
-        let bad = || Error::Usage(format!("want {WANTED}, with numbers above 0, got `{text}`"));
+        let bad =
+            || Error::Usage(format!("expected {WANTED}, with numbers above 0, found `{text}`"));
         let real = |text: &str| -> Result<f32> {
             let number = text.parse().ok().filter(|number: &f32| number.is_finite());
             number.filter(|&number| number > 0.0).ok_or_else(bad)

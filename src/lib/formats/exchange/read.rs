@@ -61,7 +61,7 @@ impl FromStr for Source {
         let found = Source::NAMES.iter().position(|name| *name == text);
         found.map(|at| Source::NAMED[at]).ok_or_else(|| {
             let names = Source::NAMES.join(", ");
-            Error::Usage(format!("want one of {names}; got `{text}`"))
+            Error::Usage(format!("expected one of {names}; found `{text}`"))
         })
     }
 }
@@ -101,7 +101,7 @@ impl Ids {
             Ids::Numbers => Ok(place.to_string()),
             Ids::Lines(ids) => ids.get(place).cloned().ok_or_else(|| {
                 let (have, row) = (ids.len(), place + 1);
-                Error::format(name, format!("vector {row}: want its id, got {have} ids only"))
+                Error::format(name, format!("vector {row}: expected its id, found {have} ids only"))
             }),
         }
     }
@@ -111,7 +111,10 @@ impl Ids {
         match self {
             Ids::Lines(ids) if ids.len() != rows => {
                 let have = ids.len();
-                Err(Error::format(name, format!("want as many vectors as ids, {have}, got {rows}")))
+                Err(Error::format(
+                    name,
+                    format!("expected as many vectors as ids, {have}, found {rows}"),
+                ))
             }
             _ => Ok(()),
         }
@@ -136,9 +139,10 @@ pub fn rows(
     };
     let name = input.name().to_owned();
     match from {
-        Source::JsonLines if input.content() != Content::Text => {
-            Err(Error::format(name, "want JSON lines, got a table: l0-index takes it as it is"))
-        }
+        Source::JsonLines if input.content() != Content::Text => Err(Error::format(
+            name,
+            "expected JSON lines, found a table: l0-index takes it as it is",
+        )),
         Source::JsonLines => vectors::read(input, Some(lookup)).map(|(_, rows)| rows),
         Source::Ciff => ciff(&name, input.into_reader(), &lookup),
         Source::SeismicBinary => {
@@ -152,7 +156,7 @@ pub fn rows(
 
 fn csr(name: &str, path: &Path, ids: Ids, vocabulary: usize) -> Result<Rows> {
     if path == Path::new("-") {
-        return Err(Error::Usage("want a file: a CSR matrix is not read from a pipe".into()));
+        return Err(Error::Usage("expected a file: a CSR matrix is not read from a pipe".into()));
     }
     let bytes = io::map(path)?;
     let matrix = npz::read(name, std::io::Cursor::new(&bytes[..]), vocabulary)?;
@@ -205,8 +209,8 @@ fn tei(input: Input, vocabulary: usize) -> impl Iterator<Item = Result<SparseVec
         let found = lines.check(raw).and_then(|line| {
             // no record alone: how many texts a bad line stands for is unknown
             let bad = |found: String| {
-                let wanted = r#"want [[{"index", "value"}, ..], ..]"#;
-                Error::format(&name, format!("line {}: {wanted}, got {found}", line.number))
+                let wanted = r#"expected [[{"index", "value"}, ..], ..]"#;
+                Error::format(&name, format!("line {}: {wanted}, found {found}", line.number))
             };
             if line.text.trim().is_empty() {
                 return Ok(Vec::new());
@@ -243,7 +247,7 @@ fn ciff(name: &str, input: impl Read, lookup: &Lookup) -> Result<Rows> {
         return Err(Error::format(
             name,
             format!(
-                "want a CIFF header of version 1, got version {version}, {num_postings_lists} lists, {num_docs} documents"
+                "expected a CIFF header of version 1, found version {version}, {num_postings_lists} lists, {num_docs} documents"
             ),
         ));
     }
@@ -251,8 +255,9 @@ fn ciff(name: &str, input: impl Read, lookup: &Lookup) -> Result<Rows> {
     for _ in 0..header.num_postings_lists {
         let list: PostingsList = messages.next("a posting list")?;
         let bad = |found: String| Error::format(name, format!("list of `{}`: {found}", list.term));
-        let term = lookup(&list.term)
-            .ok_or_else(|| bad("want a token of the vocabulary, got none of that name".into()))?;
+        let term = lookup(&list.term).ok_or_else(|| {
+            bad("expected a token of the vocabulary, found none of that name".into())
+        })?;
         take(&list, term, header.num_docs, &mut postings).map_err(bad)?;
     }
     let mut ids = BTreeMap::new();
@@ -260,8 +265,8 @@ fn ciff(name: &str, input: impl Read, lookup: &Lookup) -> Result<Rows> {
         let DocRecord { docid, collection_docid: id, .. } = messages.next("a document")?;
         let known = (0..header.num_docs).contains(&docid) && !id.is_empty();
         if !known || ids.contains_key(&docid) {
-            let wanted = format!("want each of {} documents once, with an id", header.num_docs);
-            return Err(Error::format(name, format!("{wanted}, got document {docid}, `{id}`")));
+            let wanted = format!("expected each of {} documents once, with an id", header.num_docs);
+            return Err(Error::format(name, format!("{wanted}, found document {docid}, `{id}`")));
         }
         ids.insert(docid, id);
     }
@@ -278,16 +283,21 @@ fn take(
     postings: &mut Vec<(u32, TermId, f32)>,
 ) -> Result<(), String> {
     if list.df != list.postings.len() as i64 {
-        return Err(format!("want df postings, {}, got {}", list.df, list.postings.len()));
+        return Err(format!("expected df postings, {}, found {}", list.df, list.postings.len()));
     }
     let mut doc = -1i64;
     for (at, posting) in list.postings.iter().enumerate() {
         let next = if at == 0 { i64::from(posting.gap) } else { doc + i64::from(posting.gap) };
         if next <= doc || next >= i64::from(docs) {
-            return Err(format!("want documents that ascend below {docs}, got {next} after {doc}"));
+            return Err(format!(
+                "expected documents that ascend below {docs}, found {next} after {doc}"
+            ));
         }
         if !(1..=MOST_IMPACT).contains(&posting.impact) {
-            return Err(format!("want impacts from 1 to {MOST_IMPACT}, got {}", posting.impact));
+            return Err(format!(
+                "expected impacts from 1 to {MOST_IMPACT}, found {}",
+                posting.impact
+            ));
         }
         doc = next;
         // checked: 0 <= doc < docs, and 1 <= impact <= 2²⁴

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Target, lines::Names};
 
-/// A file to be put beside the documents: the end of its name, and its text.
+/// A file to be put next to the documents: the end of its name, and its text.
 pub struct Schema {
     /// `mapping.json`, `collection.json` or `sd`.
     pub ending: &'static str,

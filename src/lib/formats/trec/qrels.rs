@@ -54,7 +54,7 @@ impl Qrels {
         if qrels.queries.is_empty() {
             return Err(Error::format(
                 &name,
-                format!("want judgements {TREC_JUDGEMENT}, got none"),
+                format!("expected judgements {TREC_JUDGEMENT}, found none"),
             ));
         }
         Ok(qrels)
@@ -76,7 +76,7 @@ impl Qrels {
         &self.queries
     }
 
-    /// How many lines judged a pair anew.
+    /// How many lines judged a pair again.
     pub fn repeated(&self) -> u64 {
         self.repeated
     }
@@ -173,22 +173,24 @@ mod tests {
     #[test]
     fn says_what_is_wrong_and_where() {
         let trec = "`qid iter docno grade`, or the header `query-id<TAB>corpus-id<TAB>score` first";
-        check_refused("", "q: want judgements `qid iter docno grade`, got none");
-        check_refused("# only\n", "q: want judgements `qid iter docno grade`, got none");
-        check_refused("q1\td1\t1\n", &format!("q:1: want {trec}, got `q1\td1\t1`"));
-        check_refused("q1 0 d1 1\nq1 d2 1\n", &format!("q:2: want {trec}, got `q1 d2 1`"));
+        check_refused("", "q: expected judgements `qid iter docno grade`, found none");
+        check_refused("# only\n", "q: expected judgements `qid iter docno grade`, found none");
+        check_refused("q1\td1\t1\n", &format!("q:1: expected {trec}, found `q1\td1\t1`"));
+        check_refused("q1 0 d1 1\nq1 d2 1\n", &format!("q:2: expected {trec}, found `q1 d2 1`"));
         check_refused(
             "q1 Q0 d1 1 2.5 tag\n",
-            &format!("q:1: want {trec}, got `q1 Q0 d1 1 2.5 tag` (a run? QRELS comes before RUN)"),
+            &format!(
+                "q:1: expected {trec}, found `q1 Q0 d1 1 2.5 tag` (a run? QRELS comes before RUN)"
+            ),
         );
-        check_refused("q1 0 d1 yes\n", "q:1: want a whole number as grade, got `yes`");
+        check_refused("q1 0 d1 yes\n", "q:1: expected a whole number as grade, found `yes`");
         check_refused(
             "query-id\tcorpus-id\tscore\nq1\td1\n",
-            "q:2: want `query-id<TAB>corpus-id<TAB>score`, got `q1\td1`",
+            "q:2: expected `query-id<TAB>corpus-id<TAB>score`, found `q1\td1`",
         );
         check_refused(
             "query-id\tcorpus-id\tscore\nq1\td1\t1.5\n",
-            "q:2: want a whole number as grade, got `1.5`",
+            "q:2: expected a whole number as grade, found `1.5`",
         );
     }
 }

@@ -43,7 +43,7 @@ impl Run {
             ranking.push(docno, score, number).ok_or_else(|| too_large(&name))
         })?;
         if run.rankings.is_empty() {
-            return Err(Error::format(&name, format!("want run lines {RUN_LINE}, got none")));
+            return Err(Error::format(&name, format!("expected run lines {RUN_LINE}, found none")));
         }
         for (qid, ranking) in &mut run.rankings {
             ranking.refuse_repeated(&name, qid, rejects)?;
@@ -206,7 +206,7 @@ impl<W: Write> RunWriter<W> {
     /// [`Error::Usage`] if the tag is empty or holds white space.
     pub fn new(output: W, name: &str, tag: &str) -> Result<RunWriter<W>> {
         if !is_column(tag) {
-            let reason = format!("want a run tag without white space, got {}", shown(tag));
+            let reason = format!("expected a run tag without white space, found {}", shown(tag));
             return Err(Error::Usage(reason));
         }
         Ok(RunWriter { output, name: name.to_owned(), tag: tag.to_owned() })
@@ -218,7 +218,8 @@ impl<W: Write> RunWriter<W> {
     /// [`Error::Format`] for an id that is empty or holds white space; [`Error::Io`].
     pub fn write(&mut self, qid: &str, docno: &str, rank: usize, score: f32) -> Result<()> {
         if let Some(id) = [qid, docno].into_iter().find(|id| !is_column(id)) {
-            let reason = format!("want ids without white space in a TREC run, got {}", shown(id));
+            let reason =
+                format!("expected ids without white space in a TREC run, found {}", shown(id));
             return Err(Error::format(&self.name, reason));
         }
         writeln!(self.output, "{qid} Q0 {docno} {rank} {score} {}", self.tag)
@@ -286,17 +287,20 @@ mod tests {
 
     #[test]
     fn says_what_is_wrong_and_where() {
-        let wanted = "want `qid Q0 docno rank score tag`";
-        check_refused("", "r: want run lines `qid Q0 docno rank score tag`, got none");
-        check_refused("q Q0 d 1 2.0\n", &format!("r:1: {wanted}, got `q Q0 d 1 2.0`"));
+        let wanted = "expected `qid Q0 docno rank score tag`";
+        check_refused("", "r: expected run lines `qid Q0 docno rank score tag`, found none");
+        check_refused("q Q0 d 1 2.0\n", &format!("r:1: {wanted}, found `q Q0 d 1 2.0`"));
         check_refused(
             "q1 0 d1 1\n",
-            &format!("r:1: {wanted}, got `q1 0 d1 1` (judgements? QRELS comes before RUN)"),
+            &format!("r:1: {wanted}, found `q1 0 d1 1` (judgements? QRELS comes before RUN)"),
         );
-        check_refused("q Q0 d 1 NaN t\n", "r:1: want a number as score, got `NaN`");
-        check_refused("q Q0 d 1 1 t\nq Q0 e 2 two t\n", "r:2: want a number as score, got `two`");
+        check_refused("q Q0 d 1 NaN t\n", "r:1: expected a number as score, found `NaN`");
+        check_refused(
+            "q Q0 d 1 1 t\nq Q0 e 2 two t\n",
+            "r:2: expected a number as score, found `two`",
+        );
         let long = "x".repeat(100);
-        check_refused(&long, &format!("r:1: {wanted}, got `{}…`", "x".repeat(80)));
+        check_refused(&long, &format!("r:1: {wanted}, found `{}…`", "x".repeat(80)));
     }
 
     #[test]
@@ -304,7 +308,7 @@ mod tests {
         let text = "q Q0 a 1 2 t\np Q0 a 1 2 t\nq Q0 b 2 1 t\nq Q0 a 3 1 t\n";
         check_refused(
             text,
-            "r:4: want each document once a query, got `a` again for query `q` (first in line 1)",
+            "r:4: expected each document once a query, found `a` again for query `q` (first in line 1)",
         );
         let input = Input::from_reader("r", Cursor::new(text)).unwrap();
         let mut rejects = Rejects::open(OnError::Skip, None).unwrap();
@@ -344,7 +348,10 @@ mod tests {
         assert!(RunWriter::new(Vec::new(), "out", "my run").is_err());
         let mut writer = RunWriter::new(Vec::new(), "out", "tag").unwrap();
         let error = writer.write("q", "a b", 1, 1.0).unwrap_err();
-        assert_eq!(error.to_string(), "out: want ids without white space in a TREC run, got `a b`");
+        assert_eq!(
+            error.to_string(),
+            "out: expected ids without white space in a TREC run, found `a b`"
+        );
         assert!(writer.write("", "a", 1, 1.0).is_err());
     }
 }

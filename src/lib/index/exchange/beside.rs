@@ -1,4 +1,4 @@
-//! What stands beside an export: what it is, the engine's schema, a sample query.
+//! What stands next to an export: what it is, the engine's schema, a sample query.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ use crate::{
 const SAMPLE_TERMS: usize = 3;
 
 impl Export<'_> {
-    /// What stands beside the output.
+    /// What stands next to the output.
     pub(super) fn beside(
         &self,
         source: &Source,
@@ -78,7 +78,7 @@ impl Sample {
         SparseVector::from_unordered(pairs.collect()).map(Sample)
     }
 
-    /// Writes the query in the engine's form, beside the documents.
+    /// Writes the query in the engine's form, next to the documents.
     fn put(&self, plan: &Export, files: &mut Files) -> Result<()> {
         let Sample(vector) = self;
         let quantize = plan.target.usual_of_queries();

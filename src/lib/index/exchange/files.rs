@@ -34,8 +34,8 @@ impl Named {
     /// Writes a line of text, for files in which a line is an entry.
     pub(super) fn line(&mut self, text: &str) -> Result<()> {
         if text.contains(['\n', '\r']) {
-            let wanted = "want ids without line breaks, which stand one a line";
-            return Err(Error::format(&self.path, format!("{wanted}, got {text:?}")));
+            let wanted = "expected ids without line breaks, which stand one a line";
+            return Err(Error::format(&self.path, format!("{wanted}, found {text:?}")));
         }
         self.with(|out| writeln!(out, "{text}"))
     }
@@ -60,7 +60,7 @@ impl Files {
         Files { output: output.to_owned(), main: None, beside: Vec::new() }
     }
 
-    /// Whether anything can stand beside: not beside a pipe or a device.
+    /// Whether anything can stand beside: not next to a pipe or a device.
     pub(super) fn is_on_disk(&self) -> bool {
         self.main.as_ref().is_none_or(|main| main.output.unfinished().is_some())
     }
@@ -68,7 +68,7 @@ impl Files {
     /// The one file.
     pub(super) fn main(&mut self) -> Result<&mut Named> {
         let Files { output, main, .. } = self;
-        main.as_mut().ok_or_else(|| Error::format(output, "want one file, got several"))
+        main.as_mut().ok_or_else(|| Error::format(output, "expected one file, found several"))
     }
 
     /// Begins a file beside.

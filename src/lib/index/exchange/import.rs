@@ -102,7 +102,7 @@ pub fn import(
         }
     }
     if nothing && matches!(plan.from, Source::JsonLines | Source::Tei) {
-        let reason = "want vectors, got none; did the program before it fail?";
+        let reason = "expected vectors, found none; did the program before it fail?";
         return Err(Error::format(&name, reason));
     }
     rejects.check(count)?;

@@ -139,6 +139,7 @@ impl Writer<'_> {
 
 /// A number that inverted files hold.
 fn counted(number: u64, what: &str) -> Result<i32> {
-    i32::try_from(number)
-        .map_err(|_| Error::Usage(format!("inverted files count in 31 bits, got {number} {what}")))
+    i32::try_from(number).map_err(|_| {
+        Error::Usage(format!("inverted files count in 31 bits, found {number} {what}"))
+    })
 }

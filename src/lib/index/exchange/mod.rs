@@ -71,7 +71,7 @@ pub struct Exported {
     pub beside: Vec<String>,
 }
 
-/// Writes to `output`, and what belongs beside it where that is a file: `OUTPUT.export.json` (what it is
+/// Writes to `output`, and what belongs next to it where that is a file: `OUTPUT.export.json` (what it is
 /// and how it was made), the engine's schema, a sample query, document ids where the form has none. All
 /// appear together at the end.
 ///
@@ -127,7 +127,7 @@ impl Export<'_> {
         if target.is_whole() && !quantize.is_whole() {
             let usual = target.usual();
             return Err(Error::Usage(format!(
-                "--to {target} holds whole numbers: want a --quantize that makes some, such as {usual}"
+                "--to {target} holds whole numbers: expected a --quantize that makes some, such as {usual}"
             )));
         }
         Ok(())
@@ -136,7 +136,7 @@ impl Export<'_> {
     fn several_files(&self) -> Error {
         let target = self.target;
         Error::Usage(format!(
-            "--to {target} is several files: want -o FILE, got none that is a file"
+            "--to {target} is several files: expected -o FILE, found none that is a file"
         ))
     }
 
@@ -158,10 +158,10 @@ impl Export<'_> {
             )
         };
         if vocabulary.id(token) != Some(term) {
-            return Err(bad("want a token of its own, got one that two terms share"));
+            return Err(bad("expected a token of its own, found one that two terms share"));
         }
         if self.splits_at_space() && token.contains(char::is_whitespace) {
-            return Err(bad("want a token without white space"));
+            return Err(bad("expected a token without white space"));
         }
         Ok(token)
     }

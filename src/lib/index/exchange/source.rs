@@ -31,7 +31,7 @@ impl Source<'_> {
             Source::Vectors(paths) => {
                 if paths.is_empty() || paths.iter().any(|path| path == Path::new("-")) {
                     return Err(Error::Usage(
-                        "--quantize max and minmax read the vectors twice: want files, got a pipe"
+                        "--quantize max and minmax read the vectors twice: expected files, found a pipe"
                             .into(),
                     ));
                 }
@@ -101,13 +101,13 @@ impl Source<'_> {
                     for row in rows {
                         let row = row?;
                         if !ids.insert(row.id.clone()) {
-                            let wanted = "want every id once, got it twice";
+                            let wanted = "expected every id once, found it twice";
                             return Err(Error::format(&name, format!("`{}`: {wanted}", row.id)));
                         }
                         if let Some(found) = strange(&row, tokens) {
                             return Err(Error::format(
                                 &name,
-                                format!("want terms of the vocabulary, got {found}"),
+                                format!("expected terms of the vocabulary, found {found}"),
                             ));
                         }
                         take(&row)?;
@@ -144,7 +144,7 @@ fn check_role(file: &str, found: &str, role: Role) -> Result<()> {
         return Ok(());
     }
     Err(Error::Usage(format!(
-        "{file}: want vectors of one role: say --role where a pipe brings queries; got role `{found}`"
+        "{file}: expected vectors of one role: say --role where a pipe brings queries; found role `{found}`"
     )))
 }
 

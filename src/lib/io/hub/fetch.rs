@@ -26,7 +26,7 @@ use crate::{
 /// Files of a tokenizer.
 const TOKENIZER: [&str; 4] =
     ["tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"];
-/// Files of a model beside these and its weights.
+/// Files of a model next to these and its weights.
 const SMALL: [&str; 8] = [
     "config.json",
     "config_sentence_transformers.json",
@@ -92,7 +92,7 @@ pub(super) fn fetch(name: &Name, folder: &Path, need: Need) -> Result<PathBuf> {
     let url = hub.address(&format!("api/models/{repository}/revision/{revision}?blobs=true"));
     let info: Info = parse(&url, &hub.text(&url, repository)?)?;
     if !is_commit(&info.sha) {
-        return Err(Error::format(&url, format!("want a commit, got `{}`", info.sha)));
+        return Err(Error::format(&url, format!("expected a commit, found `{}`", info.sha)));
     }
     folder::make(&folder.join("blobs"))?;
     // one process downloads, the others find it there
@@ -161,8 +161,8 @@ impl Fetch<'_> {
         if !tokenizer || (need == Need::Model && !(has(&SMALL[..1]) && has(&WEIGHTS))) {
             let files: Vec<&str> = self.files.keys().take(20).map(String::as_str).collect();
             let reason = format!(
-                "want a model: config.json, tokenizer.json or vocab.txt, model.safetensors or \
-                 pytorch_model.bin; got {}",
+                "expected a model: config.json, tokenizer.json or vocab.txt, model.safetensors or \
+                 pytorch_model.bin; found {}",
                 files.join(", ")
             );
             return Err(Error::format(self.hub.address(&self.name.repository), reason));
@@ -201,7 +201,8 @@ impl Fetch<'_> {
     }
 
     fn blob(&self, file: &str) -> Result<Blob> {
-        let bad = |what: &str| Error::format(self.url(file), format!("want {what}, found none"));
+        let bad =
+            |what: &str| Error::format(self.url(file), format!("expected {what}, found none"));
         let known = self.files.get(file).ok_or_else(|| bad("the file"))?;
         let (hash, size, digits) = match &known.lfs {
             Some(lfs) => (Some(&lfs.sha256), lfs.size.or(known.size), 64),
@@ -262,7 +263,7 @@ impl Fetch<'_> {
         if found != blob.hash {
             fs::remove_file(&partial).map_err(fail)?;
             let reason = format!(
-                "want bytes of hash {}, got {found}; what came was thrown away: run it again",
+                "expected bytes of hash {}, found {found}; what came was thrown away: run it again",
                 blob.hash
             );
             return Err(Error::format(self.url(&blob.file), reason));

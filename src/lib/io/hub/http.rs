@@ -209,7 +209,9 @@ impl Hub {
                     "status {status}: {said}; the conditions of a gated model are accepted at {page}"
                 )
             }
-            404 => format!("status 404: want a model and a revision that are there, got `{model}`"),
+            404 => format!(
+                "status 404: expected a model and a revision that are there, found `{model}`"
+            ),
             429 => return Failed::Passing("status 429: it is asked too often".into()),
             416 | 500.. => return Failed::Passing(format!("status {status}")),
             _ => format!("status {status}"),

@@ -121,7 +121,7 @@ pub fn resolve(path: &Path, need: Need) -> Result<PathBuf> {
     }
     let Some(name) = Name::parse(path) else { return Ok(path.to_owned()) };
     let Some(cache) = cache() else {
-        let reason = "want a model directory, found none of that name; nor is there a cache of Hugging \
+        let reason = "expected a model directory, found none of that name; nor is there a cache of Hugging \
                       Face: neither HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME nor HOME is set";
         return Err(Error::format(path, reason));
     };
@@ -170,7 +170,7 @@ fn partial(path: &Path, name: &Name, snapshot: &Path, lack: &str) -> Error {
         ""
     };
     let reason = format!(
-        "want all of the model, found a part of it in the cache of Hugging Face: {} lacks {lack}; \
+        "expected all of the model, found a part of it in the cache of Hugging Face: {} lacks {lack}; \
          {online}bring the rest with `hf download {repository}{revision}`, or name that directory to take \
          it as it is",
         snapshot.display()
@@ -189,7 +189,7 @@ fn absent(path: &Path, name: &Name, folder: &Path) -> Error {
         )
     };
     let reason = format!(
-        "want a model directory, found none of that name; nor is its revision {revision} in the cache \
+        "expected a model directory, found none of that name; nor is its revision {revision} in the cache \
          of Hugging Face, {}; {remedy}",
         folder.display()
     );

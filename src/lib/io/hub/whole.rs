@@ -4,7 +4,7 @@
 //! table or our `l0.json` an inference-free model passes for a Siamese one, or a threshold is not applied.
 //! So a snapshot is taken only where one of these says which files the model has:
 //!
-//! - our own list of what was downloaded, `.l0/COMMIT` beside the snapshots;
+//! - our own list of what was downloaded, `.l0/COMMIT` next to the snapshots;
 //! - `modules.json`, which names the parts, as `router_config.json` does; all they name must be there, and
 //!   `l0.json` too if `README.md` speaks of it, as the cards of our models do where it matters;
 //! - `.no_exist/COMMIT/modules.json`, with which Hugging Face's library notes that it asked and found none;

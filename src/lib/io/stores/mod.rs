@@ -67,7 +67,7 @@ pub(super) fn open(address: &str) -> Result<Object> {
 #[cfg(not(feature = "stores"))]
 fn absent(address: &str, pipe: &str) -> Error {
     let reason = format!(
-        "want a file, got an object of a store; use a pipe, `{pipe}`, or build l0 with the feature `stores`"
+        "expected a file, found an object of a store; use a pipe, `{pipe}`, or build l0 with the feature `stores`"
     );
     Error::format(address, reason)
 }
@@ -79,7 +79,7 @@ pub(super) fn copy(address: &str) -> Result<File> {
     let mut object = open(address)?;
     let count = io::copy(&mut object.body, &mut file).map_err(fail)?;
     if count != object.bytes {
-        let reason = format!("want {} bytes, got {count}: it was cut short", object.bytes);
+        let reason = format!("expected {} bytes, found {count}: it was cut short", object.bytes);
         return Err(Error::format(address, reason));
     }
     file.rewind().map_err(fail)?;

@@ -62,11 +62,11 @@ impl Target {
         let url = Url::parse(address).map_err(|error| bad(error.to_string()))?;
         if url.query().is_some() || url.fragment().is_some() {
             let pipe = "the bytes through a pipe, as of `curl -sfL`";
-            return Err(bad(format!("want an address without `?` and `#`, or {pipe}")));
+            return Err(bad(format!("expected an address without `?` and `#`, or {pipe}")));
         }
         let path = Path::from_url_path(url.path()).map_err(|error| bad(error.to_string()))?;
         if path.parts().next().is_none() || address.ends_with('/') {
-            return Err(bad("want an object, got a bucket or a folder".into()));
+            return Err(bad("expected an object, found a bucket or a folder".into()));
         }
         runtime()?;
         let store: object_store::Result<Arc<dyn ObjectStore>> = match url.scheme() {
@@ -141,7 +141,7 @@ async fn send_parts(
     };
     let sent = sent.await;
     if sent.is_err() {
-        // what it says of this does not matter beside what failed
+        // what it says of this does not matter next to what failed
         let _ = upload.abort().await;
     }
     sent
@@ -301,9 +301,9 @@ mod tests {
     #[test]
     fn addresses_that_are_no_objects_are_refused() {
         for (address, message) in [
-            ("s3://bucket", "want an object"),
-            ("s3://bucket/", "want an object"),
-            ("s3://bucket/folder/", "want an object"),
+            ("s3://bucket", "expected an object"),
+            ("s3://bucket/", "expected an object"),
+            ("s3://bucket/folder/", "expected an object"),
             ("https://host/a?sig=1", "without `?`"),
             ("https://", "https://: "),
         ] {

@@ -98,12 +98,12 @@ struct One {
 
 /// The config of a text.
 pub(super) fn config(text: &str) -> Read<Config> {
-    let raw: Raw =
-        serde_json::from_str(text).map_err(|error| format!("want a model's config: {error}"))?;
+    let raw: Raw = serde_json::from_str(text)
+        .map_err(|error| format!("expected a model's config: {error}"))?;
     let named = |known: &Architecture| known.name() == raw.model_type;
     let Some(architecture) = Architecture::ALL.into_iter().find(named) else {
         let known = Architecture::ALL.map(Architecture::name).join(", ");
-        return Err(format!("want model_type {known}, got `{}`", raw.model_type));
+        return Err(format!("expected model_type {known}, found `{}`", raw.model_type));
     };
     raw.check_activations()?;
     let form = raw.form(architecture)?;
@@ -142,7 +142,9 @@ impl Raw {
             if let Some(other) =
                 name.as_deref().filter(|name| !["gelu", "gelu_python"].contains(name))
             {
-                return Err(format!("want {field} gelu, got `{other}`, which is not implemented"));
+                return Err(format!(
+                    "expected {field} gelu, found `{other}`, which is not implemented"
+                ));
             }
         }
         Ok(())
@@ -168,7 +170,7 @@ impl Raw {
                 let buckets = self.relative_attention_num_buckets.unwrap_or(BUCKETS);
                 if buckets != BUCKETS {
                     return Err(format!(
-                        "want relative_attention_num_buckets {BUCKETS}, got {buckets}"
+                        "expected relative_attention_num_buckets {BUCKETS}, found {buckets}"
                     ));
                 }
                 // its code counts from 1 whatever the padding token is
@@ -182,7 +184,7 @@ impl Raw {
     fn want_positions(&self, wanted: &str) -> Read<()> {
         match self.position_embedding_type.as_deref().unwrap_or(wanted) {
             known if known == wanted => Ok(()),
-            other => Err(format!("want position_embedding_type {wanted}, got `{other}`")),
+            other => Err(format!("expected position_embedding_type {wanted}, found `{other}`")),
         }
     }
 
@@ -195,7 +197,7 @@ impl Raw {
         let modern = &self.modern;
         let kinds: Kinds = self.rope_parameters()?;
         if let Some(scaling) = &self.rope_scaling {
-            return Err(format!("want no rope_scaling, got {}", scaling.kind()));
+            return Err(format!("expected no rope_scaling, found {}", scaling.kind()));
         }
         let rotary = |one: Option<One>, old: Option<f32>, default: f32| -> Read<Rotary> {
             let theta = one.unwrap_or_default().theta()?.or(old).unwrap_or(default);
@@ -218,14 +220,14 @@ impl Raw {
                     "full_attention" => Ok(all),
                     "sliding_attention" => Ok(window),
                     other => Err(format!(
-                        "want layer_types of full_attention and sliding_attention, got `{other}`"
+                        "expected layer_types of full_attention and sliding_attention, found `{other}`"
                     )),
                 })
                 .collect::<Read<Vec<Sees>>>()?,
         };
         if sees.len() != layers {
             let got = sees.len();
-            return Err(format!("want layer_types for {layers} layers, got {got}"));
+            return Err(format!("expected layer_types for {layers} layers, found {got}"));
         }
         let is_on = |flag: Option<bool>| HasBias::from(flag.unwrap_or(false));
         Ok(Form {
@@ -249,7 +251,7 @@ impl Raw {
         self.want_positions("rope")?;
         let norm = self.layer_norm_type.as_deref().unwrap_or("layer_norm");
         if norm != "layer_norm" {
-            return Err(format!("want layer_norm_type layer_norm, got `{norm}`"));
+            return Err(format!("expected layer_norm_type layer_norm, found `{norm}`"));
         }
         let Packed { pack_qkv, logn_attention_scale, logn_attention_clip1 } = self.packed;
         for (field, wanted, got) in [
@@ -258,13 +260,13 @@ impl Raw {
             ("logn_attention_clip1", false, logn_attention_clip1),
         ] {
             if got.is_some_and(|got| got != wanted) {
-                return Err(format!("want {field} {wanted}, got {}", !wanted));
+                return Err(format!("expected {field} {wanted}, found {}", !wanted));
             }
         }
         let own = self.rope_parameters::<One>()?.theta()?;
         let default = (architecture == Architecture::Gte).then_some(160_000.0);
         let Some(theta) = own.or(self.rope_theta).or(default) else {
-            return Err("want rope_theta, found none".into());
+            return Err("expected rope_theta, found none".into());
         };
         let factor = self.rope_scaling.as_ref().map_or(Ok(1.0), Scaling::ntk)?;
         Ok(Form {
@@ -280,7 +282,7 @@ impl One {
     fn theta(&self) -> Read<Option<f32>> {
         match self.rope_type.as_deref().unwrap_or("default") {
             "default" => Ok(self.rope_theta),
-            other => Err(format!("want rope_type default, got `{other}`")),
+            other => Err(format!("expected rope_type default, found `{other}`")),
         }
     }
 }
@@ -293,8 +295,10 @@ impl Scaling {
     fn ntk(&self) -> Read<f32> {
         match (self.kind(), self.factor, self.mixed_b) {
             ("ntk", Some(factor), None) => Ok(factor),
-            ("ntk", _, Some(_)) => Err("want rope_scaling without mixed_b".into()),
-            (kind, ..) => Err(format!("want rope_scaling of type ntk with a factor, got {kind}")),
+            ("ntk", _, Some(_)) => Err("expected rope_scaling without mixed_b".into()),
+            (kind, ..) => {
+                Err(format!("expected rope_scaling of type ntk with a factor, found {kind}"))
+            }
         }
     }
 }

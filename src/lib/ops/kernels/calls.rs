@@ -8,7 +8,7 @@ use super::{
 };
 /// What a kernel takes for granted.
 pub(super) fn want(fits: bool, what: &str) -> Result<()> {
-    if fits { Ok(()) } else { Err(candle_core::Error::Msg(format!("kernels: want {what}"))) }
+    if fits { Ok(()) } else { Err(candle_core::Error::Msg(format!("kernels: expected {what}"))) }
 }
 
 /// Scale and shift of a norm, `[H]` in f32, and its ε.
@@ -192,7 +192,7 @@ pub(crate) fn gelu_backward(x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
     Ok(dx)
 }
 
-/// `[N]` in f32: the sums over the rows of `[rows, N]`, N even. Parts of the rows are summed beside each
+/// `[N]` in f32: the sums over the rows of `[rows, N]`, N even. Parts of the rows are summed next to each
 /// other, then the parts, in an order that depends on the shape alone.
 pub(crate) fn column_sums(x: &Tensor) -> Result<Tensor> {
     const STEP: usize = 256;

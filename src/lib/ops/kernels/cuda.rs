@@ -49,10 +49,10 @@ pub(super) fn empty(shape: impl Into<Shape>, dtype: DType, device: &Device) -> R
 fn with_address<R>(tensor: &Tensor, f: impl FnOnce(&CudaDevice, u64) -> Result<R>) -> Result<R> {
     let (storage, layout) = tensor.storage_and_layout();
     let Storage::Cuda(storage) = &*storage else {
-        candle_core::bail!("want a tensor on a CUDA device")
+        candle_core::bail!("expected a tensor on a CUDA device")
     };
     let Some((from, _)) = layout.contiguous_offsets() else {
-        candle_core::bail!("want a contiguous tensor")
+        candle_core::bail!("expected a contiguous tensor")
     };
     let device = &storage.device;
     let start = match tensor.dtype() {
@@ -77,7 +77,7 @@ pub(super) fn launch(name: &str, grid: Grid, args: &[Arg]) -> Result<()> {
         Arg::Tensor(tensor) => Some(*tensor),
         _ => None,
     });
-    let Some(first) = first else { candle_core::bail!("{name}: want a tensor") };
+    let Some(first) = first else { candle_core::bail!("{name}: expected a tensor") };
     let [x, y, z] = grid.blocks.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
     if x == 0 || y == 0 || z == 0 {
         return Ok(());
@@ -188,7 +188,7 @@ impl InplaceOp1 for Take {
     }
 
     fn cpu_fwd(&self, _: &mut candle_core::CpuStorage, _: &Layout) -> Result<()> {
-        candle_core::bail!("take: want a tensor on a CUDA device")
+        candle_core::bail!("take: expected a tensor on a CUDA device")
     }
 
     fn cuda_fwd(&self, storage: &mut CudaStorage, _: &Layout) -> Result<()> {
@@ -202,7 +202,7 @@ impl InplaceOp1 for Take {
     }
 }
 
-/// Where numbers leave a device, beside what it computes next.
+/// Where numbers leave a device, next to what it computes next.
 pub(crate) struct Port {
     device: CudaDevice,
     stream: Arc<CudaStream>,
@@ -252,7 +252,7 @@ impl Port {
         {
             let (storage, _) = tensor.storage_and_layout();
             let Storage::Cuda(storage) = &*storage else {
-                candle_core::bail!("want a tensor on a CUDA device")
+                candle_core::bail!("expected a tensor on a CUDA device")
             };
             let target = &mut memory.as_mut_slice().w()?[..count];
             let address = start(storage.as_cuda_slice::<f32>()?, &self.device);

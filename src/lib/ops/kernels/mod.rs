@@ -1,8 +1,8 @@
 //! Kernels for CUDA devices, as functions of tensors; without the feature `cuda` they answer with an error.
 //!
 //! `kernels.cu` has their code and says what each computes, `calls` and `documents` their shapes and grids;
-//! `cuda` is the one place that meets the driver. A tensor that [`here`] accepts may be given to any of them; whoever
-//! calls has the plain formula beside it for all others.
+//! `cuda` is the one place that meets the driver. A tensor that [`here`] accepts may be given to any of them; anyone who
+//! calls has the plain formula next to it for all others.
 
 mod calls;
 mod documents;

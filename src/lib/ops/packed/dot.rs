@@ -2,7 +2,7 @@
 //!
 //! A dot product is sixteen running sums, each over every sixteenth number of k, added up in one fixed
 //! tree. It is the same function wherever it stands in a block and in whatever block, so which others
-//! are computed beside it changes no bit of it.
+//! are computed next to it changes no bit of it.
 
 use super::{Isa, portable, tile::WIDTH};
 #[cfg(target_arch = "x86_64")]

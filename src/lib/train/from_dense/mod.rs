@@ -47,7 +47,7 @@ pub enum Spread {
     Passages,
 }
 
-/// What the model has beside the decoder's rows.
+/// What the model has next to the decoder's rows.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// θ: standard deviations above the mean at which a term begins to count.

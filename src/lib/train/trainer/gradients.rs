@@ -71,7 +71,7 @@ impl Trainer {
         let store = ops::backward(&scored.loss)?;
         let mut gradients = self.of_slots(&store);
         let Some(pull) = store.get(&leaf) else {
-            return Err(Error::Usage("want a loss that depends on the documents".into()));
+            return Err(Error::Usage("expected a loss that depends on the documents".into()));
         };
         for (first, texts) in (0..).step_by(part).zip(texts.chunks(part)) {
             let pull = pull.narrow(0, first, texts.len())?;

@@ -212,7 +212,7 @@ impl Base {
         let longest = checkpoint.config.max_positions;
         if recipe.max_tokens > longest || recipe.max_tokens < 3 {
             return Err(Error::Usage(format!(
-                "model.max_tokens: want 3 to {longest}, got {}",
+                "model.max_tokens: expected 3 to {longest}, found {}",
                 recipe.max_tokens
             )));
         }
