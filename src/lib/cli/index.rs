@@ -31,7 +31,8 @@ pub struct BuildArgs {
     pub tokenizer: Option<PathBuf>,
     /// Weights of query terms: model (the model's table), unit (1 for all), corpus (the model's table
     /// reweighted by the document frequencies that the vectors carry, or their idf where there is no
-    /// table), or a FILE with a table [default: the model's table, else unit]
+    /// table), or a FILE with a table [default: as the model says, else its
+    /// table, else unit]
     #[arg(long, value_name = "model|unit|corpus|FILE", value_hint = ValueHint::AnyPath,
           value_parser = PathBufValueParser::new().map(QueryWeights::from))]
     pub query_weights: Option<QueryWeights>,
