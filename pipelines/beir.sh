@@ -43,7 +43,7 @@ for data in "${L0_DATA:-none}/eval/$name" "${L0_DATA:-none}/$name" "$here/target
     if [ -f "$data/corpus.jsonl" ]; then break; fi
 done
 if [ ! -f "$data/corpus.jsonl" ]; then mkdir -p "$(dirname "$data")"; fetch "$name" "$(dirname "$data")"; fi
-[ -f "$model/tokenizer.json" ] || { echo "want a model directory at $model; say MODEL or set L0_MODELS" >&2; exit 1; }
+[ -f "$model/tokenizer.json" ] || { echo "expected a model directory at $model; say MODEL or set L0_MODELS" >&2; exit 1; }
 queries=$data/queries.jsonl qrels=$data/qrels/test.tsv
 
 header "$name"

@@ -5,7 +5,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 for folder in "$here/target/release" "$here/target/debug"; do
     if [ -x "$folder/l0-encode" ]; then PATH="$folder:$PATH"; break; fi
 done
-command -v l0-encode >/dev/null || { echo "want the l0 programs: run make first" >&2; exit 1; }
+command -v l0-encode >/dev/null || { echo "expected the l0 programs: run make first" >&2; exit 1; }
 
 # search NAME QUERIES QRELS INDEX-OPTIONS... < VECTORS: index, query, measure; a line of the table.
 search() {

@@ -16,11 +16,11 @@
 set -euo pipefail
 
 usage() { echo "part.sh: $1" >&2; exit 2; }
-[ $# -ge 2 ] || usage "want FOLDER INPUT... [-- OPTION...]"
+[ $# -ge 2 ] || usage "expected FOLDER INPUT... [-- OPTION...]"
 folder=$1 inputs=(); shift
 while [ $# -gt 0 ] && [ "$1" != -- ]; do inputs+=("$1"); shift; done
 [ $# -eq 0 ] || shift
-[ ${#inputs[@]} -gt 0 ] || usage "want at least one INPUT"
+[ ${#inputs[@]} -gt 0 ] || usage "expected at least one INPUT"
 shards=${L0_SHARDS:-} form=${L0_FORM:-parquet}
 index=${L0_SHARD_INDEX:-${SLURM_ARRAY_TASK_ID:-${JOB_COMPLETION_INDEX:-}}}
 [[ $shards =~ ^[1-9][0-9]{0,4}$ ]] || usage "expected L0_SHARDS=N, the number of parts, found \`$shards\`"
@@ -44,7 +44,7 @@ manifest() { # what must be the same for the part to be the same; then its hash,
     for input in "${inputs[@]}"; do echo "# input $(wc -c <"$input") $input"; done
     (cd "$folder" && sha256sum "$name.$form")
 }
-for input in "${inputs[@]}"; do [ -f "$input" ] || usage "want files, to be read again after a kill: $input is none"; done
+for input in "${inputs[@]}"; do [ -f "$input" ] || usage "expected files, to be read again after a kill: $input is none"; done
 mkdir -p "$folder"
 if command -v flock >/dev/null; then # held until the last process of this part has ended
     exec 9>"$folder/.$name.lock"

@@ -17,7 +17,7 @@ shards=${manifests[0]%.sha256}; shards=${shards##*-of-}
 [ ${#manifests[@]} -le $((10#$shards)) ] || fail "expected one set of parts, found several"
 for ((at = 0; at < 10#$shards; at++)); do
     name=$(printf 'part-%05d-of-%s' "$at" "$shards")
-    [ -f "$name.sha256" ] || fail "want $name, which is missing or unfinished"
+    [ -f "$name.sha256" ] || fail "expected $name, which is missing or unfinished"
     sha256sum --check --status "$name.sha256" ||
         fail "$name is not as it was written: run its part again"
     # cut by files, parts differ in their inputs

@@ -286,10 +286,10 @@ fn unfinished_work_goes_on_only_with_its_own_input_and_options() {
             "shorter.jsonl",
             "input behind the unfinished work in out.parquet.parts: expected 4096 documents",
         ),
-        ("corpus.jsonl --max-tokens 9", "unfinished work in out.parquet.parts: want"),
-        ("corpus.jsonl --activation log1p:2", "unfinished work in out.parquet.parts: want"),
-        ("corpus.jsonl --shard 0/2", "unfinished work in out.parquet.parts: want"),
-        ("corpus.jsonl --keep-text", "unfinished work in out.parquet.parts: want"),
+        ("corpus.jsonl --max-tokens 9", "unfinished work in out.parquet.parts: expected"),
+        ("corpus.jsonl --activation log1p:2", "unfinished work in out.parquet.parts: expected"),
+        ("corpus.jsonl --shard 0/2", "unfinished work in out.parquet.parts: expected"),
+        ("corpus.jsonl --keep-text", "unfinished work in out.parquet.parts: expected"),
     ] {
         let arguments = format!("{RESUME} {arguments} -o out.parquet");
         encode(&work, &arguments, b"").exits(3).says(message);

@@ -102,7 +102,7 @@ fn broken_runs_are_named() {
         }
     }
     work.write("bad.run", b"q1 Q0 \xff 1 3 t\n");
-    diff(&work, "a.run bad.run").exits(1).says("bad.run:1: want");
+    diff(&work, "a.run bad.run").exits(1).says("bad.run:1: expected");
     diff(&work, "a.run none.run").exits(1).says("none.run: No such file");
     work.write("bad.run", "q1 Q0 a 1 3 t\nq1 Q0 b\n");
     let skip = "a.run bad.run --on-error skip --rejects rejects.jsonl";

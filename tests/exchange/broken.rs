@@ -21,7 +21,7 @@ fn refused(from: &str, bytes: &[u8], words: &str) {
 fn lines_that_are_no_vectors_are_refused() {
     for (line, words) in [
         ("", "found none"),
-        ("{", "in:1: want"),
+        ("{", "in:1: expected"),
         (r#"{"id":"a","vector":{"nowhere":1}}"#, "a token `nowhere` that the vocabulary lacks"),
         (r#"{"id":"a","vector":{"a":-1}}"#, "found -1"),
         (r#"{"vector":{"a":1}}"#, "no id"),

@@ -214,7 +214,11 @@ fn vectors_without_sound_counts_are_refused_where_they_are_needed() {
             3,
             "newer.arrow: format of the document frequencies: expected 1, found 2".into(),
         ),
-        ("other.parquet", 3, "other.parquet: vocabulary of the document frequencies: want".into()),
+        (
+            "other.parquet",
+            3,
+            "other.parquet: vocabulary of the document frequencies: expected".into(),
+        ),
     ] {
         let index = format!("l0-index {files} --tokenizer {MODEL} -o i.l0x");
         sh(&work, &format!("{index} --query-weights corpus")).exits(status).says(&message);

@@ -106,7 +106,7 @@ fn files_that_cannot_be_used_are_named() {
     work.write("x", third(r#"{"query":"q","pos":"d","negs":["e"]}"#).replace("sea 1", "q"));
     let texts = "--set data.0.texts=y";
     refused(&work, [texts, "--texts y"], "expected ids with texts, found ");
-    refused(&work, [texts, "--texts nowhere"], "want");
+    refused(&work, [texts, "--texts nowhere"], "expected");
     std::fs::remove_file(work.path("x")).unwrap();
     refused(&work, ["", ""], "x: No such file");
 

@@ -165,6 +165,9 @@ mod tests {
         assert_eq!(counts, [3, 2, 1, 1, 1]);
         assert_eq!([found.without_negatives, found.repeated, found.unknown], [1, 1, 1]);
         let told = found.to_string();
-        assert!(told.contains("x.jsonl:4: want") && told.contains("x.jsonl:6: want"), "{told}");
+        assert!(
+            told.contains("x.jsonl:4: expected") && told.contains("x.jsonl:6: expected"),
+            "{told}"
+        );
     }
 }

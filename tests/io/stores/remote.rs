@@ -151,7 +151,7 @@ fn what_fails_leaves_no_object() {
         run(store.reached_by(work.command("l0-encode", &all)), b"")
     };
     let bad = "s3://bucket/bad.jsonl -o s3://bucket/v.parquet";
-    encode(bad).exits(1).says("s3://bucket/bad.jsonl:2: want");
+    encode(bad).exits(1).says("s3://bucket/bad.jsonl:2: expected");
     encode("s3://bucket/none.jsonl -o s3://bucket/v.parquet")
         .exits(1)
         .says("none.jsonl: no such object");

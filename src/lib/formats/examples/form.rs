@@ -317,7 +317,10 @@ mod tests {
         let text = r#"{"a":"y","b":"x"}"#.to_owned();
         let second = RawExample::Line(Line { number: 2, text });
         let error = second.parse("f", Some(&columns)).unwrap_err().to_string();
-        assert!(error.contains("f:2: want") && error.contains("first record has b as"), "{error}");
+        assert!(
+            error.contains("f:2: expected") && error.contains("first record has b as"),
+            "{error}"
+        );
     }
 
     #[test]
