@@ -145,7 +145,7 @@ fn bad_rows_are_named_with_their_line() {
         (r#"{"_id":"b","indices":[2,2],"values":[1,1]}"#, "found 2 after 2"),
         (r#"{"_id":"b","indices":[1],"values":[NaN]}"#, "expected value"),
         (r#"{"_id":"b","indices":[1],"values":[1e39]}"#, "found inf"),
-        (r#"{"_id":"b","vector":{"a":1}}"#, "--tokenizer"),
+        (r#"{"_id":"b","vector":{"a":1}}"#, "neither a tokenizer nor a model"),
         (r#"{"_id":"b"}"#, "neither in `b`"),
         (r#"{"indices":[],"values":[]}"#, "no id"),
     ] {

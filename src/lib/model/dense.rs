@@ -65,6 +65,9 @@ struct Conventions {
 struct Names {
     #[serde(default)]
     architectures: Vec<String>,
+    /// A vocabulary head, whatever it says.
+    #[serde(default)]
+    l0_head: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -112,14 +115,14 @@ impl DenseDirectory {
             .map(Some)
     }
 
-    /// Whether a directory has an encoder without a masked-language head, by what `config.json` says.
+    /// Whether a directory has an encoder without a head over the vocabulary, by what `config.json` says.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Format`].
     pub fn is_bare(path: &Path) -> Result<bool> {
-        let Names { architectures } = parse(&path.join("config.json"))?;
+        let Names { architectures, l0_head } = parse(&path.join("config.json"))?;
         let has_head = |name: &String| name.ends_with("ForMaskedLM");
-        Ok(!architectures.is_empty() && !architectures.iter().any(has_head))
+        Ok(l0_head.is_none() && !architectures.is_empty() && !architectures.iter().any(has_head))
     }
 
     /// A bare directory of an encoder under a pooling that its files do not name; scores are cosines.
