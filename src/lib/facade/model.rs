@@ -150,7 +150,9 @@ impl Model {
         Ok(documents)
     }
 
-    /// The weighted terms of a query: a table look-up, or the network if the model has no query table.
+    /// The weighted terms of a query: a table look-up, or the network if the model has no query table. An index
+    /// may have reweighted the table by its collection: [`Searcher::encode_query`](crate::Searcher::encode_query)
+    /// looks up the index's own.
     ///
     /// ```
     /// let query = l0::Model::shipped()?.encode_query("ocean tides")?;

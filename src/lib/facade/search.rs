@@ -89,7 +89,7 @@ impl Searcher {
     /// # index.add("tides", &model.encode("The moon pulls the water of the oceans.")?)?;
     /// # index.finish()?;
     /// let searcher = l0::Searcher::open(&path)?;
-    /// let query = model.encode_query("moon")?;
+    /// let query = searcher.encode_query("moon")?;
     /// assert_eq!(searcher.search_vector(&query, 10)?, searcher.search("moon", 10)?);
     /// # Ok::<(), l0::Error>(())
     /// ```
