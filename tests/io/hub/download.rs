@@ -404,7 +404,7 @@ fn what_is_no_model_is_not_downloaded() {
     work.write("origin/config.json", "{}");
     let server = serve(&work.path("origin"), Manner::Plain);
     let ran =
-        encode(&work, &server, &[]).exits(1).says("model.safetensors or pytorch_model.bin; got");
+        encode(&work, &server, &[]).exits(1).says("model.safetensors or pytorch_model.bin; found");
     ran.says("README.md, config.json");
     assert_eq!(server.asked.lock().unwrap().len(), 1);
 }
