@@ -21,9 +21,11 @@ for set in demo $sets; do
     data=$(folder "$set")
     [ -f "$set.jsonl" ] ||
         l0-encode --model "$model" --max-tokens 256 "$data/corpus.jsonl" --format jsonl --quiet -o "$set.jsonl"
-    [ -f "$set.table.json" ] ||
+    if [ ! -f "$set.table.json" ]; then
         l0-encode idf --tokenizer "$model" --max-tokens 256 "$data/corpus.jsonl" --quiet |
-        python3 "$here/pipelines/reweigh.py" "$model" >"$set.table.json"
+            python3 "$here/pipelines/reweigh.py" "$model" >"$set.table.tmp"
+        mv "$set.table.tmp" "$set.table.json"
+    fi
     l0-encode --role query --model "$model" "$data/queries.jsonl" --quiet -o "$set.queries.parquet"
 done
 sed -n 's/.*"mismatch": \[\(.*\)\].*/\1/p' "$here/testdata/demo/META.json" | tr -d '" ' | tr , '\n' >ids
