@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Makes the model that ships with the programs (l0:tiny): examples, three runs of recipes/tiny.toml that
-# differ by their seed, the mean of their weights in half precision; then measures it next to BM25 and the model
+# Makes the small model that ships with the programs (l0:tiny): examples, three runs of recipes/tiny.toml that
+# differ by their seed, the mean of their weights in half precision; then compares it with BM25 and the model
 # it began with, on collections that no run saw.
 #
 #   pipelines/model.sh [FOLDER]      FOLDER gets the model, in place of one that is there (default:
 #                                    target/model/l0-tiny; src/lib/model/shipped/tiny ships)
 #
 # Wants L0_DATA (train/ and eval/ with BEIR folders, idf/) and L0_MODELS (splade-tiny to start from;
-# minilm-l6 next to it as a teacher). Examples, runs and vectors stay in target/model; what is there is not
+# minilm-l6 as a second teacher). Examples, runs and vectors stay in target/model; what is there is not
 # made again. Half an hour on two cores. The rows that it prints go into target/model/model.jsonl too.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"

@@ -29,7 +29,10 @@ elif tensor["dtype"] == "F16":
     table = [half for half, in struct.iter_unpack("<e", body)]
 else:
     sys.exit(f"{model}: expected a query table of type F32 or F16, found {tensor['dtype']}")
-with open(os.path.join(model, "l0.json"), encoding="utf-8") as file:
-    corpus = json.load(file).get("query_weights") == "corpus"
+try:
+    with open(os.path.join(model, "l0.json"), encoding="utf-8") as file:
+        corpus = json.load(file).get("query_weights") == "corpus"
+except FileNotFoundError:
+    corpus = False
 weight = (lambda own, counted: math.sqrt(max(own, 0.0) * counted)) if corpus else (lambda own, counted: max(own, 0.0))
 json.dump({token: weight(table[term], idf.get(token, 0.0)) for token, term in vocabulary.items()}, sys.stdout)

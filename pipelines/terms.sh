@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Effectiveness and cost of a model against the terms that are kept of a document; documents are encoded once.
 #
-#   pipelines/terms.sh MODEL NAME [K...]      NAME labels the rows; K: 100 150 200 300 400
+#   pipelines/terms.sh MODEL NAME [K...]      MODEL is a folder as l0-train writes it; NAME labels the rows; K: 100 150 200 300 400
 #
 # Needs L0_DATA. The demo (and how many of its 31 questions that share no word with their answer have it in the first five), then
 # five collections of data/eval, 256 word pieces, exact search, query weights as the model says. terms, FLOPS and bytes of the index
 # per document are those of scifact. Prints JSON lines; vectors stay in target/terms/NAME.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
-model=$(realpath -e "$1" 2>/dev/null || echo "$1") name=$2; shift 2
+model=$(realpath -e "$1") name=$2; shift 2
 [ $# -gt 0 ] || set -- 100 150 200 300 400
 [ -d "${L0_DATA:-}/eval" ] || { echo "skipped: expected L0_DATA with eval/ in it" >&2; exit 0; }
 work=$here/target/terms/$name; mkdir -p "$work"; cd "$work"

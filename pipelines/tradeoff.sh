@@ -5,8 +5,8 @@
 #   pipelines/tradeoff.sh [--quick] [STUDY...]      STUDY: only these of the grid's first column
 #
 # Wants L0_DATA (train/ and eval/ with BEIR folders, idf/) and L0_MODELS (splade-tiny to start from;
-# minilm-l6 next to it as a teacher). Everything that is made stays in target/tradeoff: points that are there are
-# not made again, and a point that was broken off is begun again. The whole grid takes about an hour on two cores
+# minilm-l6 as a second teacher). Everything that is made stays in target/tradeoff: points that are there are
+# not made again, and a point that was interrupted is started again. The whole grid takes about an hour on two cores
 # and writes pipelines/results; studies, and --quick (a few points, half the steps, the small collections),
 # leave results and figures next to their points alone.
 set -euo pipefail

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The model that ships with the programs (l0:default), from a sentence encoder, without labels and without training: rows of
+# The default model of the programs (l0:default), from a sentence encoder, without labels and without training: rows of
 # MiniLM-L6's own words, fitted to short texts and calibrated on passages, in 8 bits. Then what it finds, by terms per document.
 #
 #   pipelines/vocabulary_model.sh [FOLDER]      FOLDER takes the model (default: target/vocabulary/l0-default;
 #                                               src/lib/model/shipped/default ships)
 #   DISTILL=1 pipelines/vocabulary_model.sh     also distils the whole network by recipes/vocabulary.toml (`run`), an hour
 #
-# Needs L0_DATA (train/ with BEIR folders and glosses, eval/, idf/) and L0_MODELS (minilm-l6). What is in target/vocabulary is not
+# Needs L0_DATA (train/ with BEIR folders and glosses, eval/, idf/) and L0_MODELS (minilm-l6; splade-tiny has to be there too). What is in target/vocabulary is not
 # made again; a run that was killed goes on. About ten minutes on two cores, and as much again for what it finds. No
 # judgement is read before the last step. docs/results.md says what came of it.
 set -euo pipefail

@@ -106,6 +106,26 @@ fn a_model_without_a_query_table_encodes_queries_as_the_program_does() {
 }
 
 #[test]
+fn without_a_table_there_is_nothing_to_reweight() {
+    let work = Work::new();
+    shell(&work, "cp -r testdata/toy toy && echo '{\"query_weights\": \"corpus\"}' >toy/l0.json");
+    let model = Model::open(work.path("toy")).unwrap();
+    let rows = encoded(&model, 32);
+    write_index(&work.path("ours.l0x"), &model, &rows, IndexOptions::default());
+    shell(
+        &work,
+        &format!(
+            "head -32 {CORPUS} | l0-encode --model toy --quiet -o v.parquet &&
+             l0-index v.parquet --model toy --quiet -o theirs.l0x"
+        ),
+    );
+    let weights =
+        |name: &str| shell(&work, &format!("l0-index stats {name} | grep 'query weights'"));
+    assert_eq!(weights("ours.l0x"), weights("theirs.l0x"));
+    assert!(work.read("ours.l0x") == work.read("theirs.l0x"));
+}
+
+#[test]
 fn one_searcher_answers_many_threads() {
     fn is_shared<T: Send + Sync>() {}
     is_shared::<Model>();

@@ -44,7 +44,7 @@ manifest() { # what must be the same for the part to be the same; then its hash,
     for input in "${inputs[@]}"; do echo "# input $(wc -c <"$input") $input"; done
     (cd "$folder" && sha256sum "$name.$form")
 }
-for input in "${inputs[@]}"; do [ -f "$input" ] || usage "expected files, to be read again after a kill: $input is none"; done
+for input in "${inputs[@]}"; do [ -f "$input" ] || usage "expected files, which can be read again after a kill, found \`$input\`"; done
 mkdir -p "$folder"
 if command -v flock >/dev/null; then # held until the last process of this part has ended
     exec 9>"$folder/.$name.lock"

@@ -145,7 +145,7 @@ fn tradeoff(args: &TradeoffArgs) -> Result<()> {
     let fields = || [x, y].into_iter().chain(&args.columns);
     if let Some(field) = fields().find(|field| reserved.contains(&field.as_str())) {
         return Err(Error::Usage(format!(
-            "`{field}` is in every table; expected a field of numbers"
+            "expected a field of numbers, found `{field}`, which is in every table"
         )));
     }
     if let Some(field) =

@@ -230,7 +230,15 @@ fn export(args: &ExportArgs) -> Result<()> {
         }
         Some(index) => (exchange::Source::Index(index), Language::of(index)?),
         None => {
-            let (_, language, _) = spoken(args.model.as_deref(), args.tokenizer.as_deref(), None)?;
+            let (_, language, reweighting) =
+                spoken(args.model.as_deref(), args.tokenizer.as_deref(), None)?;
+            if reweighting.is_some() {
+                args.run.say(
+                    "l0-index",
+                    "the sample query has the weights of the model's table; export an index for those fitted to \
+                     the collection",
+                );
+            }
             (exchange::Source::Vectors(inputs), language)
         }
     };

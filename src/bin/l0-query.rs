@@ -24,7 +24,7 @@ use l0::internal::{
 /// Answers queries from index files: a file of them, a pipe, or a prompt on a terminal.
 ///
 /// A line is plain text, qid TAB text, {"_id","text"}, {"_id","indices","values"} or
-/// {"_id","vector":{token: weight}}; vectors may also come as Parquet or Arrow. One answer a line, in
+/// {"_id","vector":{token: weight}}; vectors may also come as Parquet or Arrow. One answer per line, in
 /// the order of the lines; a line that is no query is answered by an error record in its place.
 #[derive(Parser)]
 #[command(name = "l0-query", version, after_long_help = EXAMPLES)]
@@ -35,7 +35,7 @@ struct Args {
     /// An index file; several are answered from as if they were one
     #[arg(long, value_name = "INDEX")]
     index: Vec<PathBuf>,
-    /// Hits a query
+    /// Hits per query
     #[arg(short, value_name = "K", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     k: u32,
     /// Where the answers go
@@ -128,7 +128,7 @@ fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// --method and --recall, of which each may want the other.
+/// The search method: approx needs a recall, the others refuse one.
 fn method(args: &Args) -> Result<Method> {
     match (args.method.as_str(), args.recall) {
         ("approx", None) => {

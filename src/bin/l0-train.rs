@@ -170,11 +170,12 @@ fn run_from_dense(args: FromDenseArgs) -> Result<()> {
     };
     let made = work.write(&args.output, |texts| progress.add(texts as u64))?;
     let (_, seconds) = progress.finish();
-    let Made { terms, words, passages } = made;
+    let Made { terms, words, passages, queries } = made;
+    let fitted = if queries > 0 { format!("fitted to {queries} texts, ") } else { String::new() };
     args.run.say(
         PROGRAM,
         &format!(
-            "wrote {}: {words} of {terms} terms are words, calibrated on {passages} passages in {}",
+            "wrote {}: {words} of {terms} terms are words, {fitted}calibrated on {passages} passages in {}",
             args.output.display(),
             cli::clock(seconds)
         ),
@@ -208,7 +209,7 @@ fn run_check(args: CheckArgs) -> Result<()> {
 fn run_mine(args: MineArgs) -> Result<()> {
     args.run.start_threads();
     if args.from == 0 || args.from > args.to || args.negatives == 0 {
-        return Err(Error::Usage("expected --from of 1 to --to, and --negatives above 0".into()));
+        return Err(Error::Usage("expected --from from 1 to --to, and --negatives above 0".into()));
     }
     if args.output.extension().is_some_and(|end| end == "parquet" || end == "arrow") {
         let output = args.output.display();

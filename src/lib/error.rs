@@ -23,7 +23,7 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
-    /// One record of a text input is bad: `FILE:LINE: want …, got …`.
+    /// One record of a text input is bad: `FILE:LINE: expected …, found …`.
     #[error("{file}:{line}: expected {wanted}, found {found}")]
     Line {
         /// The file as the user named it.

@@ -252,7 +252,7 @@ fn a_part_says_what_it_wants() {
         ("L0_SHARDS=2 L0_SHARD_INDEX=x", "parts corpus.jsonl", "expected a part from 0 to 1"),
         ("L0_SHARDS=2 L0_SHARD_INDEX=0", "parts", "expected FOLDER INPUT"),
         ("L0_SHARDS=2 L0_SHARD_INDEX=0", "parts -- --quiet", "expected at least one INPUT"),
-        ("L0_SHARDS=2 L0_SHARD_INDEX=0", "parts none.jsonl", "none.jsonl is none"),
+        ("L0_SHARDS=2 L0_SHARD_INDEX=0", "parts none.jsonl", "found `none.jsonl`"),
         (
             "L0_SHARDS=2 L0_SHARD_INDEX=0 L0_BY=lines",
             "parts corpus.jsonl",

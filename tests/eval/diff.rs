@@ -91,7 +91,7 @@ fn broken_runs_are_named() {
         ("q1 Q0 a 1 nan t\n", "bad.run:1: expected a number as score, found `nan`"),
         (
             "q1 Q0 a 1 3 t\nq1 Q0 a 2 2 t\n",
-            "bad.run:2: expected each document once a query, found `a` again for query `q1`",
+            "bad.run:2: expected each document once per query, found `a` again for query `q1`",
         ),
         ("q1 Q0 \u{fffd}\n", "bad.run:1: expected `qid Q0 docno rank score tag`"),
     ] {

@@ -107,7 +107,7 @@ fn says_what_is_wrong_with_the_files() {
         &[QRELS, "-"],
         "q1 Q0 a 1 2 t\nq1 Q0 a 2 1 t\n",
         1,
-        "<stdin>:2: expected each document once a query, found `a` again for query `q1` (first in line 1)",
+        "<stdin>:2: expected each document once per query, found `a` again for query `q1` (first in line 1)",
     );
 }
 

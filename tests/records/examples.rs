@@ -188,7 +188,7 @@ fn scores_of_hard_negatives_stand_in_a_file_of_their_own() {
     table(&[7, 7, 7], &[1, 2, 4], &[1.0, 9.0, 4.0]);
     refused("x.jsonl:1: expected ids with scores, found query `7` and document `3`, which");
     table(&[7, 7], &[1, 1], &[1.0, 2.0]);
-    refused("expected one score a pair, found 1 and 2");
+    refused("expected one score per pair, found 1 and 2");
     table(&[7, 7], &[1, 2], &[1.0, f64::NAN]);
     refused("scores:2: expected two ids and a score, found a score that is \"NaN\"");
     parquet(&file, vec![("qid", ints(&[7])), ("pid", ints(&[1]))]);

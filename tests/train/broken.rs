@@ -178,7 +178,7 @@ fn what_a_loss_needs_is_named_with_file_and_line() {
         "x:1: expected 2 documents with a teacher's scores for kl or margin_mse, found 2 without",
     );
     let three = "--set stage.0.documents=4 --set data.0.buffer=1";
-    fails(three, 1, "x:1: expected 4 documents a query, found 2 and too few others in the batch");
+    fails(three, 1, "x:1: expected 4 documents per query, found 2 and too few others in the batch");
     // a tokenizer or a table of another vocabulary
     for name in ["config.json", "model.safetensors"] {
         work.write(&format!("m/{name}"), std::fs::read(format!("testdata/toy/{name}")).unwrap());

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{Run, Work, headless, run};
 
 const BACKGROUND: &str = "--background testdata/demo/corpus.jsonl";
+const QUERIES: &str = "--queries testdata/demo/queries.jsonl";
 
 /// A folder with the encoder of testdata/toy, without its head, as `headless`.
 fn work() -> Work {
@@ -54,7 +55,8 @@ fn json_of(work: &Work, name: &str) -> Value {
 fn the_same_bytes_come_each_time_on_any_number_of_threads() {
     let work = work();
     let made = |name: &str, threads: usize| {
-        let line = format!("headless --pooling mean {BACKGROUND} -o {name} --threads {threads}");
+        let line =
+            format!("headless --pooling mean {BACKGROUND} {QUERIES} -o {name} --threads {threads}");
         from_dense(&work, &line).exits(0);
         let files = files(&work, name).into_iter();
         let bare = |(path, bytes): (String, Vec<u8>)| (path[name.len()..].to_owned(), bytes);
@@ -64,6 +66,34 @@ fn the_same_bytes_come_each_time_on_any_number_of_threads() {
     assert!(first.contains_key("/model.safetensors") && first.contains_key("/l0_head.py"));
     assert!(first == made("again", 1), "two runs differ");
     assert!(first == made("two", 2), "another number of threads makes another model");
+    // what texts say moves rows, more under a smaller ridge, and is recorded
+    let own = json_of(&work, "one/l0.json");
+    assert_eq!(
+        (&own["from_dense"]["queries"], &own["from_dense"]["ridge"]),
+        (&json!(60), &json!(10.0))
+    );
+    let rows = |options: &str, name: &str| {
+        from_dense(&work, &format!("headless --pooling mean {BACKGROUND} {options} -o {name}"))
+            .exits(0);
+        work.read(&format!("{name}/model.safetensors"))
+    };
+    let plain = rows("", "plain");
+    assert!(plain != first["/model.safetensors"]);
+    assert!(rows(&format!("{QUERIES} --ridge 0.1"), "freer") != first["/model.safetensors"]);
+}
+
+#[test]
+fn short_texts_that_are_none_are_refused() {
+    let work = work();
+    work.write("empty.jsonl", "");
+    let refused = |options: &str, message: &str| {
+        let line = format!("headless --pooling mean {BACKGROUND} {options} -o out");
+        from_dense(&work, &line).exits(2).says(message);
+        assert!(!work.path("out").exists());
+    };
+    refused("--queries empty.jsonl", "--queries: expected short texts, found none");
+    refused(&format!("{QUERIES} --ridge 0"), "expected a ridge above 0, found 0");
+    refused("--ridge 3", "--queries");
 }
 
 #[test]

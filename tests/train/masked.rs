@@ -188,7 +188,9 @@ fn a_base_without_a_head_gets_one_if_it_is_asked_for() {
     let remedy = "found no cls.predictions.transform.dense.weight; l0-train gives an encoder a head: \
                   model.head = \"new\" and a stage of kind masked_lm";
     assert!(error.contains(remedy), "{error}");
-    for (base, found) in [("testdata/toy", "found one with"), ("testdata/toy-st", "has its head")] {
+    for (base, found) in
+        [("testdata/toy", "found one with"), ("testdata/toy-st", "has its own head")]
+    {
         let error = refused(&[&format!("model.base={base}"), "model.head=new", table]);
         assert!(error.contains(found) && error.contains("leave model.head out"), "{error}");
     }

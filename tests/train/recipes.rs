@@ -13,7 +13,7 @@ fn shipped() -> Vec<PathBuf> {
     files
 }
 
-/// Examples that every loss can use: two documents a query, with a teacher's scores.
+/// Examples that every loss can use: two documents per query, with a teacher's scores.
 fn examples(work: &Work) {
     let words =
         ["rain", "wind", "storm", "river", "water", "sea", "heart", "blood", "cell", "house"];

@@ -71,7 +71,7 @@ The front is what no other point beats: at most its x, at least its y, and bette
 pub struct DiffArgs {
     /// A run in TREC format; `-` for stdin
     pub a: PathBuf,
-    /// The run to hold next to it
+    /// The run to compare it with
     pub b: PathBuf,
     /// Hits of a query that are compared
     #[arg(short, value_name = "N", default_value_t = 10, value_parser = values::depth)]
@@ -149,10 +149,10 @@ pub struct TradeoffArgs {
     /// Join the points of a method, and leave their names out
     #[arg(long, requires = "svg", help_heading = "Drawing")]
     pub lines: bool,
-    /// What stands below the drawing [default: the field]
+    /// Label below the drawing [default: the field]
     #[arg(long, requires = "svg", value_name = "TEXT", help_heading = "Drawing")]
     pub x_label: Option<String>,
-    /// What stands next to it [default: the field]
+    /// Label at the side of the drawing [default: the field]
     #[arg(long, requires = "svg", value_name = "TEXT", help_heading = "Drawing")]
     pub y_label: Option<String>,
 }

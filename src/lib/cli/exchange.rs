@@ -96,7 +96,7 @@ impl ExportArgs {
         }
         match told.beside.len() {
             0 => text += "; what belongs next to it (schema, sample query) is written with -o FILE",
-            _ => text += &format!("; beside: {}", told.beside.join(", ")),
+            _ => text += &format!("; next to it: {}", told.beside.join(", ")),
         }
         text
     }
@@ -155,7 +155,7 @@ pub struct ImportArgs {
     /// (scipy.sparse.save_npz) or tei (responses of /embed_sparse)
     #[arg(long, value_name = "FORMAT", value_parser = suggest::<Source>(&Source::NAMES), hide_possible_values = true)]
     pub from: Source,
-    /// For seismic-bin, csr and tei: document ids, one a line [default: numbers from 0]
+    /// For seismic-bin, csr and tei: document ids, one per line [default: numbers from 0]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub ids: Option<PathBuf>,
     /// The tokenizer whose vocabulary the vectors have: its directory, l0:default, l0:tiny, or its

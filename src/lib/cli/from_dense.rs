@@ -171,7 +171,7 @@ impl FromDenseArgs {
     /// The short texts that rows are fitted to.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a ridge that is not above 0; as the readers of records.
+    /// [`Error::Usage`] for files without a text and for a ridge that is not above 0; as the readers of records.
     pub fn short_texts(&self) -> Result<Vec<String>> {
         if self.ridge.is_nan() || self.ridge <= 0.0 {
             return Err(Error::Usage(format!("expected a ridge above 0, found {}", self.ridge)));
@@ -181,7 +181,11 @@ impl FromDenseArgs {
         }
         let mut rejects = Rejects::stop();
         let queries = Records::text_queries(super::inputs(&self.queries)?, &mut rejects);
-        queries.map(|query| Ok(query?.text)).collect()
+        let texts: Vec<String> = queries.map(|query| Ok(query?.text)).collect::<Result<_>>()?;
+        if texts.is_empty() {
+            return Err(Error::Usage("--queries: expected short texts, found none".into()));
+        }
+        Ok(texts)
     }
 
     /// As many texts as are asked for, each as likely as any other to be among them; the same for the same
@@ -216,7 +220,7 @@ impl FromDenseArgs {
         Ok(tiny.query_table.filter(|_| same))
     }
 
-    /// What the model has next to its decoder.
+    /// What the model has besides its decoder.
     pub fn rules(&self) -> Rules {
         Rules {
             cut: self.cut,

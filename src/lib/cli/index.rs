@@ -36,7 +36,7 @@ pub struct BuildArgs {
     #[arg(long, value_name = "model|unit|corpus|FILE", value_hint = ValueHint::AnyPath,
           value_parser = PathBufValueParser::new().map(QueryWeights::from))]
     pub query_weights: Option<QueryWeights>,
-    /// How weights are stored: u8 (eight bits, a scale a term), u6 (six bits: a tenth smaller, and ranks
+    /// How weights are stored: u8 (eight bits, one scale per term), u6 (six bits: a tenth smaller, and ranks
     /// change a little) or f32 (as they came)
     #[arg(long, value_name = "u8|u6|f32", default_value_t = Weights::U8)]
     pub weights: Weights,
@@ -111,7 +111,7 @@ pub enum Other {
     l0-encode --model bm25 --tokenizer testdata/demo new.jsonl -o new.parquet
     l0-index append demo.l0x new.parquet -o demo.l0x
 
-  Or next to it, from a pipe:
+  Or into another file, from a pipe:
     l0-encode --model bm25 --tokenizer testdata/demo new.jsonl | l0-index append demo.l0x -o both.l0x")]
     Append(AppendArgs),
     /// Join indexes of one model, documents in the order of the arguments

@@ -222,7 +222,7 @@ impl Journal {
     }
 }
 
-/// A running hash over texts; cheap next to encoding them.
+/// A running hash over texts; cheap compared with encoding them.
 #[derive(Clone, Default)]
 pub struct InputHash(Sha256);
 

@@ -101,7 +101,7 @@ impl Model {
         };
         let name = directory.name();
         let lookup = QueryEncoder::new(tokenizer, &table)?;
-        let reweighting = directory.reweighting;
+        let reweighting = directory.query_table.as_ref().and(directory.reweighting);
         Ok(Model { name, network: documents, lookup, table, table_source, reweighting, queries })
     }
 

@@ -19,7 +19,8 @@ impl Index {
                 what: format!("{}: {what}", other.name()),
                 expected: format!("{expected}, as in {}", self.name()),
                 got: got.to_owned(),
-                remedy: "build both from vectors of one model, with one --query-weights".into(),
+                remedy: "build both from vectors of one model, with the same query weights: its own table or one file, not \
+                         weights fitted to each collection".into(),
             })
         };
         if left.vocabulary != right.vocabulary {

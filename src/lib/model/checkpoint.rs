@@ -1,7 +1,7 @@
 //! A model's tensors under Hugging Face's names, checked one by one, as plain f32.
 //!
 //! Old spellings (`LayerNorm.gamma`, `LayerNorm.beta`) are read; tensors that masked-language
-//! models carry next to the ones used here are known by name; any other missing or unexpected
+//! models carry besides the ones used here are known by name; any other missing or unexpected
 //! tensor is an error that names it.
 
 use std::{

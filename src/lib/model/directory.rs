@@ -203,7 +203,7 @@ impl ModelDirectory {
             }
             _ => Err(Error::format(
                 &modules,
-                "expected a Transformer as the first module; a sparse model has its head: leave model.head out",
+                "expected a Transformer as the first module of a base; a sparse model has its own head: leave model.head out",
             )),
         }
     }

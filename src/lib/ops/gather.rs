@@ -1,4 +1,4 @@
-//! Gradients of variables, gathered next to candle's store.
+//! Gradients of variables, gathered outside candle's store.
 //!
 //! candle begins every gradient with zeros and adds a copy of what an operator gives; a look-up of rows
 //! copies a whole table once more. For the weights of a model that costs more than the optimizer.

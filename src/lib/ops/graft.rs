@@ -239,7 +239,7 @@ pub(super) mod tests {
         Tensor::from_iter(numbers, &Device::Cpu).unwrap().reshape(shape).unwrap()
     }
 
-    /// Places next to the processor where operators run: a CUDA device, in f32 and in bf16, each with
+    /// Places besides the processor where operators run: a CUDA device, in f32 and in bf16, each with
     /// the relative error that its numbers allow.
     pub fn devices() -> Vec<(Device, DType, f64)> {
         match crate::device::Compute::Cuda(0).open() {

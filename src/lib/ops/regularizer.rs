@@ -47,7 +47,7 @@ pub enum Groups {
     #[default]
     Pooled,
     /// One mean for each rank (the first documents of all queries, the second …), the losses
-    /// summed, as in the paper's code: with k documents a query about k times the pooled loss.
+    /// summed, as in the paper's code: with k documents per query about k times the pooled loss.
     Rank,
 }
 

@@ -129,7 +129,7 @@ struct Lane<'a> {
     impacts: Impacts,
 }
 
-/// What a search fills again, kept from one to the next.
+/// What a search refills, kept from one search to the next.
 #[derive(Default)]
 struct Tables {
     /// The bound of each block.

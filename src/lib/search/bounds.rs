@@ -2,7 +2,7 @@
 //!
 //! The loops here touch every block of an index once a list. They are written twice where a processor
 //! has an instruction for the heart of them: AVX-512 spreads bytes to the bits of a map. Both give the
-//! same numbers; which is taken is asked once a query.
+//! same numbers; which is taken is asked once per query.
 
 use crate::index::{BLOCK, WORD};
 

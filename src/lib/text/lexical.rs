@@ -1,4 +1,4 @@
-//! The lexical part of a document's weights: how often it has a term, next to what a network makes of it.
+//! The lexical part of a document's weights: how often it has a term, added to what a network makes of it.
 
 use std::collections::BTreeMap;
 

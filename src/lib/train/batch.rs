@@ -145,7 +145,7 @@ impl Shape {
             let missing = self.documents - example.docs.len();
             if others.len() < missing {
                 return Err(example.place.error(
-                    &format!("{} documents a query", self.documents),
+                    &format!("{} documents per query", self.documents),
                     &format!(
                         "{} and too few others in the batch; raise batch, lower documents, or add \
                          negatives",
@@ -217,7 +217,7 @@ mod tests {
         let lines = "{\"query\":\"a\",\"pos\":\"sun\"}\n";
         let error = batch(lines, SHAPE).unwrap_err().to_string();
         assert!(
-            error.contains("x.jsonl:1: expected 2 documents a query, found 1 and too few others"),
+            error.contains("x.jsonl:1: expected 2 documents per query, found 1 and too few others"),
             "{error}"
         );
     }

@@ -1,4 +1,4 @@
-//! What is trained next to the encoder: the query table and the threshold.
+//! What is trained besides the encoder: the query table and the threshold.
 
 use candle_core::{DType, Device, Tensor, Var};
 

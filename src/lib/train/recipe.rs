@@ -493,7 +493,7 @@ mod tests {
             ("optimizer.betas=[0.9, 1.0]", "betas"),
             ("optimizer.clip=0.0", "optimizer.clip"),
             ("stage.0.lr=nan", "lr of 0 or more"),
-            ("stage.0.batch=9000000000", "documents a step"),
+            ("stage.0.batch=9000000000", "documents per step"),
             ("stage.0.regularizer={ kind = \"flops\", lambda = -1.0 }", "lambda"),
             ("log_every=0", "log_every"),
             ("data.0.weight=0", "above 0"),

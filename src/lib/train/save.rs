@@ -49,7 +49,7 @@ pub struct Saved<'a> {
     pub prune: Prune,
     /// Whether an index reweights the query table by its collection, and how.
     pub reweighting: Option<Reweighting>,
-    /// What `l0.json` says next to that.
+    /// What else `l0.json` says.
     pub record: Map<String, Value>,
     /// The recipe, as TOML.
     pub recipe: &'a str,

@@ -73,7 +73,7 @@ pub struct Scores {
 pub enum Raw {
     /// They are dropped once they are averaged.
     Drop,
-    /// They are written next to the average.
+    /// They are written in addition to the average.
     Keep,
 }
 

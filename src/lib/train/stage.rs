@@ -50,7 +50,7 @@ pub struct StageRecipe {
     /// How it falls.
     #[serde(default)]
     pub schedule: Schedule,
-    /// What is minimised; its keys stand next to the others.
+    /// What is minimised; its keys are among the others.
     #[serde(flatten)]
     pub task: Task,
 }
@@ -221,7 +221,7 @@ impl StageRecipe {
         if self.documents() > MOST_DOCUMENTS {
             let given = self.documents();
             return Err(format!(
-                "expected at most {MOST_DOCUMENTS} documents a step, found {given}"
+                "expected at most {MOST_DOCUMENTS} documents per step, found {given}"
             ));
         }
         self.lr.map_or(Ok(()), |lr| at_least_zero("lr", lr))?;

@@ -43,7 +43,7 @@ pub struct State {
     pub updates: BTreeMap<String, u64>,
 }
 
-/// What a run is, next to its state: a checkpoint of another one is refused.
+/// What a run is, apart from its state: a checkpoint of another one is refused.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
     /// The recipe with its changes, as TOML.

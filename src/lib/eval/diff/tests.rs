@@ -123,7 +123,7 @@ fn errors_name_their_place() {
     assert_eq!(turned.queries[0].likeness, Likeness::Different);
 }
 
-/// Scores of ten documents a query, and what `change` makes of them.
+/// Scores of ten documents per query, and what `change` makes of them.
 fn changed(change: impl Fn(usize, f64) -> f64) -> (Run, Run) {
     let line = |query: usize, change: &dyn Fn(usize, f64) -> f64| {
         let hits = (0..10).map(|at| {

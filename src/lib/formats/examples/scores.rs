@@ -79,7 +79,7 @@ impl ScoreFile {
             Some(pair) => Err(Error::format(
                 path,
                 format!(
-                    "expected one score a pair, found {} and {} for one query and document",
+                    "expected one score per pair, found {} and {} for one query and document",
                     pair[0].2, pair[1].2
                 ),
             )),

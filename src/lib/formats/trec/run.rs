@@ -159,7 +159,7 @@ impl Ranking {
         }
         repeated.sort_unstable_by_key(|(_, _, hit)| hit.line);
         for &(docno, earlier, hit) in &repeated {
-            let wanted = "each document once a query";
+            let wanted = "each document once per query";
             let found =
                 format!("`{docno}` again for query `{qid}` (first in line {})", earlier.line);
             let error = Error::line(file, hit.line.into(), wanted, found);
@@ -308,7 +308,7 @@ mod tests {
         let text = "q Q0 a 1 2 t\np Q0 a 1 2 t\nq Q0 b 2 1 t\nq Q0 a 3 1 t\n";
         check_refused(
             text,
-            "r:4: expected each document once a query, found `a` again for query `q` (first in line 1)",
+            "r:4: expected each document once per query, found `a` again for query `q` (first in line 1)",
         );
         let input = Input::from_reader("r", Cursor::new(text)).unwrap();
         let mut rejects = Rejects::open(OnError::Skip, None).unwrap();

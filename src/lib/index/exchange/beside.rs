@@ -1,4 +1,4 @@
-//! What stands next to an export: what it is, the engine's schema, a sample query.
+//! What is written next to an export: what it is, the engine's schema, a sample query.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ use crate::{
 const SAMPLE_TERMS: usize = 3;
 
 impl Export<'_> {
-    /// What stands next to the output.
+    /// What is written next to the output.
     pub(super) fn beside(
         &self,
         source: &Source,

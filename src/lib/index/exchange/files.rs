@@ -34,7 +34,7 @@ impl Named {
     /// Writes a line of text, for files in which a line is an entry.
     pub(super) fn line(&mut self, text: &str) -> Result<()> {
         if text.contains(['\n', '\r']) {
-            let wanted = "expected ids without line breaks, which stand one a line";
+            let wanted = "expected ids without line breaks, since they are written one per line";
             return Err(Error::format(&self.path, format!("{wanted}, found {text:?}")));
         }
         self.with(|out| writeln!(out, "{text}"))
@@ -60,7 +60,7 @@ impl Files {
         Files { output: output.to_owned(), main: None, beside: Vec::new() }
     }
 
-    /// Whether anything can stand beside: not next to a pipe or a device.
+    /// Whether other files can be written next to it: not for a pipe or a device.
     pub(super) fn is_on_disk(&self) -> bool {
         self.main.as_ref().is_none_or(|main| main.output.unfinished().is_some())
     }

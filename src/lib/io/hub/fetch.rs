@@ -26,7 +26,7 @@ use crate::{
 /// Files of a tokenizer.
 const TOKENIZER: [&str; 4] =
     ["tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"];
-/// Files of a model next to these and its weights.
+/// Files of a model besides these and its weights.
 const SMALL: [&str; 8] = [
     "config.json",
     "config_sentence_transformers.json",

@@ -141,7 +141,7 @@ async fn send_parts(
     };
     let sent = sent.await;
     if sent.is_err() {
-        // what it says of this does not matter next to what failed
+        // its own error matters less than the one that came first
         let _ = upload.abort().await;
     }
     sent

@@ -192,8 +192,8 @@ pub(crate) fn gelu_backward(x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
     Ok(dx)
 }
 
-/// `[N]` in f32: the sums over the rows of `[rows, N]`, N even. Parts of the rows are summed next to each
-/// other, then the parts, in an order that depends on the shape alone.
+/// `[N]` in f32: the sums over the rows of `[rows, N]`, N even. Parts of the rows are summed in
+/// parallel, then the parts, in an order that depends on the shape alone.
 pub(crate) fn column_sums(x: &Tensor) -> Result<Tensor> {
     const STEP: usize = 256;
     let (rows, columns) = x.dims2()?;

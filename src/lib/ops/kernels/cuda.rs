@@ -202,7 +202,7 @@ impl InplaceOp1 for Take {
     }
 }
 
-/// Where numbers leave a device, next to what it computes next.
+/// Where numbers leave a device while it computes what comes next.
 pub(crate) struct Port {
     device: CudaDevice,
     stream: Arc<CudaStream>,

@@ -2,7 +2,7 @@
 //! instruction.
 //!
 //! The instructions are not known to the compiler yet, so they are written as assembly. All eight
-//! tiles are of full size; a block of the result is 32 rows and 32 columns, four tiles, next to two of
+//! tiles are of full size; a block of the result is 32 rows and 32 columns, four tiles, in addition to two of
 //! rows and two of weights. Rows must therefore be padded ([`super::Words`] does it).
 
 use std::{arch::asm, sync::OnceLock};

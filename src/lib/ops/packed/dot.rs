@@ -1,8 +1,8 @@
 //! Dot products of rows as they stand: the decoder's with the states of a document's tokens.
 //!
 //! A dot product is sixteen running sums, each over every sixteenth number of k, added up in one fixed
-//! tree. It is the same function wherever it stands in a block and in whatever block, so which others
-//! are computed next to it changes no bit of it.
+//! tree. It is the same function wherever it stands in a block and in whatever block, so what else
+//! is computed with it changes no bit of it.
 
 use super::{Isa, portable, tile::WIDTH};
 #[cfg(target_arch = "x86_64")]

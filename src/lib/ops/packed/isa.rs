@@ -38,7 +38,7 @@ pub(crate) enum Isa {
     /// AVX-512 with dot products of bf16.
     #[cfg(target_arch = "x86_64")]
     Avx512Bf16,
-    /// Tiles, next to AVX-512.
+    /// Tiles, in addition to AVX-512.
     #[cfg(target_arch = "x86_64")]
     Amx,
 }

@@ -47,7 +47,7 @@ pub enum Spread {
     Passages,
 }
 
-/// What the model has next to the decoder's rows.
+/// What the model has besides the decoder's rows.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// θ: standard deviations above the mean at which a term begins to count.
@@ -77,6 +77,8 @@ pub struct Made {
     pub words: usize,
     /// Background passages.
     pub passages: usize,
+    /// Short texts that rows were fitted to.
+    pub queries: usize,
 }
 
 /// A sentence encoder that is being turned into a sparse retriever.
@@ -132,7 +134,8 @@ impl FromDense<'_> {
                 self.scaled(rows, usual.collect())
             }
         };
-        let made = Made { terms, words: words.len(), passages: self.background.len() };
+        let (passages, queries) = (self.background.len(), self.queries.len());
+        let made = Made { terms, words: words.len(), passages, queries };
         self.set_head(&mut checkpoint, &words, (rows, bias), &background)?;
         self.save(checkpoint, &tokenizer, folder, encoder.max_tokens, made)?;
         Ok(made)
@@ -285,7 +288,12 @@ impl FromDense<'_> {
         let base = checkpoint.sha256.clone();
         let encoder = TensorEncoder::new(checkpoint, &Device::Cpu, DType::F32)?;
         let mut record = Map::new();
-        record.insert("from_dense".into(), json!({"base": base, "passages": made.passages}));
+        let mut own = json!({"base": base, "passages": made.passages});
+        if made.queries > 0 {
+            own["queries"] = made.queries.into();
+            own["ridge"] = self.rules.ridge.into();
+        }
+        record.insert("from_dense".into(), own);
         let staged = Staged::create(folder)?;
         let saved = Saved {
             base: &self.directory.encoder,
