@@ -49,6 +49,9 @@ pub use self::{
     weights::{HeadParts, Layer, Linear, Matrix, Norm, Weights},
 };
 #[cfg(feature = "model")]
-pub(crate) use self::{stored::SCALE, vocabulary::normalize};
+pub(crate) use self::{
+    stored::{BLOCK, BLOCK_SCALE},
+    vocabulary::normalize,
+};
 #[cfg(feature = "model")]
 pub use crate::ops::Pooling;

@@ -1,8 +1,9 @@
 //! A file of weights, read once from front to back: hashed, and turned to f32 tensor by tensor.
 //!
-//! A safetensors file may store a matrix `NAME` in eight bits: `NAME` in I8 `[rows, columns]` and
-//! `NAME.row_scale` in F32 `[rows]`, value = scale of the row × byte. Callers see the f32 values under `NAME`
-//! and nothing of the scales.
+//! A safetensors file may store a matrix `NAME` in eight bits: `NAME` in I8 `[rows, columns]` and its scales in
+//! F32, value = scale × byte. `NAME.block_scale` `[rows, blocks]` has a scale for every 32 columns of a row (the
+//! last block of a row may be shorter); `NAME.row_scale` `[rows]`, which older files have, one for the whole row.
+//! Callers see the f32 values under `NAME` and nothing of the scales.
 
 use std::{collections::BTreeMap, fmt::Display, path::Path};
 
@@ -16,8 +17,21 @@ use crate::{
     io,
 };
 
+/// Columns of a row that share a scale in a matrix stored in I8.
+pub(crate) const BLOCK: usize = 32;
+
 /// What follows the name of a matrix in I8 in the name of its scales.
-pub(crate) const SCALE: &str = ".row_scale";
+pub(crate) const BLOCK_SCALE: &str = ".block_scale";
+
+/// The same in files with one scale per row.
+const ROW_SCALE: &str = ".row_scale";
+
+/// The scales of a matrix in I8, row by row.
+struct Scales {
+    /// Columns that share a scale.
+    block: usize,
+    numbers: Vec<f32>,
+}
 
 /// A tensor of a file as plain f32.
 pub(super) struct Stored {
@@ -34,17 +48,19 @@ impl Stored {
         Ok(Stored { whole, shape: tensor.dims().to_vec(), data })
     }
 
-    /// A tensor in I8: a matrix with a scale per row, or whole numbers without scales.
-    fn of_bytes(view: &TensorView, scales: Option<&[f32]>) -> Stored {
+    /// A tensor in I8: a matrix with scales, or whole numbers without.
+    fn of_bytes(view: &TensorView, scales: Option<&Scales>) -> Stored {
         let shape = view.shape().to_vec();
         let number = |&byte: &u8| f32::from(byte.cast_signed());
         let mut data = Vec::with_capacity(view.data().len());
         match scales {
             None => data.extend(view.data().iter().map(number)),
-            Some(scales) => {
+            Some(Scales { block, numbers }) => {
                 let columns = shape.last().map_or(1, |&columns| columns.max(1));
-                for (row, scale) in view.data().chunks_exact(columns).zip(scales) {
-                    data.extend(row.iter().map(|byte| scale * number(byte)));
+                let rows = view.data().chunks_exact(columns);
+                let blocks = rows.flat_map(|row| row.chunks(*block));
+                for (bytes, scale) in blocks.zip(numbers) {
+                    data.extend(bytes.iter().map(|byte| scale * number(byte)));
                 }
             }
         }
@@ -83,12 +99,12 @@ pub(super) fn stored(file: &Path) -> Result<(Vec<(String, Stored)>, String)> {
     for (name, view) in views {
         hasher.update(view.data());
         done += view.data().len();
-        if !name.ends_with(SCALE) {
+        if scaled(&name).is_none() {
             let one = match view.dtype() {
                 Dtype::F32 => {
                     Stored { whole: false, shape: view.shape().to_vec(), data: floats(&view) }
                 }
-                Dtype::I8 => Stored::of_bytes(&view, scales.get(&name).map(Vec::as_slice)),
+                Dtype::I8 => Stored::of_bytes(&view, scales.get(&name)),
                 _ => Stored::of(&view.load(&Device::Cpu).map_err(|error| bad(&error))?)?,
             };
             stored.push((name, one));
@@ -103,14 +119,21 @@ fn floats(view: &TensorView) -> Vec<f32> {
     view.data().as_chunks().0.iter().map(|&four| f32::from_le_bytes(four)).collect()
 }
 
+/// The name of the matrix whose scales a tensor of this name holds, and whether they are blocks'.
+fn scaled(name: &str) -> Option<(&str, bool)> {
+    let blocks = name.strip_suffix(BLOCK_SCALE).map(|of| (of, true));
+    blocks.or_else(|| name.strip_suffix(ROW_SCALE).map(|of| (of, false)))
+}
+
 /// The scales of every matrix in I8, under the matrix's name.
 ///
 /// # Errors
-/// [`Error::Format`] for scales that are not F32, finite, 0 or more and one per row of a matrix in I8.
-fn scales(file: &Path, tensors: &SafeTensors) -> Result<BTreeMap<String, Vec<f32>>> {
+/// [`Error::Format`] for scales that are not F32, finite, 0 or more and one per row, or per block of columns, of
+/// a matrix in I8; and for a matrix that has both kinds.
+fn scales(file: &Path, tensors: &SafeTensors) -> Result<BTreeMap<String, Scales>> {
     let mut found = BTreeMap::new();
     for (name, view) in tensors.tensors() {
-        let Some(of) = name.strip_suffix(SCALE) else { continue };
+        let Some((of, blocks)) = scaled(&name) else { continue };
         let bad = |reason: String| Error::format(file, format!("{name}: {reason}"));
         let matrix = tensors
             .tensor(of)
@@ -119,26 +142,32 @@ fn scales(file: &Path, tensors: &SafeTensors) -> Result<BTreeMap<String, Vec<f32
             let dtype = matrix.dtype();
             return Err(bad(format!("expected {of}, which it scales, in I8, found {dtype:?}")));
         }
-        let &[rows, _] = matrix.shape() else {
+        let &[rows, columns] = matrix.shape() else {
             let shape = matrix.shape();
             return Err(bad(format!(
                 "expected {of}, which it scales, as a matrix, found {shape:?}"
             )));
         };
-        if view.dtype() != Dtype::F32 || view.shape() != [rows] {
+        let (block, expected) = match blocks {
+            true => (BLOCK, vec![rows, columns.div_ceil(BLOCK)]),
+            false => (columns.max(1), vec![rows]),
+        };
+        if view.dtype() != Dtype::F32 || view.shape() != expected {
             let (dtype, shape) = (view.dtype(), view.shape());
             return Err(bad(format!(
-                "expected F32 of shape [{rows}], found {dtype:?} of {shape:?}"
+                "expected F32 of shape {expected:?}, found {dtype:?} of {shape:?}"
             )));
         }
-        let scales = floats(&view);
-        if let Some(row) = scales.iter().position(|scale| !(scale.is_finite() && *scale >= 0.0)) {
-            let scale = scales[row];
+        let numbers = floats(&view);
+        if let Some(at) = numbers.iter().position(|scale| !(scale.is_finite() && *scale >= 0.0)) {
+            let (scale, row) = (numbers[at], at / expected.get(1).copied().unwrap_or(1));
             return Err(bad(format!(
                 "expected finite scales of 0 or more, found {scale} in row {row}"
             )));
         }
-        found.insert(of.to_owned(), scales);
+        if found.insert(of.to_owned(), Scales { block, numbers }).is_some() {
+            return Err(bad(format!("expected one tensor of scales for {of}, found two")));
+        }
     }
     Ok(found)
 }

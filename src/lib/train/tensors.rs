@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     error::{Error, Result},
-    model::SCALE,
+    model::{BLOCK, BLOCK_SCALE},
 };
 
 /// Where the numbers of a tensor are.
@@ -60,8 +60,8 @@ pub(super) enum Width {
     Half,
     /// Matrices called `*.weight` in I8, each with a tensor of scales (`model::stored`); the rest in f32.
     ///
-    /// scale of a row = max |x| / 127, byte = x / scale rounded to the nearest, ties to even: off by at most
-    /// half a scale.
+    /// A scale for every [`BLOCK`] columns of a row: max |x| / 127; byte = x / scale rounded to the nearest,
+    /// ties to even: off by at most half a scale.
     Byte,
 }
 
@@ -75,7 +75,7 @@ struct Part<'t, 'a> {
 enum Kind {
     F32,
     F16,
-    /// f32, the scales of rows.
+    /// f32, the scales of blocks.
     Scales,
     I8,
 }
@@ -105,12 +105,12 @@ impl Kind {
                 bytes.extend(numbers.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()));
             }
             Kind::Scales => {
-                bytes.extend(numbers.chunks(columns).flat_map(|row| scale(row).to_le_bytes()));
+                bytes.extend(blocks(numbers, columns).flat_map(|block| scale(block).to_le_bytes()));
             }
             Kind::I8 => {
-                for row in numbers.chunks(columns) {
-                    let scale = scale(row);
-                    bytes.extend(row.iter().map(|&x| byte(x, scale).cast_unsigned()));
+                for block in blocks(numbers, columns) {
+                    let scale = scale(block);
+                    bytes.extend(block.iter().map(|&x| byte(x, scale).cast_unsigned()));
                 }
             }
         }
@@ -119,14 +119,14 @@ impl Kind {
 
 impl Part<'_, '_> {
     fn name(&self) -> String {
-        let suffix = if self.kind == Kind::Scales { SCALE } else { "" };
+        let suffix = if self.kind == Kind::Scales { BLOCK_SCALE } else { "" };
         format!("{}{suffix}", self.tensor.name)
     }
 
-    fn shape(&self) -> &[usize] {
+    fn shape(&self) -> Vec<usize> {
         match self.kind {
-            Kind::Scales => &self.tensor.shape[..1],
-            _ => &self.tensor.shape,
+            Kind::Scales => vec![self.tensor.shape[0], self.tensor.shape[1].div_ceil(BLOCK)],
+            _ => self.tensor.shape.clone(),
         }
     }
 
@@ -224,14 +224,19 @@ fn check(numbers: &[f32], width: Width, name: &str, path: &Path) -> Result<()> {
     }
 }
 
-fn scale(row: &[f32]) -> f32 {
-    row.iter().fold(0.0, |largest: f32, x| largest.max(x.abs())) / LARGEST
+/// What of whole rows shares a scale.
+fn blocks(rows: &[f32], columns: usize) -> impl Iterator<Item = &[f32]> {
+    rows.chunks(columns).flat_map(|row| row.chunks(BLOCK))
+}
+
+fn scale(block: &[f32]) -> f32 {
+    block.iter().fold(0.0, |largest: f32, x| largest.max(x.abs())) / LARGEST
 }
 
 /// The largest byte.
 const LARGEST: f32 = 127.0;
 
-/// A row of zeros has the scale 0, and so may one of the smallest numbers that f32 has.
+/// A block of zeros has the scale 0, and so may one of the smallest numbers that f32 has.
 fn byte(x: f32, scale: f32) -> i8 {
     if scale == 0.0 {
         return 0;

@@ -50,6 +50,21 @@ fn a_matrix_in_bytes_is_its_rows_times_their_scales() {
     assert_eq!(sha256, hash(&bytes));
 }
 
+/// Blocks of 32 columns, the last of a row shorter.
+#[test]
+fn a_matrix_in_bytes_is_its_blocks_times_their_scales() {
+    let matrix = bytes_of(&[1; 2 * 33]);
+    let parts = vec![
+        ("a.weight", Dtype::I8, &[2, 33][..], matrix),
+        ("a.weight.block_scale", Dtype::F32, &[2, 2][..], floats_of(&[0.5, 2.0, 3.0, 4.0])),
+    ];
+    let tensors = read(parts).unwrap().tensors;
+    let [(name, weight)] = &tensors[..] else { panic!("{}", tensors.len()) };
+    let rows = [[0.5; 32].as_slice(), &[2.0], &[3.0; 32], &[4.0]];
+    assert_eq!((name.as_str(), &weight.data), ("a.weight", &rows.concat()));
+    assert_eq!(weight.shape, [2, 33]);
+}
+
 #[test]
 fn a_matrix_without_columns_or_rows_is_empty() {
     for shape in [[3, 0], [0, 3]] {
@@ -70,6 +85,31 @@ fn bytes_without_scales_are_whole_numbers() {
     let tensors = read(parts).unwrap().tensors;
     assert!(tensors[0].1.whole);
     assert_eq!(tensors[0].1.data, [3.0, -4.0]);
+}
+
+#[test]
+fn blocks_that_do_not_fit_are_refused() {
+    let scale = |numbers: &[f32]| floats_of(numbers);
+    for (shape, numbers, found) in [
+        (&[2, 1][..], scale(&[1.0; 2]), "shape [2, 2], found F32 of [2, 1]"),
+        (&[4], scale(&[1.0; 4]), "shape [2, 2], found F32 of [4]"),
+        (&[2, 2], scale(&[1.0, 1.0, 1.0, -1.0]), "found -1 in row 1"),
+    ] {
+        let parts = vec![
+            ("a.weight", Dtype::I8, &[2, 33][..], bytes_of(&[1; 66])),
+            ("a.weight.block_scale", Dtype::F32, shape, numbers),
+        ];
+        let error = read(parts).err().unwrap().to_string();
+        assert!(error.contains("a.weight.block_scale: expected"), "{error}");
+        assert!(error.contains(found), "{error}");
+    }
+    let parts = vec![
+        ("a.weight", Dtype::I8, &[1, 1][..], bytes_of(&[1])),
+        ("a.weight.block_scale", Dtype::F32, &[1, 1][..], scale(&[1.0])),
+        ("a.weight.row_scale", Dtype::F32, &[1][..], scale(&[1.0])),
+    ];
+    let error = read(parts).err().unwrap().to_string();
+    assert!(error.contains("expected one tensor of scales for a.weight, found two"), "{error}");
 }
 
 #[test]

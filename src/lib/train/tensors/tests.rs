@@ -60,10 +60,12 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 fn restored(file: &[u8]) -> Vec<f32> {
     let read = SafeTensors::deserialize(file).unwrap();
     let (matrix, scales) =
-        (read.tensor("w.weight").unwrap(), read.tensor("w.weight.row_scale").unwrap());
+        (read.tensor("w.weight").unwrap(), read.tensor("w.weight.block_scale").unwrap());
     let columns = matrix.shape()[1];
-    let rows = matrix.data().chunks(columns).zip(floats(scales.data()));
-    rows.flat_map(|(row, scale)| row.iter().map(move |x| scale * f32::from(x.cast_signed())))
+    let blocks = matrix.data().chunks(columns).flat_map(|row| row.chunks(32));
+    let scaled = blocks.zip(floats(scales.data()));
+    scaled
+        .flat_map(|(block, scale)| block.iter().map(move |x| scale * f32::from(x.cast_signed())))
         .collect()
 }
 
@@ -90,8 +92,8 @@ fn bytes_are_those_computed_by_hand() {
     let numbers: Vec<i8> = weight.data().iter().map(|byte| byte.cast_signed()).collect();
     // ties to even: 0.5 to 0, 1.5 to 2, -2.5 to -2; 1 of 2 is 63.5 of 127
     assert_eq!(numbers, [127, 0, 2, -2, -127, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    let scales = read.tensor("w.weight.row_scale").unwrap();
-    assert_eq!(scales.shape(), [4]);
+    let scales = read.tensor("w.weight.block_scale").unwrap();
+    assert_eq!(scales.shape(), [4, 1]);
     assert_eq!(floats(scales.data()), [1.0, 2.0 / 127.0, 0.0, 0.0]);
     for (name, numbers) in
         [("w.bias", &[0.1, -0.2, 0.3][..]), ("norm.weight", &[7.0]), ("theta", &[5.0])]
@@ -117,7 +119,8 @@ fn bytes_are_off_by_half_a_scale_at_most() {
     let matrix: Vec<f32> = (0..rows * columns).map(|_| number()).collect();
     let read = restored(&in_bytes(&[host("w.weight", &[rows, columns], &matrix)]).unwrap());
     assert_eq!(read.len(), matrix.len());
-    for (row, read) in matrix.chunks(columns).zip(read.chunks(columns)) {
+    let blocks = |numbers| <[f32]>::chunks(numbers, columns).flat_map(|row| row.chunks(32));
+    for (row, read) in blocks(&matrix).zip(blocks(&read)) {
         let half = row.iter().fold(0f32, |most, x| most.max(x.abs())) / 127.0 / 2.0;
         for (x, read) in row.iter().zip(read) {
             assert!((x - read).abs() <= half * (1.0 + 1e-5), "{x} became {read}, half is {half}");
@@ -142,7 +145,7 @@ fn numbers_lie_at_multiples_of_their_width() {
     let names: Vec<&str> = places.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         names,
-        ["a.weight.row_scale", "b.bias", "c.weight.row_scale", "a.weight", "c.weight"]
+        ["a.weight.block_scale", "b.bias", "c.weight.block_scale", "a.weight", "c.weight"]
     );
     assert!(header % 8 == 0);
     assert!(places.iter().all(|(_, info)| info.data_offsets.0 % (info.dtype.bitsize() / 8) == 0));
