@@ -25,7 +25,8 @@ use l0::internal::{
 ///
 /// A line is plain text, qid TAB text, {"_id","text"}, {"_id","indices","values"} or
 /// {"_id","vector":{token: weight}}; vectors may also come as Parquet or Arrow. One answer per line, in
-/// the order of the lines; a line that is no query is answered by an error record in its place.
+/// the order of the lines; a line that is not a query is answered by an error record in its place.
+/// Ctrl-D leaves the prompt.
 #[derive(Parser)]
 #[command(name = "l0-query", version, after_long_help = EXAMPLES)]
 struct Args {
