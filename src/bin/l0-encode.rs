@@ -211,7 +211,7 @@ fn run(args: EncodeArgs) -> Result<()> {
         return Err(Error::Usage(reason.into()));
     }
     cli::apart(&args.output, &args.input)?;
-    // before the long work: a folder that cannot be written is told at once
+    // before the long work, so that a folder that cannot be written is reported at once
     let output = (!args.resume).then(|| Output::create(&args.output)).transpose()?;
     let mut rejects = args.rejects.open(&args.output)?;
     let inputs = cli::inputs(&args.input)?;

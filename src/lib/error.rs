@@ -20,7 +20,7 @@ pub enum Error {
     Io {
         /// The file as the user named it.
         path: String,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// One record of a text input is bad: `FILE:LINE: expected …, found …`.
@@ -126,7 +126,7 @@ impl Error {
         matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// Whether it concerns one record, so that `--on-error skip` may go on behind it.
+    /// Whether it concerns one record, so that reading may continue after it.
     pub fn is_record(&self) -> bool {
         matches!(self, Error::Line { .. })
     }

@@ -19,7 +19,7 @@ struct Shown {
     next: Instant,
 }
 
-/// Has downloads told from now on.
+/// Has downloads reported from now on.
 pub(super) fn tell() {
     let program = env::current_exe().ok();
     let program = program.as_deref().and_then(|path| path.file_stem());

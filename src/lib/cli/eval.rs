@@ -44,9 +44,9 @@ pub enum Task {
     l0-eval diff testdata/trec/run testdata/trec/baseline --qrels testdata/trec/qrels -m AP -q
 
 Two documents may change places, also across the cut at k, if their scores tie in either run. `overlap`
-is the share of the top k that both have, `tau` Kendall's, ties counted as agreement. `factor` is told if
+is the share of the top k that both have, `tau` Kendall's, ties counted as agreement. `factor` is printed if
 it leaves at most half of the usual difference, `explained` what alone would leave such differences. Side
-by side, ! stands before a document that moved and ~ before one that only a tie moved.")]
+by side, ! marks a document that moved, ~ one that only a tie moved.")]
     Diff(DiffArgs),
     /// Tell and draw effectiveness against FLOPS, or one field of results against another
     #[command(after_long_help = "Examples:
@@ -108,13 +108,13 @@ pub struct DiffArgs {
     /// The least mean overlap, ties excused, else exit status 4
     #[arg(long, value_name = "SHARE", value_parser = values::not_below_zero, help_heading = "Gates")]
     pub min_overlap: Option<f64>,
-    /// The largest relative score difference, after the factor if one is told, else exit status 4
+    /// The largest relative score difference, after the factor if one is printed, else exit status 4
     #[arg(long, value_name = "SHARE", value_parser = values::not_below_zero, help_heading = "Gates")]
     pub max_error: Option<f64>,
     /// What becomes of lines that are refused
     #[command(flatten)]
     pub rejects: RejectArgs,
-    /// Threads, and what is told
+    /// Threads, and what is printed
     #[command(flatten)]
     pub run: RunArgs,
 }

@@ -220,7 +220,7 @@ impl FromDenseArgs {
         Ok(tiny.query_table.filter(|_| same))
     }
 
-    /// What the model has besides its decoder.
+    /// What the model has in addition to its decoder.
     pub fn rules(&self) -> Rules {
         Rules {
             cut: self.cut,

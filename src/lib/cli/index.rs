@@ -1,4 +1,4 @@
-//! The arguments of l0-index and its subcommands; those of export and import stand in `exchange`.
+//! The arguments of l0-index and its subcommands; those of export and import are in `exchange`.
 
 use std::path::PathBuf;
 
@@ -104,7 +104,7 @@ pub enum Other {
         /// The index file
         index: PathBuf,
     },
-    /// Add documents behind those of an index, in its manner: weights, order, query table
+    /// Add documents after those of an index, with its weights, order and query table
     #[command(after_long_help = "Examples (demo.l0x is made by the example of l0-index --help):
   A day's new documents, into the same file:
     echo '{\"_id\":\"new-1\",\"text\":\"a sourdough starter in winter\"}' > new.jsonl

@@ -233,7 +233,7 @@ struct Batches<'a, S> {
 impl<S: Source> Iterator for Batches<'_, S> {
     type Item = Result<Vec<Read>>;
 
-    /// The next batch, or the error that stands in its place.
+    /// The next batch, or the error in its place.
     fn next(&mut self) -> Option<Result<Vec<Read>>> {
         let (mut batch, mut sum) = (Vec::new(), 0);
         while sum < self.config.batch_tokens && batch.len() < BATCH_DOCS {

@@ -35,14 +35,14 @@ pub enum Measure {
         /// Ranks looked at.
         cutoff: usize,
     },
-    /// Share of the relevant documents that stand in the first `cutoff` ranks.
+    /// Share of the relevant documents that are in the first `cutoff` ranks.
     R {
         /// The least relevant grade.
         rel: Grade,
         /// Ranks looked at.
         cutoff: usize,
     },
-    /// 1 if a relevant document stands in the first `cutoff` ranks, else 0.
+    /// 1 if a relevant document is in the first `cutoff` ranks, else 0.
     Success {
         /// The least relevant grade.
         rel: Grade,
@@ -54,7 +54,7 @@ pub enum Measure {
         /// Ranks looked at, all if none.
         cutoff: Option<usize>,
     },
-    /// How seldom a document judged not relevant stands above a relevant one.
+    /// How seldom a document judged not relevant is ranked above a relevant one.
     Bpref {
         /// The least relevant grade.
         rel: Grade,
@@ -197,7 +197,7 @@ fn dcg(gains: impl Iterator<Item = f64>) -> f64 {
     (2u32..).zip(gains).map(|(rank_plus_1, gain)| gain / f64::from(rank_plus_1).log2()).sum()
 }
 
-/// Documents that were not judged, or pooled only (grades below 0), are passed over.
+/// Documents that were not judged, or pooled only (grades below 0), are ignored.
 fn bpref(of: &JudgedRanking, rel: Grade) -> f64 {
     let relevant = of.relevant(rel);
     let not_relevant = of.judged.iter().filter(|&&grade| (0..rel).contains(&grade)).count();

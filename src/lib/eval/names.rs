@@ -145,7 +145,7 @@ impl fmt::Display for Measure {
     }
 }
 
-/// What stands before and behind the `@`, or trec_eval's `_` or `.` before a number at the end.
+/// What is before and after the `@`, or trec_eval's `_` or `.` before a number at the end.
 fn split_cutoff(text: &str) -> (&str, Option<&str>) {
     if let Some((head, cutoff)) = text.split_once('@') {
         return (head, Some(cutoff));

@@ -43,7 +43,7 @@ pub enum Detail {
     PerQuery,
 }
 
-/// The name that stands for all queries.
+/// The name for all queries together.
 const ALL: &str = "all";
 
 /// Writes the values of one or more runs.

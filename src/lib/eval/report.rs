@@ -10,7 +10,7 @@ use crate::{
     formats::trec::{Grade, Qrels, Ranking, Run},
 };
 
-/// The measures asked for, or nDCG@10, RR@10, R@100 and AP; and behind them those with a floor.
+/// The measures asked for, or nDCG@10, RR@10, R@100 and AP; and after them those with a minimum.
 pub fn measures_to_take(asked: &[Measure], floors: &[Floor]) -> Vec<Measure> {
     let usual = [
         Measure::Ndcg { gain: Gain::Grade, cutoff: Some(10) },
@@ -49,7 +49,7 @@ pub struct Scores {
     pub queries: Vec<(String, Vec<f64>)>,
     /// Judged queries that the run has no line for: they count 0.
     pub missing: usize,
-    /// Queries of the run that nobody judged: they do not count.
+    /// Queries of the run without judgements: they do not count.
     pub unjudged: usize,
 }
 
@@ -155,10 +155,10 @@ impl std::str::FromStr for Floor {
 }
 
 impl Floor {
-    /// Whether a run reaches all floors; a measure that was not taken is passed over.
+    /// Checks that every run reaches all minima; a measure that was not taken is ignored.
     ///
     /// # Errors
-    /// [`Error::Floor`] naming every floor that is missed.
+    /// [`Error::Floor`] naming every measure below its minimum.
     pub fn check(floors: &[Floor], all_scores: &[Scores]) -> Result<()> {
         let mut missed = Vec::new();
         for scores in all_scores {

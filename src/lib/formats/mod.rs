@@ -1,4 +1,4 @@
-//! Bytes to values and back: one file a format. What a format means stands on top of its file.
+//! Bytes to values and back: one file per format, which begins with what the format means.
 //!
 //! | artefact | form | file |
 //! |---|---|---|

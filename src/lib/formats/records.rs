@@ -3,7 +3,7 @@
 //! A document is `{"_id", "title", "text"}`, the title optional. A query line is a JSON object
 //! (`{"_id", "text"}`, `{"_id", "indices", "values"}` or `{"_id", "vector": {token: weight}}`),
 //! `qid TAB text`, or plain text. An id is a string; a whole number is taken as its digits. Empty
-//! lines are passed over.
+//! lines are ignored.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};

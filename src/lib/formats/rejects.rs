@@ -96,7 +96,7 @@ impl Rejects {
         Err(Error::format("input", reason))
     }
 
-    /// Writes what is still in memory: a full disk is told before the output is put in place.
+    /// Writes what is still in memory, so that a full disk is found before the output is put in place.
     ///
     /// # Errors
     /// [`Error::Io`].

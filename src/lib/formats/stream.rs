@@ -92,7 +92,7 @@ pub(super) fn write_ending(
 }
 
 /// The bytes of an Arrow stream on their way to its decoder, which does not hand on what messages carry
-/// besides columns.
+/// in addition to columns.
 pub(super) struct Messages {
     reader: Box<dyn BufRead + Send>,
     next: Next,

@@ -1,4 +1,4 @@
-//! Sparse vectors in files and pipes: what a row is, what stands in the metadata, reading, writing.
+//! Sparse vectors in files and pipes: what a row is, what the metadata says, reading, writing.
 //!
 //! Columns, in this order (schema version 1):
 //!
@@ -176,7 +176,7 @@ pub fn same_vocabulary(documents: &VectorMeta, queries: &VectorMeta) -> Result<(
 pub type Lookup = Box<dyn Fn(&str) -> Option<TermId> + Send>;
 
 /// Rows in the order of the input. A bad row is an [`Error::Line`] (with the row's number) and the
-/// next call goes on behind it.
+/// next call continues after it.
 pub type Rows = Box<dyn Iterator<Item = Result<Row>> + Send>;
 
 /// Whether the rows of an input have texts.

@@ -1,4 +1,4 @@
-//! Recursive graph bisection: an order in which documents with the same terms stand together.
+//! Recursive graph bisection: an order in which documents with the same terms are adjacent.
 //!
 //! A range of documents is halved; then, for some rounds, those that would make the lists of their
 //! terms cheaper on the other side change it in pairs, the best pair first; then each half is halved.

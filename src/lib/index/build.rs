@@ -187,7 +187,7 @@ fn fill<'a>(
     let (table, table_source) = corpus.table()?;
     let artefacts = Artefacts {
         vocabulary: vocabulary.fingerprint().to_owned(),
-        // what some rows do not say is not said of all
+        // what some rows do not say cannot be claimed for all
         encoding: encoding.filter(|_| !any_bare),
         tokenizer: language.tokenizer.to_json().to_vec(),
         query_weights: table.weights().to_vec(),
@@ -204,11 +204,11 @@ fn unnamed(name: &str) -> Error {
     Error::Usage(format!("{name}: {wanted}"))
 }
 
-/// Writes an index with the rows of all inputs behind the documents of `index`, in its manner. The new
+/// Writes an index with the rows of all inputs after the documents of `index`, with its settings. The new
 /// rows are indexed by themselves in `part`, a file that is not committed.
 ///
 /// # Errors
-/// As [`build`] and [`merge`]; [`Error::Usage`] if `part` is no file.
+/// As [`build`] and [`merge`]; [`Error::Usage`] if `part` is not a file.
 pub fn append<'a>(
     index: Index,
     inputs: Vec<Input>,

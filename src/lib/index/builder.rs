@@ -46,7 +46,7 @@ pub enum Step {
     Written(f64),
 }
 
-/// What an index carries besides the vectors, so that a query needs no other file.
+/// What an index has in addition to the vectors, so that a query needs no other file.
 #[derive(Clone, Debug)]
 pub struct Artefacts {
     /// Fingerprint of the vocabulary.
@@ -182,7 +182,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Who has an id; it is taken if nobody has.
+    /// The document that has an id; without one the id becomes that of the new document.
     fn holder(&mut self, id: &str) -> Option<String> {
         if let Some((ids, name)) = &self.taken
             && let Some(doc) = ids.doc(id)
@@ -234,7 +234,7 @@ impl Builder {
 /// What becomes an index, but for the postings.
 pub(super) struct Contents {
     pub(super) weights: Weights,
-    /// The document at each place, if not all stand where they came.
+    /// The document at each place, if the order is not that of the input.
     pub(super) order: Option<Vec<DocId>>,
     pub(super) docnos: Docnos,
     pub(super) texts: TextWriter,
@@ -302,7 +302,7 @@ const BATCH: usize = 1 << 20;
 /// Writes lists, and gathers the table of terms.
 struct ListsWriter<'w, 'a> {
     docs: u32,
-    /// Where each document stands, if not where it came.
+    /// The position of each document, if not the order of the input.
     places: Option<Vec<u32>>,
     section: OpenSection<'w, 'a>,
     terms: Vec<u8>,

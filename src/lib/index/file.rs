@@ -13,7 +13,7 @@
 //!
 //! A section's length does not count the zeros that fill it up, its CRC-32 (IEEE, as gzip) does. The
 //! CRC-32 of the trailer is that of header, table and the trailer's first 12 bytes. Sections that a
-//! reader does not know are passed over.
+//! reader does not know are ignored.
 //!
 //! | kind | section | bytes |
 //! |---|---|---|
@@ -40,8 +40,8 @@
 //! | part | bytes |
 //! |---|---|
 //! | runs | `R`, u32 |
-//! | blocks, if 12 · `R` ≥ `B` | a bit a block, the first in the lowest bit of the first byte: ⌈B/64⌉ words of 8 bytes |
-//! | blocks, else | their bytes u32; a byte a run: the blocks passed over since the one before (at first: since the start); for 255 and more, a byte 255 stands for 255 and the next goes on |
+//! | blocks, if 12 · `R` ≥ `B` | a bit per block, the first in the lowest bit of the first byte: ⌈B/64⌉ words of 8 bytes |
+//! | blocks, else | their bytes u32; a byte per run: the blocks skipped since the one before (at first: since the start); for 255 and more, a byte of 255 counts 255 and another byte follows |
 //! | maxima | largest bound in each run, u8 `[R]` |
 //! | bases | where every eighth cell begins (f32: every fourth), counted from the first, u32 |
 //! | offsets | where each cell begins, less its base, u16; the highest bit says that its counts are bytes |
@@ -51,7 +51,7 @@
 //! A cell is the number of postings less 1 of each run, four bits each, or bytes if one of its runs has
 //! more than 16; a slot (place in the block) for each posting of all runs, 6 bits; the impacts. The
 //! first posting of a run is one with the largest bound, of equals the first; the others follow in
-//! order. With u8 and u6 weights its impact is the maximum of the run and stands nowhere else. Bits are packed
+//! order. With u8 and u6 weights its impact is the maximum of the run and is stored only there. Bits are packed
 //! from the lowest of the first byte; counts, slots and impacts begin at whole bytes.
 //!
 //! In a list of at least 10 postings a run, a cell is one run: a bit a place, u64, and all impacts in
@@ -106,7 +106,7 @@ impl Index {
     }
 
     /// Maps a file and checks its frame: magic, version, lengths, the checksums of header and
-    /// metadata. What stands in the sections is believed; [`Index::verify`] does not.
+    /// metadata. The contents of the sections are trusted; [`Index::verify`] checks them.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Format`] for a file that is no index or a damaged one,

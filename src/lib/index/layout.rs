@@ -1,5 +1,5 @@
 //! Sections of bytes in one file, written in order and found again: the frame of `.l0x`, which
-//! [`super::file`] specifies. It knows names and checksums of sections, not what stands in them.
+//! [`super::file`] specifies. It knows names and checksums of sections, not their contents.
 
 use std::{io::Write, ops::Range};
 
@@ -16,7 +16,7 @@ const HEADER: usize = ALIGNMENT;
 const ROW: usize = 24;
 const TRAILER: usize = 24;
 
-/// The sections, in the order of the file; the numbers stand in the file.
+/// The sections, in the order of the file; the numbers are those in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum Section {

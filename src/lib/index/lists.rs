@@ -102,7 +102,7 @@ impl List<'_> {
                 bases.extend(base.to_le_bytes());
             }
             let wide = !dense && runs.iter().any(|run| run.len() > 16);
-            // see `based`: what stands between is less than the bit that says wide
+            // see `based`: the blocks between are fewer than the bit that says wide
             let offset = (cells.len() - base) as u16 | if wide { WIDE } else { 0 };
             offsets.extend(offset.to_le_bytes());
             match dense {
@@ -164,7 +164,7 @@ fn map(blocks: impl Iterator<Item = usize>, words: usize) -> Vec<u8> {
     map.into_iter().flat_map(u64::to_le_bytes).collect()
 }
 
-/// The blocks passed over before each.
+/// The blocks skipped before each.
 fn gaps(blocks: impl Iterator<Item = usize>) -> Vec<u8> {
     let (mut bytes, mut next) = (Vec::new(), 0);
     for block in blocks {

@@ -74,7 +74,7 @@ pub fn merge<'a>(indexes: &[Index], output: &'a mut dyn Write, name: &str) -> Re
     })
 }
 
-/// The orders of all indexes behind one another; none if all are as given.
+/// The orders of all indexes, one after the other; none if all are as given.
 fn joined_order(indexes: &[Index], offsets: &[u32]) -> Option<Vec<DocId>> {
     if indexes.iter().all(|index| index.metadata().order.is_none()) {
         return None;

@@ -12,7 +12,7 @@ use crate::formats::vectors::VectorMeta;
 pub struct Metadata {
     /// Fingerprint of the vocabulary.
     pub vocabulary: String,
-    /// What made the vectors, if they said so.
+    /// What made the vectors, if they say.
     pub encoding: Option<Encoding>,
     /// Where the query weights came from, for people.
     pub query_weights: String,

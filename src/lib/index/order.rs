@@ -1,5 +1,5 @@
-//! The order of documents in an index: as they came, or so that those with the same terms stand
-//! together, which makes blocks whose maxima say more and gaps that are shorter.
+//! The order of documents in an index: that of the input, or one in which those with the same terms are
+//! adjacent, which makes block maxima tighter and gaps shorter.
 //!
 //! Numbers of documents stay the user's; the order is a table from places to documents.
 
@@ -112,7 +112,7 @@ impl Graph {
     }
 }
 
-/// Where each document stands in an order.
+/// The place of each document in an order.
 pub(super) fn places(order: &[DocId]) -> Vec<u32> {
     let mut places = vec![0; order.len()];
     for (place, doc) in (0..).zip(order) {

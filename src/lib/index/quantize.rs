@@ -105,7 +105,7 @@ impl Impacts {
         }
     }
 
-    /// The weight that a code stands for.
+    /// The weight of a code.
     #[inline(always)]
     pub(super) fn weight(self, code: u32) -> f32 {
         match self {
@@ -114,7 +114,7 @@ impl Impacts {
         }
     }
 
-    /// What one step of a bound stands for in a list whose largest stored weight is `max`.
+    /// The weight of one step of a bound in a list whose largest stored weight is `max`.
     pub fn unit(self, max: f32) -> f64 {
         match self {
             // a little more, so that no quotient exceeds 255

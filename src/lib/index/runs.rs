@@ -1,7 +1,7 @@
 //! Postings sorted by term in bounded memory: what does not fit goes to a scratch file as sorted
 //! runs, and the runs are read together.
 //!
-//! Documents come in ascending order, so every run covers a range of documents behind the one
+//! Documents come in ascending order, so every run covers a range of documents after the one
 //! before: the list of a term is its part of the first run, then of the second, and so on.
 
 use std::{

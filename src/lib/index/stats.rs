@@ -35,7 +35,7 @@ pub struct Stats {
     pub weights: Weights,
     /// Fingerprint of the vocabulary.
     pub vocabulary: String,
-    /// What made the vectors, if they said so.
+    /// What made the vectors, if they say.
     pub encoding: Option<Encoding>,
     /// Where the query weights came from.
     pub query_weights: String,

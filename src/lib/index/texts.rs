@@ -1,7 +1,7 @@
 //! Titles and texts of documents, kept so that an answer can show them.
 //!
-//! Sixteen documents make a block: for each its title (length u32, bytes), then its text alike; the
-//! block is one zstd frame. Offsets of the blocks stand in a section of their own.
+//! Sixteen documents make a block: for each its title (length u32, bytes), then its text in the same
+//! way; the block is one zstd frame. Offsets of the blocks are in a section of their own.
 
 use std::{
     fs::File,

@@ -121,7 +121,7 @@ impl Stdin {
         // SAFETY: one descriptor, which is open, and the place for its answer.
         let mut answers = || unsafe { libc::poll(&raw mut asked, 1, MILLISECONDS) };
         loop {
-            // 0 says that nothing came; an error is told by the read behind it
+            // 0 means that nothing came; the next read returns the error
             if GIVEN_UP.load(Ordering::Relaxed) || answers() != 0 {
                 return;
             }
@@ -271,7 +271,7 @@ impl Input {
 fn peek(mut reader: Box<dyn BufRead + Send>) -> io::Result<(Vec<u8>, Box<dyn BufRead + Send>)> {
     let mut head = vec![0; 8];
     let mut filled = 0;
-    // a terminal or a slow pipe may give one line only: what decides stands in its first bytes
+    // a terminal or a slow pipe may give only one line, whose first bytes decide
     while filled < head.len() && !head[..filled].contains(&b'\n') {
         match reader.read(&mut head[filled..]) {
             Ok(0) => {

@@ -16,8 +16,8 @@ pub struct Line {
     pub text: String,
 }
 
-/// The lines of an input. A line that is too long or no UTF-8 is an [`Error::Line`] and the next
-/// call goes on behind it; after an [`Error::Io`] there is nothing more.
+/// The lines of an input. A line that is too long or not UTF-8 is an [`Error::Line`], and the next
+/// call continues after it; an [`Error::Io`] is the last item.
 pub struct Lines {
     name: String,
     reader: Box<dyn BufRead + Send>,
@@ -36,8 +36,8 @@ impl Lines {
         &self.name
     }
 
-    /// The next line as it stands, for anyone who must show what was refused; [`Lines::check`] makes
-    /// a [`Line`] of it.
+    /// The next line as bytes, for callers that show what was refused; [`Lines::check`] makes a
+    /// [`Line`] of it.
     pub fn next_raw(&mut self) -> Option<Result<RawLine>> {
         if self.done {
             return None;

@@ -99,8 +99,8 @@ fn mapped(file: &File) -> std::io::Result<Mmap> {
 pub fn let_go(map: &Mapped, bytes: usize) {
     let Mapped::File(map) = map else { return };
     #[cfg(unix)]
-    // SAFETY: the map is of a file and nobody writes it, so its pages come back as they were. That the
-    // system may not do it costs memory alone.
+    // SAFETY: the map is of a file and never written to, so its pages come back as they were. If the
+    // system refuses, the only cost is memory.
     let _ = unsafe {
         map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, 0, bytes.min(map.len()))
     };

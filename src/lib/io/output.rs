@@ -61,7 +61,7 @@ impl Output {
         Output::unfinished_in(None, path)
     }
 
-    /// Whether [`Output::create`] would succeed, without a file that a kill could leave behind.
+    /// Whether [`Output::create`] would succeed, without making a file that would be left after a kill.
     ///
     /// # Errors
     /// As [`Output::create`].
@@ -184,7 +184,7 @@ impl Write for Output {
     }
 }
 
-/// The file that a path stands for, and what is there now.
+/// The file that a path leads to, and what is there now.
 fn target_of(path: &Path) -> Result<(PathBuf, Option<fs::Metadata>)> {
     // a link is followed: its target is replaced, not the link
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());

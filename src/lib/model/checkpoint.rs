@@ -1,7 +1,7 @@
 //! A model's tensors under Hugging Face's names, checked one by one, as plain f32.
 //!
-//! Old spellings (`LayerNorm.gamma`, `LayerNorm.beta`) are read; tensors that masked-language
-//! models carry besides the ones used here are known by name; any other missing or unexpected
+//! Old spellings (`LayerNorm.gamma`, `LayerNorm.beta`) are read; the tensors of masked-language
+//! models that are not used here are known by name; any other missing or unexpected
 //! tensor is an error that names it.
 
 use std::{
@@ -74,7 +74,7 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// Puts a vocabulary head behind an encoder: what lies in front of its decoder, the rows of the decoder if it
+    /// Puts a vocabulary head after an encoder: what comes before its decoder, the rows of the decoder if it
     /// has its own, and their bias `[V]`.
     pub fn set_vocabulary_head(
         &mut self,
@@ -90,7 +90,7 @@ impl Checkpoint {
     }
 
     /// As [`Checkpoint::load`], of an encoder for inference: with or without the family's prefix before
-    /// the names, a head passed over if there is one; the head's weights stay empty.
+    /// the names, a head ignored if there is one; the head's weights stay empty.
     ///
     /// # Errors
     /// As [`Checkpoint::load`].
@@ -165,7 +165,7 @@ fn modern(name: &str) -> String {
     name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 }
 
-/// Tensors that stand in masked-language checkpoints and that an encoder does not use.
+/// Tensors of masked-language checkpoints that an encoder does not use.
 fn is_known_extra(architecture: Architecture, name: &str) -> bool {
     name.strip_prefix(architecture.prefix()).is_some_and(|bare| bare.starts_with("pooler."))
         || name.starts_with("cls.seq_relationship.")

@@ -110,7 +110,7 @@ pub struct Form {
     pub relative: bool,
     /// What each layer sees.
     pub sees: Vec<Sees>,
-    /// Where the norms stand.
+    /// Where the norms are.
     pub norms: Norms,
     /// The feed-forward network.
     pub feed: Feed,
@@ -152,12 +152,12 @@ pub struct Sees {
     pub rotary: usize,
 }
 
-/// Where the norms of a layer stand.
+/// Where the norms of a layer are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Norms {
     /// After each residual sum.
     Post,
-    /// Before attention and before the feed-forward network, and one behind the last layer. The first
+    /// Before attention and before the feed-forward network, and one after the last layer. The first
     /// layer has none before its attention: the embeddings are normed.
     Pre,
 }
@@ -333,7 +333,7 @@ impl Config {
         self.form.relative.then_some(BUCKETS)
     }
 
-    /// The place of every token of a document: a row of the position table, or how many tokens stand
+    /// The place of every token of a document: a row of the position table, or how many tokens come
     /// before it.
     pub fn places(&self, ids: &[u32]) -> Vec<u32> {
         let first = self.first_row() as u32;

@@ -32,9 +32,9 @@ pub struct DenseDirectory {
     pub dense: Vec<PathBuf>,
     /// The longest text the files allow, if they say.
     pub max_tokens: Option<usize>,
-    /// What stands before every query.
+    /// The prefix of every query.
     pub query_prompt: String,
-    /// What stands before every document.
+    /// The prefix of every document.
     pub document_prompt: String,
 }
 

@@ -1,7 +1,7 @@
 //! The document encoder on a device, for inference: packed token ids in, pooled logits out, no graph.
 //!
 //! The arithmetic is that of `cpu`. Matrices are held in the type of the products, cast once; biases,
-//! norms, maxima and everything behind them are f32.
+//! norms, maxima and everything after them are f32.
 
 use candle_core::{DType, Device, Tensor};
 

@@ -182,8 +182,8 @@ impl ModelDirectory {
         Ok(found)
     }
 
-    /// The directory of an encoder, whatever stands behind it: where the tensors are and how long a
-    /// text may be, and nothing of pooling, activation or tables.
+    /// The directory of an encoder, with any head or none: where the tensors are and how long a text
+    /// may be, without pooling, activation or tables.
     ///
     /// # Errors
     /// As [`io::hub::resolve`]; [`Error::Io`]; [`Error::Format`] for modules that do not begin with a

@@ -28,7 +28,7 @@ pub struct SparseEncoder {
     pub max_tokens: usize,
     /// Rows of the network's vocabulary.
     pub vocab_size: usize,
-    /// Terms that have a token; rows behind them are padding, and give no weights.
+    /// Terms that have a token; later rows are padding, and give no weights.
     pub terms: usize,
     /// SHA-256 of the file of weights.
     pub sha256: String,
@@ -144,8 +144,8 @@ impl SparseEncoder {
         })
     }
 
-    /// All that besides tensors and lengths decides what a weight is: the activation, the threshold if
-    /// one was trained, the type of the numbers if it is not f32.
+    /// All that decides a weight except tensors and lengths: the activation, the threshold if one was
+    /// trained, the type of the numbers if it is not f32.
     pub fn convention(&self) -> String {
         let mut text = self.activation.to_string();
         if let Some(part) = &self.lexical {

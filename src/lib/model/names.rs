@@ -44,7 +44,7 @@ pub(super) struct LayerNames {
 
 /// The rows of a vocabulary head.
 pub(super) const DECODER: &str = "decoder.weight";
-/// What stands between pooled states and the rows of a vocabulary head.
+/// What is between pooled states and the rows of a vocabulary head.
 pub(super) const MAP: &str = "head.map.weight";
 /// What the lexical part of each term is multiplied by.
 pub(super) const LEXICAL_SCALE: &str = "lexical.scale";
@@ -67,7 +67,7 @@ const BERT: ([&str; 3], [&str; 5]) = (
 );
 
 impl Architecture {
-    /// What stands before an encoder's names in a model with a head.
+    /// The prefix of an encoder's names in a model with a head.
     pub(super) fn prefix(self) -> &'static str {
         match self {
             Bert => "bert.",

@@ -18,7 +18,7 @@ use crate::{
 use head::HeadVars;
 use variables::{LayerVars, NormVars, matrix, vector};
 
-/// Documents as token ids, one behind the other.
+/// Documents as token ids, one after the other.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// All ids, special ones included.

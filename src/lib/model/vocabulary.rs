@@ -89,7 +89,7 @@ impl Pooled {
 }
 
 impl VocabularyHead {
-    /// A head with rows of its own behind a pooling.
+    /// A head with rows of its own after a pooling.
     pub fn of(pooled: Pooled) -> VocabularyHead {
         VocabularyHead { pooled, rank: None, decoder: DecoderRows::Own }
     }

@@ -1,4 +1,4 @@
-//! What stands between attention and the head: linear maps, gelu, layer norm.
+//! What is between attention and the head: linear maps, gelu, layer norm.
 
 use candle_core::{DType, Result as Candle, Tensor};
 use rayon::prelude::*;
@@ -224,7 +224,7 @@ fn slices_gelu_backward(x: &Tensor, gradient: &Tensor) -> Candle<Tensor> {
     Tensor::from_vec(dx, x.shape(), x.device())
 }
 
-/// Numbers a thread takes at a time where every number stands by itself.
+/// Numbers a thread takes at a time where numbers are independent.
 const CELLS: usize = 1 << 14;
 
 /// (x − mean) / √(variance + ε) · scale + shift over the last dimension: x `[…, H]`, scale and

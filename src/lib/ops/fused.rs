@@ -40,7 +40,7 @@ pub struct Norm {
 }
 
 impl Documents {
-    /// Token ids of all documents, one behind the other, the place of each, and which belong together;
+    /// Token ids of all documents, one after the other, the place of each, and which belong together;
     /// to be met by tables like `table`.
     ///
     /// # Errors

@@ -239,7 +239,7 @@ pub(super) mod tests {
         Tensor::from_iter(numbers, &Device::Cpu).unwrap().reshape(shape).unwrap()
     }
 
-    /// Places besides the processor where operators run: a CUDA device, in f32 and in bf16, each with
+    /// Devices other than the processor: a CUDA device, in f32 and in bf16, each with
     /// the relative error that its numbers allow.
     pub fn devices() -> Vec<(Device, DType, f64)> {
         match crate::device::Compute::Cuda(0).open() {
@@ -256,7 +256,7 @@ pub(super) mod tests {
     /// Rounding of f32, in sums of another order on a device.
     const F32: f64 = 2e-6;
     const F32_ON_CUDA: f64 = 1e-5;
-    /// Numbers of 8 bits, through a product and what stands behind it.
+    /// Numbers of 8 bits, through a product and what follows it.
     const BF16: f64 = 3e-2;
 
     /// In f32 an operator runs on slices or kernels, in f64 by the plain formula: both must give the

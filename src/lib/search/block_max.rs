@@ -14,13 +14,13 @@
 //! query weight · unit · scale · 256 · (1 + (n + 16) · 2⁻²³) for n lanes, rounded up; the last factor is
 //! more than the n − 1 roundings of an f32 sum, and those of the stored weight and the product, can add.
 //! A bound byte `x` adds ⌊x · step / 256⌋, which is less than 1 below its part; sums saturate. So a block
-//! is passed over only if its sum is below ⌊threshold · scale · (1 − 10⁻⁶)⌋ − n: a tie is never lost,
+//! is skipped only if its sum is below ⌊threshold · scale · (1 − 10⁻⁶)⌋ − n: a tie is never lost,
 //! whatever the order in which blocks are taken. A query whose bounds add up to less than 10⁻³⁰ may
 //! round by more than that, and one of more than 4096 terms would make steps too coarse; they are
 //! answered by scoring everything.
 //!
 //! With a reach above 1 the threshold of the k hits at hand counts as that much larger: what is then
-//! passed over may have held a hit whose score is below reach · threshold, and no other. Scores stay
+//! skipped may have held a hit whose score is below reach · threshold, and no other. Scores stay
 //! exact, and there are as many hits as with exact search.
 //!
 //! Source: block-max pruning as in Ding and Suel 2011 and Mallia, Suel, Tonellotto 2024; here over
@@ -146,7 +146,7 @@ struct Tables {
 /// How the rank of a run is found by its block.
 #[derive(Default)]
 struct Ranks {
-    /// The rank of the first run in or behind each word of blocks, and the number of runs.
+    /// The rank of the first run in or after each word of blocks, and the number of runs.
     first: Vec<u32>,
     /// The block of each run, for a list without a map.
     blocks: Vec<u32>,
@@ -317,7 +317,7 @@ impl Hunt<'_> {
                 if bound >= self.least {
                     self.find(group as usize, bounds, ranks, stage);
                 } else if bound >> COARSE < self.least >> COARSE {
-                    end = step; // no group behind has a larger bound
+                    end = step; // no later group has a larger bound
                 }
             }
             if (PLACED..end + PLACED).contains(&step) {
@@ -388,7 +388,7 @@ impl Hunt<'_> {
                     stage.picks.push(Pick { lane, rank, place: Place::default() });
                 }
             }
-            // a bound may be 0 and stand for little, but a block without runs holds nothing
+            // a bound of 0 may be a small weight, but a block without runs holds nothing
             let end = stage.picks.len() as u32;
             if end > stage.blocks.last().map_or(0, |block| block.1) {
                 stage.blocks.push((block as u32, end));

@@ -59,7 +59,7 @@ pub(super) struct Mapped<'a> {
     pub(super) maxima: &'a [u8],
     /// What a bound counts.
     pub(super) step: u16,
-    /// Filled here: the rank of the first run in or behind each word.
+    /// Filled here: the rank of the first run in or after each word.
     pub(super) first: &'a mut [u32],
     /// The rank of the next run; at the end the number of runs.
     pub(super) rank: usize,

@@ -1,6 +1,6 @@
-//! How much recall approximate search gives up, measured on queries made of the index's own documents.
+//! How much recall approximate search loses, measured on queries made from the index's own documents.
 //!
-//! Nobody's queries are known when an index is built. A sampled document stands for one: a query is a
+//! The queries are not known when an index is built, so sampled documents take their place: a query is a
 //! few of its terms, drawn in proportion to what they would add to the score, and some of the terms
 //! that most documents share; its weights are those of the index's query table. Other
 //! queries may lose more, or less.

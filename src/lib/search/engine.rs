@@ -72,7 +72,7 @@ impl Engine {
         &self.indexes
     }
 
-    /// The tokens behind the terms.
+    /// The tokens of the term ids.
     pub fn vocabulary(&self) -> &Vocabulary {
         self.encoder.tokenizer().vocabulary()
     }

@@ -37,11 +37,11 @@ use crate::{
 /// How the best hits are found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Method {
-    /// Passes over blocks of documents that cannot hold one of the best.
+    /// Skips blocks of documents that cannot hold one of the best.
     Exact,
     /// Scores every posting: the truth that others are compared with.
     Exhaustive,
-    /// Passes over blocks that hardly hold one of the best; the scores of the hits are exact.
+    /// Skips blocks that are unlikely to hold one of the best; the scores of the hits are exact.
     Approx(Recall),
 }
 

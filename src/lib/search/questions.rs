@@ -10,7 +10,7 @@ use crate::{
     io::{Content, Input, Line, Lines},
 };
 
-/// The queries of one input, as they stand.
+/// The queries of one input, unparsed.
 pub struct Questions {
     name: String,
     source: Source,

@@ -161,7 +161,7 @@ impl Tokenizer {
         &self.json
     }
 
-    /// The tokens behind the ids.
+    /// The tokens of the ids.
     pub fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
     }
@@ -171,13 +171,13 @@ impl Tokenizer {
         self.special.contains(&term.0)
     }
 
-    /// The token that stands for a hidden one, if the tokenizer has it.
+    /// The token that replaces a hidden one (`[MASK]`), if the tokenizer has it.
     pub fn mask(&self) -> Option<TermId> {
         self.mask
     }
 
-    /// The text that a token stands for by itself: a WordPiece continuation without its `##`, other
-    /// tokens decoded and trimmed; none for bytes that are no text.
+    /// The text of a token by itself: a WordPiece continuation without its `##`, other tokens
+    /// decoded and trimmed; `None` for bytes that are not text.
     pub fn surface(&self, term: TermId) -> Option<String> {
         if self.is_word_piece() {
             let token = self.vocabulary.token(term);
@@ -230,7 +230,7 @@ impl Tokenizer {
         Ok(Tokens { ids, whole: pieces.len() + around, pieces: pieces.len() })
     }
 
-    /// How many special tokens stand around every text.
+    /// How many special tokens every text gets.
     pub fn special_around(&self) -> usize {
         self.prefix.len() + self.suffix.len()
     }
@@ -250,7 +250,7 @@ fn tokens_by_id(inner: &tokenizers::Tokenizer) -> Result<Vec<String>> {
     Ok(pairs.into_iter().map(|(_, token)| token).collect())
 }
 
-/// The special tokens before and behind a text, read off an example.
+/// The special tokens before and after a text, found by encoding an example.
 fn template(inner: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), tokenizers::Error> {
     let bare = inner.encode_fast("a", false)?.get_ids().to_vec();
     let whole = inner.encode_fast("a", true)?.get_ids().to_vec();

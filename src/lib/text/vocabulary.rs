@@ -1,4 +1,4 @@
-//! The tokens behind the term ids, and the fingerprint by which artefacts know each other.
+//! The tokens of the term ids, and the fingerprint by which files are matched.
 
 use std::collections::BTreeMap;
 

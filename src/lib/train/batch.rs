@@ -97,8 +97,8 @@ impl Shape {
         Ok(batch)
     }
 
-    /// A positive first and others behind it, up to N; where nothing is known to be good, N drawn
-    /// ones with the teacher's best first.
+    /// A positive first and others after it, up to N; without known positives, N drawn ones with the
+    /// teacher's best first.
     fn choose(&self, Drawn { example, place, mut random }: Drawn) -> Result<Chosen> {
         let Example { query, docs, positives, scores } = example;
         // one of the positives takes part, and a teacher's score is never made up

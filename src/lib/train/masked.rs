@@ -32,10 +32,10 @@ pub struct MaskedLmRecipe {
     /// Share of a text's word pieces that are guessed, at least one; special tokens never are.
     #[serde(default = "fifteen_percent")]
     pub share: f64,
-    /// Of these, the share that is hidden behind `[MASK]`,
+    /// Of these, the share that `[MASK]` replaces,
     #[serde(default = "eighty_percent")]
     pub mask: f64,
-    /// and the share that a random word piece stands for; the rest stays as it is.
+    /// and the share that a random word piece replaces; the rest stays as it is.
     #[serde(default = "ten_percent")]
     pub random: f64,
 }
@@ -148,7 +148,7 @@ impl MaskedLmRecipe {
     }
 }
 
-/// What stands for a hidden word piece.
+/// What replaces a hidden word piece.
 pub struct Pieces {
     mask: u32,
     plain: Vec<u32>,

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{error::Result, ops::count_terms};
 
-/// What the loss is a function of, besides the document weights.
+/// What the loss depends on, in addition to the document weights.
 pub struct Objective<'a> {
     /// The stage in force.
     pub stage: &'a RetrievalRecipe,

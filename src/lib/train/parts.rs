@@ -1,4 +1,4 @@
-//! What is trained besides the encoder: the query table and the threshold.
+//! What is trained in addition to the encoder: the query table and the threshold.
 
 use candle_core::{DType, Device, Tensor, Var};
 
@@ -26,7 +26,7 @@ pub(super) enum Table {
 }
 
 impl Table {
-    /// `[V]` as it stands, with a gradient for what is learned; `words` `[V, H]` are the encoder's.
+    /// `[V]`, the current weights, with a gradient for what is learned; `words` `[V, H]` are the encoder's.
     pub fn weights(&self, words: &Tensor) -> Result<Tensor> {
         match self {
             Table::Frozen(table) => Ok(table.clone()),
@@ -60,7 +60,7 @@ impl Table {
     }
 
     /// The table that the recipe names, else the base's own; none for the Siamese encoder, and none
-    /// where no stage ranks and nobody names one.
+    /// if no stage ranks and the recipe names none.
     pub fn open(
         recipe: &Recipe,
         directory: &ModelDirectory,

@@ -54,7 +54,7 @@ pub struct Work {
     queries: Distinct,
     documents: Distinct,
     examples: Vec<Numbered>,
-    /// The documents of all examples, one list behind the other.
+    /// The documents of all examples, one list after the other.
     docs: Vec<usize>,
 }
 
@@ -139,8 +139,8 @@ impl Work {
         sides.iter().flatten().map(|text| text.len() as u64).sum()
     }
 
-    /// The scores of several teachers with their weights; `each` is told of texts and bytes that were
-    /// encoded.
+    /// The scores of several teachers with their weights; `each` is called with the texts and bytes
+    /// encoded so far.
     ///
     /// A teacher's s become (s − min) / (max − min) over the documents of the example, all 0 where
     /// they are equal; then Σ weight · s / Σ weight. BM25 counts the documents of the folder of

@@ -141,7 +141,7 @@ impl Texts {
     }
 }
 
-/// Where the raw examples of a source stand.
+/// Where the raw examples of a source are.
 enum Rows {
     /// A file's records, read again for every pass.
     File { path: PathBuf, open: Option<ExampleReader>, buffer: Vec<RawExample>, size: usize },
@@ -173,7 +173,7 @@ enum Raw {
 pub struct Drawn {
     /// The example.
     pub example: Example,
-    /// Where it stands.
+    /// Where it is.
     pub place: Place,
     /// For the choices within it.
     pub random: Random,
@@ -265,12 +265,12 @@ impl Source {
         }
     }
 
-    /// The texts behind ids, if the source has them.
+    /// The texts of ids, if the source has them.
     pub(super) fn into_texts(self) -> Option<Texts> {
         self.texts
     }
 
-    /// The columns that are told by their places, if they are.
+    /// The columns that are read by position, if any.
     pub fn positional(&self) -> Option<&Positional> {
         self.positional.as_ref()
     }
@@ -404,7 +404,7 @@ impl Mixture {
         self.draws
     }
 
-    /// The next example, where it stands, and a generator for the choices within it.
+    /// The next example, where it is, and a generator for the choices within it.
     ///
     /// # Errors
     /// [`Error::Line`] or [`Error::Format`] for an example that cannot be used; [`Error::Io`].

@@ -1,6 +1,6 @@
 //! Teachers: models whose scores of a query's documents a student learns from.
 //!
-//! | said as | teacher | score of a query and a document |
+//! | name | teacher | score of a query and a document |
 //! |---|---|---|
 //! | `DIR` | what the directory is: one of the next three | |
 //! | | dense, by Sentence Transformers' `modules.json` with a pooling | product or cosine, as its files say |
@@ -77,7 +77,7 @@ impl fmt::Display for TeacherName {
 }
 
 impl TeacherName {
-    /// The same teacher by its directory, where it was said by a name on the hub (`io::hub`).
+    /// The same teacher by its directory, if it was given by a name on the hub (`io::hub`).
     fn resolved(self) -> Result<TeacherName> {
         let at = |folder: PathBuf| io::hub::resolve(&folder, Need::Model);
         Ok(match self {
@@ -155,7 +155,7 @@ pub(super) fn dense(name: &str, tokenizer: &Tokenizer) -> Result<DenseEncoder> {
     Ok(*encoder)
 }
 
-/// Which side of a score a text stands on.
+/// Which side of a score a text is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// A query.
@@ -195,7 +195,7 @@ impl Vectors {
         }
     }
 
-    /// Puts vectors of the same kind behind these.
+    /// Appends vectors of the same kind.
     pub fn append(&mut self, more: Vectors) {
         match (self, more) {
             (Vectors::Dense(all), Vectors::Dense(more)) => all.extend(more),

@@ -189,8 +189,7 @@ impl Trainer {
         saved.write(&self.folder)
     }
 
-    /// What the log says that the model as it stands measured; a run that was resumed at its end knows
-    /// it from there.
+    /// What the log has as the current model's measure; a run resumed at its end takes it from there.
     fn logged_evaluation(&self) -> Result<Option<Value>> {
         let text = io::read_text(&self.folder.join("train.jsonl"))?;
         let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -397,7 +396,7 @@ impl Trainer {
         done.next_back().is_some_and(|stage| stage.threshold.is_some())
     }
 
-    /// The model as it stands, to be written.
+    /// The current model, to be written.
     ///
     /// # Errors
     /// [`Error::Compute`].

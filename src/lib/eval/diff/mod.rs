@@ -1,7 +1,7 @@
 //! Two runs side by side: are they the same ranking, and if not, where and by how much.
 //!
 //! No judgements are needed: this is how one engine is checked against another. What the scores of
-//! two engines have in common is told in `scores`, what a tie excuses in `likeness`.
+//! two engines have in common is in `scores`, what a tie excuses in `likeness`.
 
 mod likeness;
 mod render;
@@ -52,7 +52,7 @@ pub struct Diff {
     pub k: usize,
     /// The queries of either run in byte order.
     pub queries: Vec<QueryDiff>,
-    /// What is to be said of the scores of documents that both runs have.
+    /// How the scores of the documents that both runs have compare.
     pub scores: ScoreDiff,
 }
 

@@ -9,7 +9,7 @@ use crate::eval::{Detail, Format, Scores};
 
 /// The most ranks of a query that are shown side by side.
 const ROWS: usize = 10;
-/// How many of them stand before the first that differs.
+/// How many of them come before the first that differs.
 const ROWS_BEFORE: usize = 2;
 
 /// All ways in which a query can be alike, in the order of the outputs.

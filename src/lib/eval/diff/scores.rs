@@ -49,7 +49,7 @@ pub struct Fit {
     pub by_query: Quotients,
 }
 
-/// What is to be said of the scores of two runs.
+/// How the scores of two runs compare.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScoreDiff {
     /// Documents that both runs have, over all queries.

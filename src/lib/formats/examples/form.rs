@@ -355,7 +355,7 @@ mod tests {
             (r#"{"pos":"a","negs":[]}"#, "no query"),
             (r#"{"query":"q","pos":[],"negs":["b"]}"#, "an empty list pos"),
             (r#"{"query":"q","pos":{"title":"t"}}"#, "pos that is no text"),
-            (r#"{"query":"q","url":"a","_id":"b"}"#, "an id `_id` among columns told by place"),
+            (r#"{"query":"q","url":"a","_id":"b"}"#, "an id `_id` among columns read by position"),
             (r#"{"query":"q","pages":3}"#, "no text in `pages`"),
             (r#"{"answer":"a","query":"q"}"#, "`query` in place 2 of keys answer, query"),
             (r#"{"query":"q"}"#, "keys query"),

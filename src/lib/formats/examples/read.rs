@@ -22,8 +22,8 @@ use crate::{
     io::{Content, Input, Lines},
 };
 
-/// The records of a file in order. A record that is none is an [`Error::Line`] and the next call goes
-/// on behind it.
+/// The records of a file in order. A bad record is an [`Error::Line`], and the next call continues
+/// after it.
 pub struct ExampleReader {
     name: String,
     first: Option<Result<RawExample>>,
@@ -51,7 +51,7 @@ impl ExampleReader {
         Ok(reader)
     }
 
-    /// The columns that are told by their places, if the first record has such; asked before the
+    /// The columns that are read by position, if the first record has such; to be called before the
     /// first record is taken.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! A teacher's scores in a file of their own, next to hard negatives by id: rows `qid, pid, score`.
 //!
 //! The published scores of MS MARCO's hard negatives are a pickle, and reading a pickle runs what
-//! stands in it; so it is converted once, by anyone who trusts it.
+//! is in it; so it is converted once, by anyone who trusts it.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -121,6 +121,6 @@ impl ScoreFile {
 }
 
 const NO_TABLE: &str = "expected a Parquet file with columns qid, pid, score. A pickle is not read, for \
-reading one runs what stands in it; if you trust it, convert it once: python -c \"import gzip, pickle, \
+reading one runs what is in it; if you trust it, convert it once: python -c \"import gzip, pickle, \
 pandas; s = pickle.load(gzip.open('scores.pkl.gz')); pandas.DataFrame([(q, p, x) for q, d in s.items() \
 for p, x in d.items()], columns=['qid', 'pid', 'score']).to_parquet('scores.parquet')\"";

@@ -1,4 +1,4 @@
-//! The Common Index File Format: messages of protobuf, each behind its length: a header, the posting
+//! The Common Index File Format: messages of protobuf, each after its length: a header, the posting
 //! lists, the documents.
 //!
 //! | message | fields (number) |
@@ -25,7 +25,7 @@ pub struct Header {
     /// Posting lists that follow.
     #[prost(int32, tag = "2")]
     pub num_postings_lists: i32,
-    /// Documents that follow behind them.
+    /// Documents that follow them.
     #[prost(int32, tag = "3")]
     pub num_docs: i32,
     /// Posting lists of the whole collection.
@@ -87,7 +87,7 @@ pub struct DocRecord {
     pub doclength: i32,
 }
 
-/// Writes a message behind its length.
+/// Writes a message after its length.
 ///
 /// # Errors
 /// What writing says.

@@ -1,5 +1,5 @@
-//! The forms in which other engines take sparse vectors, and give them: bytes only, whatever knows the
-//! vocabulary stands above.
+//! The forms in which other engines read and write sparse vectors: bytes only; what knows the
+//! vocabulary is in `index::exchange`.
 //!
 //! | form | one record | terms are | weights |
 //! |---|---|---|---|
@@ -16,7 +16,7 @@
 //! | `ciff` | a posting list of the Common Index File Format | tokens | whole |
 //! | `pisa` | a posting list of PISA's inverted index | tokens | whole |
 //!
-//! Files without room for document ids have them beside, one a line. The forms:
+//! Formats without room for document ids have them in a file next to it, one per line. The forms:
 //! `docs/formats.md`, "Sparse vectors as JSON" and the sections after it.
 
 pub mod binary;

@@ -207,7 +207,7 @@ fn tei(input: Input, vocabulary: usize) -> impl Iterator<Item = Result<SparseVec
         };
         let name = lines.name().to_owned();
         let found = lines.check(raw).and_then(|line| {
-            // no record alone: how many texts a bad line stands for is unknown
+            // not a fault of one record: how many texts a bad line has is unknown
             let bad = |found: String| {
                 let wanted = r#"expected [[{"index", "value"}, ..], ..]"#;
                 Error::format(&name, format!("line {}: {wanted}, found {found}", line.number))

@@ -26,7 +26,7 @@ use crate::{
 /// Files of a tokenizer.
 const TOKENIZER: [&str; 4] =
     ["tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"];
-/// Files of a model besides these and its weights.
+/// Files of a model in addition to these and its weights.
 const SMALL: [&str; 8] = [
     "config.json",
     "config_sentence_transformers.json",
@@ -170,7 +170,7 @@ impl Fetch<'_> {
         Ok(wanted)
     }
 
-    /// The folders of a model, `""` and what its modules name, each with `/` behind.
+    /// The folders of a model, `""` and what its modules name, each with a `/` at the end.
     fn folders(&self) -> Result<BTreeSet<String>> {
         let mut folders = BTreeSet::from([String::new()]);
         if let Some(modules) = self.small::<Vec<Module>>("modules.json")? {
@@ -288,7 +288,7 @@ impl Fetch<'_> {
                 Ok(count) => count,
                 Err(error) => return Err(Failed::Passing(error.to_string())),
             };
-            // more than was said is not wanted: the hash tells
+            // nothing after the stated length is read; the hash decides
             let count = count.min(usize::try_from(blob.size - done).unwrap_or(count));
             file.write_all(&buffer[..count]).map_err(fail)?;
             done += count as u64;

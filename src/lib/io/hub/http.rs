@@ -97,7 +97,7 @@ impl Body {
                     piece
                 });
                 let is_last = !matches!(&read, Ok(piece) if !piece.is_empty());
-                // nobody may want more
+                // the receiver may be gone
                 if sender.send(read).is_err() || is_last {
                     return;
                 }

@@ -60,7 +60,7 @@ pub struct Download<'a> {
 type Teller = Box<dyn Fn(&Download) + Send + Sync>;
 static TELLER: OnceLock<Teller> = OnceLock::new();
 
-/// Sets, once, who is told how far downloads have come.
+/// Sets, once, what the progress of downloads is reported to.
 pub fn tell_downloads(teller: impl Fn(&Download) + Send + Sync + 'static) {
     let _ = TELLER.set(Box::new(teller));
 }

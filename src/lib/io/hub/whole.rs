@@ -7,8 +7,8 @@
 //! - our own list of what was downloaded, `.l0/COMMIT` next to the snapshots;
 //! - `modules.json`, which names the parts, as `router_config.json` does; all they name must be there, and
 //!   `l0.json` too if `README.md` speaks of it, as the cards of our models do where it matters;
-//! - `.no_exist/COMMIT/modules.json`, with which Hugging Face's library notes that it asked and found none;
-//! - `.gitattributes`, which nobody asks for by itself: only a download of all files brings it. (A
+//! - `.no_exist/COMMIT/modules.json`, with which Hugging Face's library records that there is no such file;
+//! - `.gitattributes`, which nothing asks for by itself: only a download of all files brings it. (A
 //!   `README.md` says nothing: model cards are fetched alone.) As that comes early in such a download, none
 //!   may be half done: no file `.incomplete` among the blobs.
 

@@ -184,7 +184,7 @@ impl Read for Body {
     }
 }
 
-/// What a store said, with what it gives as the cause.
+/// The error of a store, with its cause.
 fn said(error: &object_store::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

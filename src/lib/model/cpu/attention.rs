@@ -87,7 +87,7 @@ impl Attention {
 
 /// What each head adds to the score of two tokens by their distance, before scores are divided by √d.
 pub(super) struct Distances {
-    /// `[heads, 2P − 1]`, from the farthest token before to the farthest behind.
+    /// `[heads, 2P − 1]`, from the farthest token before to the farthest after.
     table: Vec<f32>,
     longest: usize,
 }

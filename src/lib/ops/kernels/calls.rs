@@ -26,7 +26,7 @@ impl NormParts<'_> {
     }
 }
 
-/// What becomes of a product behind its bias.
+/// What is applied to a product after its bias.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Finish {
     /// Nothing.
@@ -156,7 +156,7 @@ pub(crate) fn norm_backward(
     Ok([dx, sums.narrow(0, 0, h)?.copy()?, sums.narrow(0, h, h)?.copy()?])
 }
 
-/// x + bias, or gelu of it, in place of an `x` `[…, N]` that nobody else has; bias `[N]` in f32, N a multiple
+/// x + bias, or gelu of it, in place; `x` `[…, N]` must have no other owner; bias `[N]` in f32, N a multiple
 /// of 4.
 pub(crate) fn add_bias(x: &Tensor, bias: &Tensor, finish: Finish) -> Result<()> {
     let fits = x.dims().last() == Some(&bias.dim(0)?) && bias.dtype() == DType::F32;

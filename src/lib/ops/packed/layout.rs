@@ -89,7 +89,7 @@ impl Panels {
     fn reset(&mut self, columns: usize, k: usize) {
         (self.kind, self.columns, self.steps) = (Kind::F32, columns, k);
         let size = columns.div_ceil(WIDTH) * k;
-        // what stands there is written over, but for the last panel, whose rest must be finite
+        // old numbers are overwritten, except in the last panel, whose rest must be finite
         self.data.resize(size, Step::default());
         if !columns.is_multiple_of(WIDTH) {
             self.data[size - k..].fill(Step::default());

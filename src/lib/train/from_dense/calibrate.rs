@@ -34,7 +34,7 @@ pub(super) struct Background {
 }
 
 impl Background {
-    /// The same behind a map.
+    /// The same after a map.
     pub fn mapped(&self, map: &Matrix) -> Background {
         let all = |vectors: &[Vec<f32>]| {
             vectors.par_iter().map(|vector| decoder::product(map, vector)).collect()

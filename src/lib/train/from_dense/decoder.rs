@@ -16,9 +16,9 @@ use crate::{
 pub enum DecoderForm {
     /// A row of H numbers for each term.
     Full,
-    /// A row of so many numbers for each term, behind one map of the pooled vector.
+    /// A row of so many numbers for each term, after one map of the pooled vector.
     Rank(usize),
-    /// The word embeddings, behind one map of the pooled vector.
+    /// The word embeddings, after one map of the pooled vector.
     Tied,
 }
 

@@ -47,7 +47,7 @@ pub enum Spread {
     Passages,
 }
 
-/// What the model has besides the decoder's rows.
+/// What the model has in addition to the decoder's rows.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// θ: standard deviations above the mean at which a term begins to count.
@@ -141,8 +141,8 @@ impl FromDense<'_> {
         Ok(made)
     }
 
-    /// Puts the decoder behind the encoder, in the form that was asked for. What comes close to the rows and is
-    /// not equal to them is calibrated again.
+    /// Puts the decoder after the encoder, in the form that was asked for. A form that only approximates the
+    /// rows is calibrated again.
     fn set_head(
         &self,
         checkpoint: &mut Checkpoint,
