@@ -1,4 +1,4 @@
-//! An input that knows its name, its kind and how far it was read.
+//! An input with its name, its kind and how far it was read.
 
 use std::{
     fs::File,
@@ -15,7 +15,7 @@ use flate2::bufread::MultiGzDecoder;
 use super::{BUFFER_BYTES, Lines, stores};
 use crate::error::{Error, Result};
 
-/// What the first bytes say an input is, after gzip or zstd was taken off.
+/// The kind of an input by its first bytes, after decompression of gzip or zstd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// `PAR1`
@@ -24,7 +24,7 @@ pub enum Content {
     ArrowFile,
     /// `FF FF FF FF`
     ArrowStream,
-    /// Everything else, nothing at all included.
+    /// Everything else, including an empty input.
     Text,
 }
 
@@ -45,7 +45,7 @@ pub struct Consumed {
 }
 
 impl Consumed {
-    /// Of work whose size is known in some unit, none of it done.
+    /// For work of a known size in some unit, none of it done.
     pub fn of(total: u64) -> Consumed {
         Consumed { bytes: Arc::default(), total: Some(total) }
     }
@@ -55,13 +55,13 @@ impl Consumed {
         self.bytes.fetch_add(more, Ordering::Relaxed);
     }
 
-    /// The share of the stored bytes that was read, 0 to 1; none for a pipe.
+    /// The share of the stored bytes that was read, 0 to 1; `None` for a pipe.
     pub fn share(&self) -> Option<f64> {
         let total = self.total.filter(|&total| total > 0)?;
         Some((self.bytes.load(Ordering::Relaxed) as f64 / total as f64).min(1.0))
     }
 
-    /// Says the share that was read, where bytes do not tell it.
+    /// Sets the share that was read, if bytes do not show it.
     pub fn come_to(&self, share: f64) {
         if let Some(total) = self.total {
             self.bytes.store((share * total as f64) as u64, Ordering::Relaxed);
@@ -82,16 +82,16 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// Whether anybody still wants what comes on standard input.
+/// Whether standard input is still wanted.
 static GIVEN_UP: AtomicBool = AtomicBool::new(false);
 
-/// Lets anyone who waits for standard input go on as at its end: for a program that has failed and would
-/// else hang until the other side says more.
+/// Makes every reader that waits for standard input see its end: for a program that has failed and would
+/// otherwise hang until more input comes.
 pub fn give_up_stdin() {
     GIVEN_UP.store(true, Ordering::Relaxed);
 }
 
-/// Standard input, which can be given up while it is waited for.
+/// Standard input, whose reads can be cancelled.
 struct Stdin {
     #[cfg(unix)]
     file: File,
@@ -111,7 +111,7 @@ impl Stdin {
         Ok(Stdin { file: io::stdin() })
     }
 
-    /// Waits until there is something, the end included.
+    /// Waits until there is input, or its end.
     #[cfg(unix)]
     fn wait(&self) {
         use std::os::fd::AsRawFd;
@@ -140,11 +140,11 @@ impl Read for Stdin {
 }
 
 impl Input {
-    /// Opens a path, an object of a store, or standard input for `-`; gzip and zstd are taken off.
+    /// Opens a path, an object of a store, or standard input for `-`, and decompresses gzip and zstd.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be opened or its first bytes cannot be read; [`Error::Format`] for a
-    /// directory, and for an object with what its store answered.
+    /// directory, and for an object that its store refuses.
     pub fn open(path: &Path) -> Result<Input> {
         Input::opened(path, Input::sniff)
     }
@@ -180,7 +180,7 @@ impl Input {
         Ok(Input { consumed, ..input })
     }
 
-    /// As [`Input::open`], with the bytes as they are: for a form whose first bytes may be any.
+    /// As [`Input::open`], without decompression: for a format whose first bytes are arbitrary.
     ///
     /// # Errors
     /// As [`Input::open`].
@@ -191,7 +191,7 @@ impl Input {
         })
     }
 
-    /// From a reader that is open already, under a name for messages.
+    /// From an open reader, with a name for messages.
     pub fn from_reader(name: &str, reader: impl Read + Send + 'static) -> Result<Input> {
         Input::sniff(name.to_owned(), Box::new(BufReader::new(reader)), None)
     }
@@ -234,7 +234,7 @@ impl Input {
         self.content
     }
 
-    /// A view of how far the reading has come.
+    /// A view of the progress of reading.
     pub fn consumed(&self) -> Consumed {
         self.consumed.clone()
     }
@@ -249,8 +249,8 @@ impl Input {
         Lines::new(self.name, self.reader)
     }
 
-    /// A file that can be read at any position: the input itself, or, for a pipe, an object and
-    /// compressed bytes, a nameless temporary copy.
+    /// A file that can be read at any position: the input itself, or a nameless temporary copy of a
+    /// pipe, an object or compressed bytes.
     ///
     /// # Errors
     /// [`Error::Io`] if the copy fails.
@@ -267,7 +267,7 @@ impl Input {
     }
 }
 
-/// The first bytes (up to eight, fewer only at the end), and a reader that still has them.
+/// The first bytes (up to eight, fewer only at the end), and a reader that begins with them.
 fn peek(mut reader: Box<dyn BufRead + Send>) -> io::Result<(Vec<u8>, Box<dyn BufRead + Send>)> {
     let mut head = vec![0; 8];
     let mut filled = 0;

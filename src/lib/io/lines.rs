@@ -26,7 +26,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// The lines of `reader`, under a name for messages.
+    /// The lines of `reader`, with a name for messages.
     pub(super) fn new(name: String, reader: Box<dyn BufRead + Send>) -> Lines {
         Lines { name, reader, number: 0, done: false }
     }
@@ -87,7 +87,7 @@ impl Lines {
     /// A line's text, without its end and without a byte order mark.
     ///
     /// # Errors
-    /// [`Error::Line`] if it is too long or no UTF-8.
+    /// [`Error::Line`] if it is too long or not UTF-8.
     pub fn check(&self, raw: RawLine) -> Result<Line> {
         let RawLine { number, mut bytes, length } = raw;
         let bad = |wanted: &str, found: String| Error::line(&self.name, number, wanted, found);
@@ -130,7 +130,7 @@ pub struct RawLine {
     pub number: u64,
     /// The bytes with their end; empty if the line is longer than [`MAX_LINE_BYTES`].
     pub bytes: Vec<u8>,
-    /// The length of the line in the input, its end included.
+    /// The length of the line in the input, including its end.
     pub length: usize,
 }
 

@@ -1,8 +1,8 @@
-//! The door to files and pipes: inputs known by their first bytes, outputs that appear whole or not at all.
+//! Files and pipes: inputs recognised by their first bytes, outputs that are written atomically.
 //!
-//! The only module that opens files, and with the features `hub` and `stores` the only one that asks a
+//! The only module that opens files, and with the features `hub` and `stores` the only one that uses the
 //! network. `-` is standard input or output. It knows compression and the difference between a pipe and a
-//! file, and nothing of what the bytes mean.
+//! file, but not what the bytes mean.
 
 #![expect(clippy::disallowed_methods, reason = "the one module that opens files")]
 
