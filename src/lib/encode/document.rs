@@ -91,7 +91,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Counts a row.
+    /// Adds a row to the counts.
     pub fn add(&mut self, row: &Row, has_text: bool) {
         self.rows += 1;
         self.truncated += u64::from(row.truncated == Some(true));
@@ -100,7 +100,7 @@ impl Summary {
         self.nnz += row.vector.nnz() as u64;
     }
 
-    /// Mean weights a row, 0 without rows.
+    /// Mean weights per row, 0 without rows.
     pub fn mean_nnz(&self) -> f64 {
         if self.rows == 0 { 0.0 } else { self.nnz as f64 / self.rows as f64 }
     }
@@ -129,7 +129,7 @@ pub fn encode(
 ) -> Result<Summary> {
     let mut summary = Summary::default();
     thread::scope(|scope| {
-        // a closed channel means that the other side failed and tells so itself
+        // a closed channel means that the other side failed, and it reports that itself
         let (sender, batches) = sync_channel(1);
         scope.spawn(move || {
             let (max_tokens, read) = (encoder.max_tokens, VecDeque::new());
@@ -150,7 +150,7 @@ pub fn encode(
             }
             Ok(())
         };
-        // the thread that reads may wait for a pipe that says no more
+        // the reading thread may wait for a silent pipe
         encoded.into_iter().try_for_each(&mut write).inspect_err(|_| give_up_stdin())?;
         Ok(summary)
     })
@@ -215,7 +215,7 @@ fn blamed(error: Error, batch: &[Read], encoder: &SparseEncoder) -> Error {
     }
 }
 
-/// A text without word pieces is not shown to the network, which would find words for it.
+/// A text without word pieces does not go through the network, which would find words for it.
 pub(crate) fn encodable(tokens: &Tokens) -> &[u32] {
     if tokens.pieces == 0 { &[] } else { &tokens.ids }
 }

@@ -1,13 +1,13 @@
 //! Block-max search: scores only the blocks that can hold a hit, the best first.
 //!
-//! 1. Every list says the most that it holds in each block of 64 places, as one byte; the bytes of all
-//!    lists, weighted, are added in u16 ([`super::bounds`]). What is read for that is read in order.
+//! 1. Every list has its largest impact in each block of 64 places, as one byte; the bytes of all lists,
+//!    weighted, are added in u16 ([`super::bounds`]). All this is read sequentially.
 //! 2. Groups of 16 blocks are taken by their largest sum, descending. In each, the blocks whose sum can
 //!    enter the hits are scored into 64 accumulators.
 //! 3. It ends when the best group left cannot enter. Until there are k hits, the threshold is the
 //!    largest weighted k-th impact of a term, which k documents are known to reach.
 //!
-//! What the next groups need is asked for while one is scored: first where its cells are, then the
+//! What the next groups need is prefetched while one is scored: first where its cells are, then the
 //! cells. The large tables are kept by the thread from one query to the next.
 //!
 //! Why rounding cannot lose a hit. One unit of a sum is 1/`scale` of a score. `step` is a lane's
@@ -43,7 +43,7 @@ use crate::{
     sparse::{SparseVector, TermId},
 };
 
-/// The most that all lanes add up to, in units of a sum.
+/// The largest sum over all lanes, in units of a sum.
 const FULL: f64 = 60_000.0;
 /// Below, products may leave the range in which f32 rounds by 2⁻²⁴.
 const LEAST: f64 = 1e-30;
@@ -55,7 +55,7 @@ const GROUP: usize = 16;
 /// Bits of a bound that the order of groups does not look at.
 const COARSE: u32 = 7;
 
-/// Groups that are in work at once: found, then placed, then scored.
+/// Groups in progress at once: found, then located, then scored.
 const STAGES: usize = SCORED + 1;
 const PLACED: usize = 3;
 const SCORED: usize = 7;
@@ -129,7 +129,7 @@ struct Lane<'a> {
     impacts: Impacts,
 }
 
-/// What a search refills, kept from one search to the next.
+/// Buffers of a search, kept from one search to the next.
 #[derive(Default)]
 struct Tables {
     /// The bound of each block.
@@ -396,7 +396,7 @@ impl Hunt<'_> {
         }
     }
 
-    /// Finds the cells of the runs, and asks for them.
+    /// Finds the cells of the runs, and prefetches them.
     #[inline(always)]
     fn place(&self, stage: &mut Stage) -> Result<()> {
         for pick in &mut stage.picks {

@@ -12,11 +12,11 @@ pub struct Bm25 {
 }
 
 impl Bm25 {
-    /// What most use.
+    /// The usual values.
     pub const USUAL: Bm25 = Bm25 { k1: 1.2, b: 0.75 };
 
     /// # Errors
-    /// [`Error::Usage`] for a constant out of its range.
+    /// [`Error::Usage`] for a constant out of range.
     pub fn new(k1: f32, b: f32) -> Result<Bm25> {
         if !(k1.is_finite() && k1 >= 0.0 && (0.0..=1.0).contains(&b)) {
             let message = format!("BM25: expected k1 from 0 and b from 0 to 1, found {k1} and {b}");

@@ -15,22 +15,22 @@ use crate::{
 /// A text as the encoder reads it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tokens {
-    /// Token ids, special tokens included, cut to the length asked for.
+    /// Token ids, including special tokens, truncated to the requested length.
     pub ids: Vec<u32>,
-    /// Tokens of the whole text, special tokens included, before the cut.
+    /// Tokens of the whole text, including special tokens, before truncation.
     pub whole: usize,
     /// Word pieces (tokens without the special ones) of the whole text.
     pub pieces: usize,
 }
 
 impl Tokens {
-    /// Whether the text was cut.
+    /// Whether the text was truncated.
     pub fn truncated(&self) -> bool {
         self.whole > self.ids.len()
     }
 }
 
-/// A model's tokenizer, with padding and truncation taken off: both are ours.
+/// A model's tokenizer without its padding and truncation, which l0 does itself.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     short: Option<AsciiWordPiece>,
@@ -42,7 +42,7 @@ pub struct Tokenizer {
     suffix: Vec<u32>,
 }
 
-/// What the files next to a `tokenizer.json` say of it.
+/// What the files next to a `tokenizer.json` say about it.
 #[derive(Default, Deserialize)]
 struct Beside {
     mask_token: Option<Name>,
@@ -77,11 +77,11 @@ impl Beside {
 impl Tokenizer {
     /// From a model directory (`tokenizer.json`, or `vocab.txt` of an uncased or cased BERT), which
     /// may be the name of a shipped model or one on the hub (`io::hub`), or from a `tokenizer.json` itself.
-    /// Which tokens are special and surround a text is read off it; the mask token's name is in the files
+    /// It says which tokens are special and surround a text; the name of the mask token is in the files
     /// next to it.
     ///
     /// # Errors
-    /// As [`io::hub::resolve`]; [`Error::Io`] if there is none, [`Error::Format`] if it is no tokenizer.
+    /// As [`io::hub::resolve`]; [`Error::Io`] if there is none, [`Error::Format`] if it is not a tokenizer.
     pub fn load(path: &Path) -> Result<Tokenizer> {
         let path = &io::hub::resolve(path, io::hub::Need::Tokenizer)?;
         let (json, vocab) = (path.join("tokenizer.json"), path.join("vocab.txt"));
@@ -107,10 +107,10 @@ impl Tokenizer {
     /// From the bytes of a `tokenizer.json`.
     ///
     /// # Errors
-    /// [`Error::Usage`] saying what is wrong; the caller knows the file's name.
+    /// [`Error::Usage`] with what is wrong; the caller adds the file's name.
     pub fn from_json(json: &[u8]) -> Result<Tokenizer> {
         let bad = |error: tokenizers::Error| Error::Usage(format!("not a tokenizer: {error}"));
-        // the crate panics on some strings that no JSON may hold
+        // the crate panics on some strings that are not valid JSON
         let parsed = caught(|| tokenizers::Tokenizer::from_bytes(json));
         let parsed = parsed.ok_or_else(|| Error::Usage("not a tokenizer: damaged".into()))?;
         let mut inner = parsed.map_err(bad)?;
@@ -156,7 +156,7 @@ impl Tokenizer {
         Tokenizer::from_json(inner.to_string(false).map_err(bad)?.as_bytes())
     }
 
-    /// The bytes of the `tokenizer.json` it was made from, for an index to carry.
+    /// The bytes of the `tokenizer.json` it was made from, to be stored in an index.
     pub fn to_json(&self) -> &[u8] {
         &self.json
     }
@@ -166,7 +166,7 @@ impl Tokenizer {
         &self.vocabulary
     }
 
-    /// Whether a term is a special token (`[CLS]`, `[UNK]` …), which no query carries.
+    /// Whether a term is a special token (`[CLS]`, `[UNK]` …), which no query has.
     pub fn is_special(&self, term: TermId) -> bool {
         self.special.contains(&term.0)
     }
@@ -188,8 +188,8 @@ impl Tokenizer {
         (!text.contains(char::REPLACEMENT_CHARACTER)).then(|| text.to_owned())
     }
 
-    /// Whether a token begins a word: it is no WordPiece continuation, or has the mark of a space before it
-    /// that other vocabularies use.
+    /// Whether a token begins a word: it is not a WordPiece continuation, or it has the mark that other
+    /// vocabularies use for a space before it.
     pub fn begins_word(&self, term: TermId) -> bool {
         let token = self.vocabulary.token(term);
         if self.is_word_piece() {
@@ -204,10 +204,10 @@ impl Tokenizer {
         matches!(self.inner.get_model(), ModelWrapper::WordPiece(_))
     }
 
-    /// The word pieces of a text, no special token added, none cut.
+    /// The word pieces of a text, without special tokens and without truncation.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the tokenizer refuses the text, which a sound one never does.
+    /// [`Error::Usage`] if the tokenizer refuses the text, which a valid one never does.
     pub fn pieces(&self, text: &str) -> Result<Vec<u32>> {
         if let Some(pieces) = self.short.as_ref().and_then(|short| short.pieces(text)) {
             return Ok(pieces);
@@ -217,7 +217,7 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The ids that an encoder reads: word pieces between the special tokens of the model, cut to
+    /// The ids that an encoder reads: word pieces between the special tokens of the model, truncated to
     /// `max_tokens` by leaving out the last word pieces.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ impl Vocabulary {
         Vocabulary { tokens, ids, fingerprint }
     }
 
-    /// Number of tokens, special ones included; term ids are below it.
+    /// Number of tokens, including special ones; term ids are below it.
     pub fn len(&self) -> usize {
         self.tokens.len()
     }
