@@ -91,7 +91,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Adds a row to the counts.
+    /// Counts a row.
     pub fn add(&mut self, row: &Row, has_text: bool) {
         self.rows += 1;
         self.truncated += u64::from(row.truncated == Some(true));
@@ -129,7 +129,7 @@ pub fn encode(
 ) -> Result<Summary> {
     let mut summary = Summary::default();
     thread::scope(|scope| {
-        // a closed channel means that the other side failed, and it reports that itself
+        // a closed channel means that the other side failed and tells so itself
         let (sender, batches) = sync_channel(1);
         scope.spawn(move || {
             let (max_tokens, read) = (encoder.max_tokens, VecDeque::new());
@@ -150,7 +150,7 @@ pub fn encode(
             }
             Ok(())
         };
-        // the reading thread may wait for a silent pipe
+        // the thread that reads may wait for a pipe that says no more
         encoded.into_iter().try_for_each(&mut write).inspect_err(|_| give_up_stdin())?;
         Ok(summary)
     })

@@ -1,10 +1,10 @@
-//! Work that survives a kill: finished parts next to the output, and the check that they belong to it.
+//! Work that survives a kill: finished parts next to the output, and the proof that they belong to it.
 //!
 //! While `OUT` is being made with `--resume`, the folder `OUT.parts` holds parts of up to a few
-//! thousand rows, each written atomically. A later run reads the input again from the beginning,
-//! checks that the parts were made from the same documents, and encodes what is left. At the end all
-//! rows pass through one writer, so `OUT` has the bytes of an uninterrupted run; then the folder is removed.
-//! Everything unfinished is in the folder, including `OUT` itself, so a kill leaves nothing elsewhere.
+//! thousand rows, each put in place whole. A later run reads the input again from the beginning,
+//! checks that the documents of the parts are the same, and encodes what is left. At the end all
+//! rows pass through one writer, so `OUT` has the bytes of an undisturbed run; then the folder goes.
+//! Everything unfinished is in the folder, `OUT` itself too, so that a kill leaves nothing elsewhere.
 
 use std::{
     fs,
@@ -63,7 +63,7 @@ struct Open {
 }
 
 impl Journal {
-    /// Opens the parts next to `output`; `settings` is everything except the input that decides what
+    /// Opens the parts next to `output`; `settings` is everything besides the input that decides what
     /// the rows are; `empty_counts` are the document frequencies before the first document.
     ///
     /// # Errors

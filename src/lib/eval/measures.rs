@@ -64,7 +64,7 @@ pub enum Measure {
         /// The least relevant grade.
         rel: Grade,
     },
-    /// 1 a judged query: their number.
+    /// 1 per judged query: their number.
     NumQ,
     /// Documents found.
     NumRet,
@@ -99,10 +99,10 @@ impl Gain {
     }
 }
 
-/// A ranking of which only the grades are left, and all grades of its query.
+/// A ranking as the grades of its documents, and all grades of its query.
 #[derive(Clone, Debug, Default)]
 pub struct JudgedRanking {
-    /// Best first; none if the document was not judged.
+    /// Best first; `None` if the document was not judged.
     pub ranked: Vec<Option<Grade>>,
     /// Of all judged documents of the query, found or not.
     pub judged: Vec<Grade>,

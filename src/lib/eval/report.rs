@@ -1,4 +1,4 @@
-//! A run against judgements: values by query, and what they come to.
+//! A run against judgements: values by query, and their means.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ pub fn measures_to_take(asked: &[Measure], floors: &[Floor]) -> Vec<Measure> {
 pub enum IdenticalIds {
     /// It is a hit like any other.
     Keep,
-    /// It is taken out, and those below move up.
+    /// It is removed, and those below move up.
     Ignore,
 }
 
@@ -111,7 +111,7 @@ impl Scores {
         if self.measures[place].is_count() { sum } else { sum / self.queries.len() as f64 }
     }
 
-    /// What anyone who reads the values should know.
+    /// What a reader of the values should know.
     pub fn notes(&self) -> Vec<String> {
         let Scores { run, missing, unjudged, .. } = self;
         let judged = self.queries.len();

@@ -1,4 +1,4 @@
-//! Effectiveness against cost: results of several seeds joined, and the front that nothing beats.
+//! Effectiveness against cost: results of several seeds joined, and the Pareto front.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ pub const NDCG: &str = "nDCG@10";
 /// The cost that is printed and drawn if nothing else is asked for.
 pub const FLOPS: &str = "flops";
 
-/// Numbers beyond this are no measurements.
+/// Numbers beyond this are not measurements.
 const LARGEST: f64 = 1e15;
 
 /// One line of results: a trained model, measured.
@@ -131,7 +131,7 @@ impl FromStr for Condition {
     }
 }
 
-/// The mean over seeds, and how far they lie apart.
+/// The mean over seeds, and their range.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
     /// The smallest value.
@@ -214,7 +214,7 @@ pub fn points(outcomes: &[Outcome], view: &View) -> Vec<Point> {
     points
 }
 
-/// Writes a line a point under a header. `±` is half the distance of the best seed from the worst.
+/// Writes one line per point under a header. `±` is half the distance of the best seed from the worst.
 ///
 /// # Errors
 /// Those of `output`.

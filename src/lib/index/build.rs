@@ -1,4 +1,4 @@
-//! Inputs to an index: reads rows of vectors, compares what they say of themselves, builds.
+//! Inputs to an index: reads rows of vectors, compares their metadata, builds.
 
 use std::{path::Path, sync::Arc};
 
@@ -72,7 +72,7 @@ impl Language {
     /// What an index carries.
     ///
     /// # Errors
-    /// [`Error::Format`] if it cannot be used, [`Error::Mismatch`] if the tokenizer is another's.
+    /// [`Error::Format`] if it cannot be used, [`Error::Mismatch`] if the tokenizer is a different one.
     pub fn of(index: &Index) -> Result<Language> {
         let unusable = |what: &str, error: Error| {
             Error::format(index.name(), format!("section `{what}`: {error}"))
@@ -90,11 +90,11 @@ impl Language {
 pub struct Plan<'a> {
     /// The query side.
     pub language: &'a Language,
-    /// What the documents' own frequencies make of the query weights, if anything.
+    /// How the documents' own frequencies change the query weights, if at all.
     pub reweighting: Option<Reweighting>,
     /// SHA-256 of the model's weights, if vectors of another model are to be refused.
     pub model_sha256: Option<&'a str>,
-    /// Whether vectors are taken that do not say which model made them.
+    /// Whether vectors are accepted that do not say which model made them.
     pub trusting: bool,
     /// How weights are stored.
     pub weights: Weights,

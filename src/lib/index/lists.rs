@@ -13,9 +13,9 @@ use crate::error::{Error, Result};
 pub(super) struct Encoded {
     pub(super) bytes: Vec<u8>,
     pub(super) count: u32,
-    /// The largest weight as it is stored.
+    /// The largest weight, as stored.
     pub(super) max: f32,
-    /// Bounds that are not above the 10th, 100th and 1000th largest weight; 0 if there are fewer.
+    /// Bounds not above the 10th, 100th and 1000th largest weight; 0 if there are fewer.
     pub(super) best: [u8; 3],
 }
 
@@ -157,7 +157,7 @@ fn too_long() -> Error {
     Error::format("index", "a posting list outgrows 4 GiB; build several indexes")
 }
 
-/// A bit a block.
+/// A bit per block.
 fn map(blocks: impl Iterator<Item = usize>, words: usize) -> Vec<u8> {
     let mut map = vec![0u64; words];
     blocks.for_each(|block| map[block / WORD] |= 1 << (block % WORD));

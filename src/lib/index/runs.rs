@@ -27,7 +27,7 @@ pub(super) struct Posting {
 }
 
 const POSTING_BYTES: usize = 12;
-/// Fewer postings than these are never spilled: the files would be all seams.
+/// Fewer postings than these are never spilled: the runs would be too short.
 const LEAST: usize = 1 << 10;
 const SCRATCH: &str = "temporary file";
 

@@ -135,8 +135,8 @@ impl Output {
     /// Completes the output: syncs and renames over the target, or sends the object.
     ///
     /// # Errors
-    /// [`Error::Io`], for instance when the disk is full; [`Error::Format`] with a store's answer. The target is
-    /// then as it was, except that an `http(s)://` server may have a part of the object.
+    /// [`Error::Io`], for instance when the disk is full; [`Error::Format`] with a store's answer. The target
+    /// is then as it was, except that an `http(s)://` server may have a part of the object.
     pub fn commit(mut self) -> Result<()> {
         let name = self.name.clone();
         let fail = |source| Error::io(&name, source);

@@ -27,8 +27,8 @@ impl Bm25 {
 
     /// idf · tf · (k1 + 1) / (tf + k1 · (1 − b + b · length / mean length)).
     ///
-    /// The document carries the whole impact, so that a query with weight 1 a term (its count, for a
-    /// term that comes twice) scores BM25. Source: Robertson and Zaragoza 2009, with the idf of
+    /// The document carries the whole impact, so that a query with weight 1 per term (its count, for a
+    /// repeated term) scores BM25. Source: Robertson and Zaragoza 2009, with the idf of
     /// [`crate::text::inverse_document_frequency`], which is never negative.
     pub fn impact(self, idf: f32, tf: u32, length: u32, mean_length: f64) -> f32 {
         let (k1, b, tf) = (f64::from(self.k1), f64::from(self.b), f64::from(tf));

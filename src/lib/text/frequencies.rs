@@ -1,8 +1,8 @@
 //! In how many documents each term occurs, and the text in which vectors carry these counts.
 //!
 //! The text is a JSON object: `format` (1), `vocabulary` (its fingerprint), `documents`, and `frequencies`: a
-//! LEB128 number per term in the order of ids, compressed by zstd with a checksum, in base64. For 30,522 terms
-//! that is below 90 kB for any collection.
+//! LEB128 number per term in the order of ids, compressed by zstd with a checksum, in base64. For 30,522
+//! terms that is below 90 kB for any collection.
 
 use std::io::Read;
 

@@ -19,8 +19,8 @@ impl Reweighting {
     /// What a model's table is reweighted by.
     pub const OF_A_MODEL: Reweighting = Reweighting::Geometric { share: 0.5 };
 
-    /// The weight of a term with the weight `table`, whose idf in the collection is `idf` ≥ 0. Weights of
-    /// 0 or less stay as they are.
+    /// The weight of a term with the weight `table`, whose idf in the collection is `idf` ≥ 0. A weight
+    /// of 0 or less becomes 0.
     pub fn weight(self, table: f32, idf: f32) -> f32 {
         if table <= 0.0 {
             return 0.0;

@@ -119,8 +119,7 @@ impl Target {
     }
 }
 
-/// Sends a file in parts of so many bytes, and has them joined last; if anything fails, has them thrown
-/// away.
+/// Sends a file in parts of so many bytes and joins them at the end; aborts the upload on any failure.
 async fn send_parts(
     address: &str,
     upload: &mut dyn MultipartUpload,
