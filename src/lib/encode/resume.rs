@@ -104,7 +104,7 @@ impl Journal {
         }
     }
 
-    /// Checks that the next part's rows are as they were written: now, not after the long work.
+    /// Whether the next part's rows are as they were written: told now, not after the long work.
     fn check(&self, manifest: &Manifest) -> Result<()> {
         let file = self.file("arrow", self.parts.len());
         let found = InputHash::of_bytes(&map(&file)?).hex();

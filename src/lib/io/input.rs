@@ -55,7 +55,7 @@ impl Consumed {
         self.bytes.fetch_add(more, Ordering::Relaxed);
     }
 
-    /// The share of the stored bytes that was read, 0 to 1; `None` for a pipe.
+    /// The share of the stored bytes that was read, 0 to 1; none for a pipe.
     pub fn share(&self) -> Option<f64> {
         let total = self.total.filter(|&total| total > 0)?;
         Some((self.bytes.load(Ordering::Relaxed) as f64 / total as f64).min(1.0))
@@ -82,16 +82,16 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// Whether standard input is still wanted.
+/// Whether anybody still wants what comes on standard input.
 static GIVEN_UP: AtomicBool = AtomicBool::new(false);
 
-/// Makes every reader that waits for standard input see its end: for a program that has failed and would
-/// otherwise hang until more input comes.
+/// Lets anyone who waits for standard input go on as at its end: for a program that has failed and would
+/// else hang until the other side says more.
 pub fn give_up_stdin() {
     GIVEN_UP.store(true, Ordering::Relaxed);
 }
 
-/// Standard input, whose reads can be cancelled.
+/// Standard input, which can be given up while it is waited for.
 struct Stdin {
     #[cfg(unix)]
     file: File,
@@ -111,7 +111,7 @@ impl Stdin {
         Ok(Stdin { file: io::stdin() })
     }
 
-    /// Waits until there is input, or its end.
+    /// Waits until there is something, the end included.
     #[cfg(unix)]
     fn wait(&self) {
         use std::os::fd::AsRawFd;
@@ -121,7 +121,7 @@ impl Stdin {
         // SAFETY: one descriptor, which is open, and the place for its answer.
         let mut answers = || unsafe { libc::poll(&raw mut asked, 1, MILLISECONDS) };
         loop {
-            // 0 means that nothing came; the next read returns the error
+            // 0 says that nothing came; an error is told by the read behind it
             if GIVEN_UP.load(Ordering::Relaxed) || answers() != 0 {
                 return;
             }
@@ -140,11 +140,11 @@ impl Read for Stdin {
 }
 
 impl Input {
-    /// Opens a path, an object of a store, or standard input for `-`, and decompresses gzip and zstd.
+    /// Opens a path, an object of a store, or standard input for `-`; gzip and zstd are taken off.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be opened or its first bytes cannot be read; [`Error::Format`] for a
-    /// directory, and for an object that its store refuses.
+    /// directory, and for an object with what its store answered.
     pub fn open(path: &Path) -> Result<Input> {
         Input::opened(path, Input::sniff)
     }
@@ -180,7 +180,7 @@ impl Input {
         Ok(Input { consumed, ..input })
     }
 
-    /// As [`Input::open`], without decompression: for a format whose first bytes are arbitrary.
+    /// As [`Input::open`], with the bytes as they are: for a form whose first bytes may be any.
     ///
     /// # Errors
     /// As [`Input::open`].
@@ -191,7 +191,7 @@ impl Input {
         })
     }
 
-    /// From an open reader, with a name for messages.
+    /// From a reader that is open already, under a name for messages.
     pub fn from_reader(name: &str, reader: impl Read + Send + 'static) -> Result<Input> {
         Input::sniff(name.to_owned(), Box::new(BufReader::new(reader)), None)
     }
@@ -234,7 +234,7 @@ impl Input {
         self.content
     }
 
-    /// A view of the progress of reading.
+    /// A view of how far the reading has come.
     pub fn consumed(&self) -> Consumed {
         self.consumed.clone()
     }
@@ -249,8 +249,8 @@ impl Input {
         Lines::new(self.name, self.reader)
     }
 
-    /// A file that can be read at any position: the input itself, or a nameless temporary copy of a
-    /// pipe, an object or compressed bytes.
+    /// A file that can be read at any position: the input itself, or, for a pipe, an object and
+    /// compressed bytes, a nameless temporary copy.
     ///
     /// # Errors
     /// [`Error::Io`] if the copy fails.

@@ -52,9 +52,9 @@ struct DeviceLayer {
 
 /// Pooled logits `[B, V]` on their way to the host.
 pub(super) enum Pooled {
-    /// They are there.
+    /// They have arrived.
     Here(Tensor),
-    /// A device still computes or sends them.
+    /// The device still computes or copies them.
     Sent(Landing),
 }
 
@@ -62,7 +62,7 @@ impl DeviceEncoder {
     /// From a checkpoint; `dtype` is that of matrices and states.
     ///
     /// # Errors
-    /// [`Error::Compute`] if the device has no room.
+    /// [`Error::Compute`] if the device is out of memory.
     pub fn new(checkpoint: Checkpoint, device: &Device, dtype: DType) -> Result<DeviceEncoder> {
         let Checkpoint { config, weights, .. } = checkpoint;
         let to = To { device, dtype, epsilon: config.norm_epsilon };

@@ -2,7 +2,7 @@
 //!
 //! A safetensors file may store a matrix `NAME` in eight bits: `NAME` in I8 `[rows, columns]` and
 //! `NAME.row_scale` in F32 `[rows]`, value = scale of the row × byte. Callers see the f32 values under `NAME`
-//! and nothing of the scales.
+//! and not the scales.
 
 use std::{collections::BTreeMap, fmt::Display, path::Path};
 
@@ -16,7 +16,7 @@ use crate::{
     io,
 };
 
-/// What follows the name of a matrix in I8 in the name of its scales.
+/// The suffix for the scales of a matrix in I8.
 pub(crate) const SCALE: &str = ".row_scale";
 
 /// A tensor of a file as plain f32.
@@ -74,7 +74,7 @@ pub(super) fn stored(file: &Path) -> Result<(Vec<(String, Stored)>, String)> {
     let tensors = SafeTensors::deserialize(&mapped).map_err(|error| bad(&error))?;
     let scales = scales(file, &tensors)?;
     let mut views = tensors.tensors();
-    // the format knows no gaps: header and tensors, in the order of their places, are the file
+    // the format has no gaps: the file is the header and the tensors in the order of their places
     views.sort_by_key(|(_, view)| view.data().as_ptr());
     let behind: usize = views.iter().map(|(_, view)| view.data().len()).sum();
     let mut hasher = Sha256::new_with_prefix(&mapped[..mapped.len() - behind]);
@@ -93,7 +93,7 @@ pub(super) fn stored(file: &Path) -> Result<(Vec<(String, Stored)>, String)> {
             };
             stored.push((name, one));
         }
-        // a page that was read counts as this process's memory until it is let go
+        // a page that was read counts as this process's memory until it is released
         io::let_go(&mapped, done);
     }
     Ok((stored, in_hex(hasher)))

@@ -130,7 +130,7 @@ impl LexicalPart {
         format!("{},terms={:08x}", self.lexical.in_short(), crc32fast::hash(&bytes))
     }
 
-    /// The lexical weight of each term of a document, terms ascending: `ids` are its tokens, with special ones.
+    /// The lexical weight of each term of a document, terms ascending; `ids` are its tokens.
     pub fn of(&self, ids: &[u32]) -> Vec<(TermId, f32)> {
         let mut tf: BTreeMap<u32, u32> = BTreeMap::new();
         ids.iter().for_each(|&id| *tf.entry(id).or_default() += 1);

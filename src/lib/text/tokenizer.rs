@@ -207,7 +207,7 @@ impl Tokenizer {
     /// The word pieces of a text, without special tokens and without truncation.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the tokenizer refuses the text, which a valid one never does.
+    /// [`Error::Usage`] if the tokenizer refuses the text, which a sound one never does.
     pub fn pieces(&self, text: &str) -> Result<Vec<u32>> {
         if let Some(pieces) = self.short.as_ref().and_then(|short| short.pieces(text)) {
             return Ok(pieces);

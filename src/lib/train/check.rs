@@ -1,4 +1,4 @@
-//! A look at training data before an hour is spent on them.
+//! Checks training data before time is spent on them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use crate::{error::Result, formats::examples::Parsed, text::Tokenizer};
 /// Faults that are printed one by one.
 const TOLD: usize = 10;
 
-/// What a source holds.
+/// What is in a source.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Findings {
     /// Examples that can be used.

@@ -1,6 +1,6 @@
-//! Draws: examples of several sources in an order that the seed and the number of the draw decide.
+//! Draws: examples of several sources, in an order that depends only on the seed and the number of the draw.
 //!
-//! No state but the count of draws is needed to go on: `skip` draws again without parsing.
+//! A run is resumed from the count of draws alone: `skip` draws again without parsing.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ pub struct Random {
 }
 
 impl Random {
-    /// A stream of its own for each seed and number.
+    /// A separate stream for each seed and number.
     pub fn new(seed: u64, number: u64) -> Random {
         let mut random = Random { state: seed };
         random.state = random.next() ^ number;
@@ -183,7 +183,7 @@ impl Source {
     /// Opens a file of examples or a BEIR folder.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Format`] or [`Error::Line`] for a folder that is no collection.
+    /// [`Error::Io`]; [`Error::Format`] or [`Error::Line`] for a folder that is not a collection.
     pub fn open(recipe: &SourceRecipe, seed: u64) -> Result<Source> {
         let random = Random::new(seed, 0);
         if !recipe.path.is_dir() {
@@ -357,7 +357,7 @@ fn document_lines(path: &Path) -> Result<DocumentLines> {
 /// Documents of a corpus that are shuffled together.
 const CORPUS_BUFFER: usize = 10_000;
 
-/// Reads on until `size` records wait, or the end.
+/// Reads until `size` records are buffered, or to the end.
 fn fill<T>(
     open: &mut Option<impl Iterator<Item = Result<T>>>,
     buffer: &mut Vec<T>,
@@ -394,7 +394,7 @@ impl Mixture {
     /// Opens a corpus alone: examples of one document and no query.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Format`] for a folder that is no collection.
+    /// [`Error::Io`]; [`Error::Format`] for a folder that is not a collection.
     pub fn of_corpus(path: &Path, seed: u64) -> Result<Mixture> {
         Ok(Mixture { sources: vec![(1.0, Source::corpus(path, seed)?)], seed, draws: 0 })
     }
@@ -416,7 +416,7 @@ impl Mixture {
         Ok(Drawn { example: parsed.example, place, random })
     }
 
-    /// Goes on as after `draws` draws.
+    /// Continues as after `draws` draws.
     ///
     /// # Errors
     /// [`Error::Io`].

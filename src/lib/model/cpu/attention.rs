@@ -12,7 +12,7 @@ use crate::{
 /// Queries at a time: their scores stay in a core's cache.
 const QUERIES: usize = 32;
 
-/// Sizes and room for attention, to be used again.
+/// Sizes and buffers for attention, reused between documents.
 pub(super) struct Attention {
     heads: usize,
     /// Of one head.

@@ -48,7 +48,7 @@ impl fmt::Display for DecoderForm {
     }
 }
 
-/// Rows of `rank` numbers and the map `[rank, H]` in front of them whose product is the closest to `rows`
+/// Rows of `rank` numbers and the map `[rank, H]` before them whose product is the closest to `rows`
 /// `[words, H]` in the sum of squares: the leading eigenvectors of rowsᵀ rows.
 pub(super) fn of_rank(rows: &[Vec<f32>], rank: usize) -> (Vec<Vec<f32>>, Matrix) {
     let width = rows.first().map_or(0, Vec::len);
