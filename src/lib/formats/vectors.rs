@@ -13,12 +13,12 @@
 //!
 //! Readers also take indices of the types UInt16, UInt32 and Int64, values of Float64, large lists
 //! and large or view strings. Metadata are the keys `l0.*` of [`VectorMeta`], in the Arrow schema and
-//! in Parquet's key-value pairs. Parquet is zstd level 3, PLAIN, 16,384 rows a group, so that every
-//! engine reads it; an Arrow stream has 1,024 rows a batch. A JSON line is
+//! in Parquet's key-value pairs. Parquet is zstd level 3, PLAIN, 16,384 rows per group, so that
+//! every engine reads it; an Arrow stream has 1,024 rows per batch. A JSON line is
 //! `{"_id", "indices", "values"}`, or, when read, `{"_id", "vector": {token: weight}}`; JSON lines
 //! carry no metadata.
 //!
-//! What is known when all rows were written, the document frequencies of the encoded documents, follows
+//! The document frequencies of the encoded documents are known when all rows were written, so they follow
 //! the rows ([`Ending`]).
 
 use std::collections::BTreeMap;

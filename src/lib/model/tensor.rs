@@ -163,7 +163,7 @@ impl TensorEncoder {
         self.lexical_scale.as_ref()
     }
 
-    /// Gives the lexical part of each term a trained scale, 1 at the start; a base that has scales keeps them.
+    /// Gives the lexical part of each term a trained scale, 1 at first; a base that has scales keeps them.
     ///
     /// # Errors
     /// [`Error::Compute`].
@@ -210,7 +210,7 @@ impl TensorEncoder {
         ops::linear(&mapped, decoder, &self.decoder_bias)
     }
 
-    /// `[B, width]` in f32: the vectors of a batch before the map and the decoder of a vocabulary head.
+    /// `[B, width]` in f32: the pooled vectors of a batch, before the map and the decoder of the head.
     ///
     /// # Errors
     /// As [`TensorEncoder::pooled_logits`].

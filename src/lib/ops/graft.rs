@@ -1,4 +1,4 @@
-//! A value that was computed outside candle's graph, put into it with a gradient of its own.
+//! A value that was computed outside candle's graph, put into it with its own gradient.
 
 use std::sync::{Arc, Mutex};
 
@@ -189,7 +189,7 @@ impl CustomOp3 for Graft<3> {
     }
 }
 
-/// Whether the roads on slices may be taken.
+/// Whether the paths on slices may be taken.
 pub(super) fn on_slices(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && tensor.dtype() == DType::F32
 }
@@ -292,7 +292,7 @@ pub(super) mod tests {
             Var::from_tensor(&input.to_dtype(wide).unwrap().to_device(device).unwrap()).unwrap()
         };
         let inputs: Vec<Var> = inputs.iter().map(var).collect();
-        // states have as many rows as the first input, and the type of products; weights stay wide
+        // states have as many rows as the first input, and the type of products; weights stay f32
         let used: Vec<Tensor> = inputs
             .iter()
             .map(|input| match input.dims()[0] == inputs[0].dims()[0] {

@@ -389,7 +389,7 @@ impl Trainer {
         folder::Log::open(&path, &kept)
     }
 
-    /// Whether the stage of the last step applies a threshold; a stage without documents does not change that.
+    /// Whether the stage of the last step applies a threshold; a stage without documents changes nothing.
     fn is_cut(&self) -> bool {
         let at = self.recipe.stage_of(self.step.saturating_sub(1)).map_or(0, |(at, _)| at);
         let mut done = self.recipe.stage[..=at].iter().filter_map(StageRecipe::retrieval);

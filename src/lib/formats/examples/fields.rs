@@ -63,7 +63,7 @@ const STRUCTURE: [&str; 8] =
 /// Keys that are read by name and have a position as well.
 const COLUMNS: [&str; 4] = ["query", "anchor", "positive", "negative"];
 
-/// Keys whose place says what they are, as in data sets of Sentence Transformers: the first text is the
+/// Keys whose position says what they are, as in data sets of Sentence Transformers: the first text is the
 /// anchor, the second the positive, all others are negatives. It is that of the first record of a
 /// file; a record with other keys, or in another order, is refused.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +75,7 @@ impl Positional {
     /// The order of keys, if none of the forms has these by name.
     ///
     /// # Errors
-    /// What makes it ambiguous: a known name in another's place, an id, or a first text that is none.
+    /// Why it is ambiguous: a known name in the position of another, an id, or a first value that is not a text.
     pub(super) fn of(fields: &Fields) -> Result<Option<Positional>, String> {
         let has = |keys: &[&str]| keys.iter().any(|key| fields.has(key));
         let texts: Vec<&(String, Value)> =

@@ -1,4 +1,4 @@
-//! A file of examples, record by record, whatever its first bytes say it is.
+//! A file of examples, record by record, in any format recognised by its first bytes.
 
 use arrow_array::{
     Array, ArrayRef, RecordBatch,
@@ -55,7 +55,7 @@ impl ExampleReader {
     /// first record is taken.
     ///
     /// # Errors
-    /// [`Error::Line`] for columns that leave it open which is which.
+    /// [`Error::Line`] for ambiguous columns.
     pub fn positional(&self) -> Result<Option<Positional>> {
         match &self.first {
             Some(Ok(first)) => first.positional(&self.name),
@@ -135,8 +135,8 @@ fn is_read(kind: &DataType) -> bool {
     }
 }
 
-/// A cell as the JSON that it would be; a number that JSON does not have is a string, which no reader
-/// of scores takes.
+/// A cell as JSON; a number that JSON does not have becomes a string, which no reader of scores
+/// accepts.
 pub(super) fn value_at(column: &ArrayRef, at: usize) -> Value {
     if column.is_null(at) {
         return Value::Null;

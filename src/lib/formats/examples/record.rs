@@ -41,12 +41,12 @@ pub enum RawExample {
     Row(u64, Fields),
 }
 
-/// What a record says.
+/// The contents of a record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parsed {
     /// The example.
     pub example: Example,
-    /// Whether its strings can be nothing but ids.
+    /// Whether its strings can only be ids.
     pub ids: bool,
     /// Keys that are not read.
     pub unread: Vec<String>,
@@ -66,7 +66,7 @@ impl RawExample {
     /// The columns that are read by position, if this record, a file's first, has such.
     ///
     /// # Errors
-    /// [`Error::Line`] for keys that leave it open which is which.
+    /// [`Error::Line`] for ambiguous keys.
     pub fn positional(&self, file: &str) -> Result<Option<Positional>> {
         let bad = |found| Error::line(file, self.number(), WANTED, found);
         match self {

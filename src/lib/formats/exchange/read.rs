@@ -28,15 +28,15 @@ pub enum Source {
     SeismicBinary,
     /// SciPy's CSR matrix.
     Csr,
-    /// Responses of text-embeddings-inference's `/embed_sparse`, one a line.
+    /// Responses of text-embeddings-inference's `/embed_sparse`, one per line.
     Tei,
 }
 
 impl Source {
-    /// What forms are called.
+    /// The names of the forms.
     pub const NAMES: [&'static str; 8] =
         ["jsonl", "anserini", "seismic", "splade", "ciff", "seismic-bin", "csr", "tei"];
-    /// Which forms they are.
+    /// The forms of these names.
     const NAMED: [Source; 8] = [
         Source::JsonLines,
         Source::JsonLines,
@@ -106,7 +106,7 @@ impl Ids {
         }
     }
 
-    /// That there are not more ids than rows.
+    /// Checks that there are not more ids than rows.
     fn end(&self, name: &str, rows: usize) -> Result<()> {
         match self {
             Ids::Lines(ids) if ids.len() != rows => {
@@ -124,7 +124,7 @@ impl Ids {
 /// The rows of an input; `path` is where a CSR matrix lies, which is not read from a pipe.
 ///
 /// # Errors
-/// [`Error::Format`] for what is not of that form, [`Error::Io`], [`Error::Usage`] for a matrix from a
+/// [`Error::Format`] for an input of another form, [`Error::Io`], [`Error::Usage`] for a matrix from a
 /// pipe.
 pub fn rows(
     from: Source,
@@ -235,7 +235,7 @@ fn tei_vector(text: Vec<Weighted>, vocabulary: usize) -> Result<SparseVector, St
     SparseVector::from_unordered(pairs.collect()).map_err(|error| error.to_string())
 }
 
-/// What a whole number is in f32, so that it stays what it was.
+/// A whole number as f32, if that is exact.
 const MOST_IMPACT: i32 = 1 << 24;
 
 /// The documents of an inverted file: all postings are held, 12 bytes each.

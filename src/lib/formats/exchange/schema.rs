@@ -13,7 +13,7 @@ pub struct Schema {
 }
 
 /// The engine's schema for `documents` as [`super::lines::document`] writes them, none of whose weights is
-/// above `most`; none for a form that needs none.
+/// above `most`; empty for a form that needs none.
 pub fn schema(target: Target, names: &Names, documents: u64, most: f32) -> Option<Schema> {
     let field = names.field.as_str();
     let mapping = |settings: Value, vector: Value| {

@@ -23,8 +23,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// Reads run lines `qid Q0 docno rank score tag` in any order. The rank and
-    /// what follows the tag are ignored; the score is a double.
+    /// Reads run lines `qid Q0 docno rank score tag` in any order. The rank
+    /// and what follows the tag are ignored; the score is a double.
     ///
     /// # Errors
     /// [`Error::Line`] for a line of another form, a score that is not a number, and a document that
@@ -144,7 +144,7 @@ impl Ranking {
         self.hits.iter().map(|hit| hit.score)
     }
 
-    /// Takes out each document that an earlier line names already.
+    /// Removes each document that an earlier line has already.
     fn refuse_repeated(&mut self, file: &str, qid: &str, rejects: &mut Rejects) -> Result<()> {
         let mut by_docno: Vec<(&str, Hit)> = self.iter().collect();
         by_docno.sort_unstable_by(|a, b| a.0.cmp(b.0).then(a.1.line.cmp(&b.1.line)));
@@ -226,7 +226,7 @@ impl<W: Write> RunWriter<W> {
             .map_err(|source| Error::io(&self.name, source))
     }
 
-    /// What was written into.
+    /// The output.
     pub fn into_inner(self) -> W {
         self.output
     }

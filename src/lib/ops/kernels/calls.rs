@@ -6,7 +6,7 @@ use super::{
     Arg, Grid, Side,
     driver::{empty, launch, multiply},
 };
-/// What a kernel takes for granted.
+/// Checks what a kernel assumes.
 pub(super) fn want(fits: bool, what: &str) -> Result<()> {
     if fits { Ok(()) } else { Err(candle_core::Error::Msg(format!("kernels: expected {what}"))) }
 }
@@ -221,7 +221,7 @@ pub(crate) fn product(left: Side, right: Side, dtype: DType) -> Result<Tensor> {
     Ok(out)
 }
 
-/// `[V, H]` in f32, zero but for the sums of rows of `gradient` at `ids`.
+/// `[V, H]` in f32, zero except for the sums of rows of `gradient` at `ids`.
 pub(crate) fn spread_rows(gradient: &Tensor, ids: &Tensor, terms: usize) -> Result<Tensor> {
     let (rows, h) = gradient.dims2()?;
     want(ids.dims() == [rows], "an id for each row")?;

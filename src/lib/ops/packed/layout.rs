@@ -63,7 +63,7 @@ impl Panels {
         Panels { kind, columns, steps, data }
     }
 
-    /// Takes W again: columns are the rows of `x`, from `from` on; rows of `x` are `stride` long.
+    /// Replaces W: columns are the rows of `x`, from `from` on; rows of `x` are `stride` long.
     pub fn refill_from_rows(&mut self, x: &[f32], stride: usize, from: usize, k: usize) {
         self.reset(x.len() / stride, k);
         for (column, row) in x.chunks_exact(stride).enumerate() {
@@ -74,7 +74,7 @@ impl Panels {
         }
     }
 
-    /// Takes W again: k runs down the rows of `x`, and the columns are its own.
+    /// Replaces W: k runs down the rows of `x`, and the columns are those of `x`.
     pub fn refill_from_columns(&mut self, x: &[f32], stride: usize, from: usize, columns: usize) {
         let k = x.len() / stride;
         self.reset(columns, k);

@@ -155,7 +155,7 @@ impl Trainer {
         }
     }
 
-    /// In the first step of the first stage that distils, scales the student's scores to the spread of the teacher's.
+    /// In the first step of the first `distill` stage, scales the student's scores to the teacher's spread.
     fn fit_scale(
         &self,
         objective: &DistillObjective,
