@@ -39,7 +39,7 @@ use crate::{
     io::{self as files, Consumed, Input},
 };
 
-/// Parses the arguments of a bin, after answering `--completions SHELL` and `--man`; arranges that
+/// Parses the arguments of a program, after answering `--completions SHELL` and `--man`; arranges that
 /// an interrupt (Ctrl-C, SIGTERM) removes unfinished outputs and ends with status 130.
 pub fn parse<A: Parser>() -> A {
     let command = A::command()
@@ -77,8 +77,8 @@ pub fn parse<A: Parser>() -> A {
     A::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
-/// A hang-up counts as an interrupt, unless anyone who started us asked for it to be ignored, as `nohup`
-/// does: long work then goes on without its terminal.
+/// A hang-up counts as an interrupt, unless the parent process has it ignored, as `nohup` does: long work
+/// then continues without its terminal.
 fn clean_up_when_interrupted() {
     let hangup = (!ignores_hangup()).then_some(SIGHUP);
     // nothing here can be refused: the signals are valid, and without a handler they still end us
@@ -120,7 +120,7 @@ pub fn warn(program: &str, text: &str) {
 
 /// The exit status of a program; a failure is printed on stderr under the program's name.
 ///
-/// 0 done, or the reader of our output left early · 1 failed on data or I/O · 2 wrong usage ·
+/// 0 done, or the reader of the output left early · 1 failed on data or I/O · 2 wrong usage ·
 /// 3 files that do not match · 4 a measure is below its minimum.
 pub fn exit(program: &str, result: Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
@@ -209,7 +209,7 @@ impl RejectArgs {
     }
 }
 
-/// The inputs of a bin in order; none means standard input.
+/// The inputs of a program in order; none means standard input.
 ///
 /// # Errors
 /// [`Error::Io`] for the first that cannot be opened.
@@ -228,7 +228,7 @@ pub fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>> {
     paths.iter().map(|path| Input::open(path)).collect()
 }
 
-/// That an output is not one of the inputs, which it would replace.
+/// Checks that an output is not one of the inputs, which it would replace.
 ///
 /// # Errors
 /// [`Error::Usage`].

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{LINE_EVERY, talk};
 use crate::io::hub::{self, Download};
 
-/// What is shown of the file that comes.
+/// The progress of the current file.
 struct Shown {
     file: String,
     bar: Option<ProgressBar>,
@@ -54,7 +54,7 @@ fn step(program: &str, shown: &mut Option<Shown>, download: &Download) {
     }
 }
 
-/// Bytes as people say them.
+/// A number of bytes for people.
 fn size(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} bytes"),

@@ -180,8 +180,8 @@ impl Read for Messages {
     }
 }
 
-/// Whether a stream ended as it should. Arrow lets a writer just stop; ours never does unless it
-/// failed, so that half of our rows are not taken for all of them.
+/// Whether a stream ended as it should. Arrow lets a writer just stop; l0's never does unless it
+/// failed, so that half of its rows are not taken for all of them.
 ///
 /// # Errors
 /// [`Error::Format`] if it did not, or if more follows.

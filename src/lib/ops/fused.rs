@@ -41,7 +41,7 @@ pub struct Norm {
 
 impl Documents {
     /// Token ids of all documents, one after the other, the place of each, and which belong together;
-    /// for the device of `table`.
+    /// on the device of `table`.
     ///
     /// # Errors
     /// [`crate::Error::Compute`].
@@ -80,7 +80,7 @@ fn on_device(
     Ok((ids, places, Starts::new(packing, device)?))
 }
 
-/// What attention needs in addition to the projection: heads, who is seen, and how queries and keys are turned.
+/// What attention needs in addition to the projection: heads, who is seen, and how positions turn them.
 #[derive(Clone, Copy, Default)]
 pub struct Look<'a> {
     /// Heads; they divide H.

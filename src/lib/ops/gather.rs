@@ -2,7 +2,7 @@
 //!
 //! candle begins every gradient with zeros and adds a copy of what an operator gives; a look-up of rows
 //! copies a whole table again. For the weights of a model that costs more than the optimizer.
-//! Operators of this module's siblings give the gradient of a variable to this store instead, whole or by rows, and it
+//! The operators of `ops` give the gradient of a variable to this store instead, whole or by rows, and it
 //! is added up in place. What candle's own operators give goes the usual way.
 
 use std::cell::RefCell;

@@ -1,7 +1,7 @@
 //! Examples and a base model in, a trained model out.
 //!
 //! `recipe` and its `stage`s describe the run, `source` draws examples, `batch` turns them into tokens,
-//! `objective` computes a loss from their weights, `masked` one from hidden word pieces, `adamw` updates the
+//! `objective` computes a loss of their weights, `masked` one of hidden word pieces, `adamw` updates the
 //! variables, `trainer` runs the steps, `record` logs, `state` keeps what a run is resumed from, `save` writes
 //! the//! directory that other programs load. `evaluate` measures while the run goes on, `check` looks at data
 //! before an hour is spent, `mine` finds hard negatives, `export` writes a trained model as a directory

@@ -75,7 +75,7 @@ impl Positional {
     /// The order of keys, if none of the forms has these by name.
     ///
     /// # Errors
-    /// Why it is ambiguous: a known name in the position of another, an id, or a first value that is not a text.
+    /// Why it is ambiguous: a known name in the position of another, an id, or a first value without text.
     pub(super) fn of(fields: &Fields) -> Result<Option<Positional>, String> {
         let has = |keys: &[&str]| keys.iter().any(|key| fields.has(key));
         let texts: Vec<&(String, Value)> =
