@@ -39,7 +39,7 @@ use crate::{
     io::{self as files, Consumed, Input},
 };
 
-/// Parses the arguments of a program, after answering `--completions SHELL` and `--man`; arranges that
+/// Parses the arguments of a bin, after answering `--completions SHELL` and `--man`; arranges that
 /// an interrupt (Ctrl-C, SIGTERM) removes unfinished outputs and ends with status 130.
 pub fn parse<A: Parser>() -> A {
     let command = A::command()
@@ -77,8 +77,8 @@ pub fn parse<A: Parser>() -> A {
     A::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
-/// A hang-up counts as an interrupt, unless the parent process has it ignored, as `nohup` does: long work
-/// then continues without its terminal.
+/// A hang-up counts as an interrupt, unless anyone who started us asked for it to be ignored, as `nohup`
+/// does: long work then goes on without its terminal.
 fn clean_up_when_interrupted() {
     let hangup = (!ignores_hangup()).then_some(SIGHUP);
     // nothing here can be refused: the signals are valid, and without a handler they still end us

@@ -16,7 +16,7 @@
 //! | `ciff` | a posting list of the Common Index File Format | tokens | whole |
 //! | `pisa` | a posting list of PISA's inverted index | tokens | whole |
 //!
-//! Formats without room for document ids have them in a file next to it, one per line. The forms:
+//! Files without room for document ids have them beside, one a line. The forms:
 //! `docs/formats.md`, "Sparse vectors as JSON" and the sections after it.
 
 pub mod binary;

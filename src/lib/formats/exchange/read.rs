@@ -28,15 +28,15 @@ pub enum Source {
     SeismicBinary,
     /// SciPy's CSR matrix.
     Csr,
-    /// Responses of text-embeddings-inference's `/embed_sparse`, one per line.
+    /// Responses of text-embeddings-inference's `/embed_sparse`, one a line.
     Tei,
 }
 
 impl Source {
-    /// The names of the forms.
+    /// What forms are called.
     pub const NAMES: [&'static str; 8] =
         ["jsonl", "anserini", "seismic", "splade", "ciff", "seismic-bin", "csr", "tei"];
-    /// The forms of these names.
+    /// Which forms they are.
     const NAMED: [Source; 8] = [
         Source::JsonLines,
         Source::JsonLines,
@@ -124,7 +124,7 @@ impl Ids {
 /// The rows of an input; `path` is where a CSR matrix lies, which is not read from a pipe.
 ///
 /// # Errors
-/// [`Error::Format`] for an input of another form, [`Error::Io`], [`Error::Usage`] for a matrix from a
+/// [`Error::Format`] for what is not of that form, [`Error::Io`], [`Error::Usage`] for a matrix from a
 /// pipe.
 pub fn rows(
     from: Source,

@@ -83,7 +83,7 @@ impl Writer<'_> {
         files.main()?.with(|out| lines::query(out, target, &plan.names, plan.k, &entry))
     }
 
-    /// Rows whose ids are in a separate file.
+    /// Rows whose ids stand in a file of their own.
     fn unnamed(
         &mut self,
         source: &Source,
