@@ -60,7 +60,7 @@ pub enum Error {
     /// A request that makes no sense whatever the data are.
     #[error("{0}")]
     Usage(String),
-    /// A measure is below the minimum that the user set.
+    /// A measure lies below the floor that the user set.
     #[error("{0}")]
     Floor(String),
     /// A weight that is not finite and above zero.

@@ -62,8 +62,8 @@ impl Searcher {
     /// Opens an index file.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Format`] for a file that is not an index or is damaged; [`Error::Mismatch`] for
-    /// an index of another format version.
+    /// [`Error::Io`]; [`Error::Format`] for a file that is not an index or is damaged; [`Error::Mismatch`]
+    /// for an index of another format version.
     pub fn open(path: impl AsRef<Path>) -> Result<Searcher> {
         let index = Index::open(path.as_ref())?;
         let Language { tokenizer, table, .. } = Language::of(&index)?;

@@ -100,7 +100,7 @@ impl VectorWriter {
         Ok(VectorWriter { writer, counted })
     }
 
-    /// Adds a row. Parquet and Arrow get document frequencies after the rows, unless a row has no word pieces.
+    /// Adds a row. Document frequencies follow the rows of Parquet and Arrow, unless a row has no pieces.
     ///
     /// # Errors
     /// [`Error::Io`].

@@ -4,8 +4,8 @@
 //! `objective` computes a loss of their weights, `masked` one of hidden word pieces, `adamw` updates the
 //! variables, `trainer` runs the steps, `record` logs, `state` keeps what a run is resumed from, and `save`
 //! writes the directory that other programs load. `evaluate` measures during the run, `check` examines data
-//! before it, `mine` finds hard negatives, `export` writes a trained model as a directory to ship, and `score`
-//! asks `teacher`s about examples.
+//! before it, `mine` finds hard negatives, `export` writes a trained model as a directory to ship, and
+//! `score` asks `teacher`s about examples.
 
 pub mod adamw;
 pub mod batch;

@@ -1,7 +1,7 @@
 //! Kernels and products on a CUDA device, by candle's driver bindings.
 //!
 //! Of the kernels, only this file has `unsafe`. What it relies on: everything of a device is enqueued on one
-//! stream, in the order of the calls, so a freed tensor is reused only after what reads it; numbers that leave
+//! stream, in the order of the calls, so a freed tensor is reused only after its readers; numbers that leave
 //! do so on a second stream that waits for the first, and the tensor is kept until they have arrived.
 
 use std::sync::{Arc, Mutex};

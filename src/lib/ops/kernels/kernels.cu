@@ -1,8 +1,8 @@
 // The kernels of the encoder and of its training, for CUDA devices of compute capability 8.0 and later.
 //
 // Documents are packed: document d has the rows starts[d] .. starts[d + 1]. Numbers T are float, bf16 or half;
-// sums, norms, maxima and gradients of weights are float. `calls.rs` and `documents.rs` launch them; they are tested
-// against the plain formula next to each caller. One file, since what is shared is compiled into each.
+// sums, norms, maxima and gradients of weights are float. `calls.rs` and `documents.rs` launch them; they are
+// tested against the plain formula next to each caller. One file, since what is shared is compiled into each.
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
