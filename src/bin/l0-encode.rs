@@ -26,7 +26,7 @@ const PROGRAM: &str = "l0-encode";
 /// Encodes documents or queries into sparse vectors, one row each, in input order
 ///
 /// Documents are JSON lines {"_id", "title", "text"}, or Parquet or Arrow tables with these columns;
-/// gzip and zstd are read as they are. Without INPUT, or for `-`, standard input is read.
+/// gzip and zstd are decompressed. Without INPUT, or for `-`, standard input is read.
 ///
 /// Parquet and Arrow also get the document frequencies of the word pieces, from which l0-index
 /// --query-weights corpus makes query weights.
@@ -57,7 +57,7 @@ struct Arguments {
 enum Command {
     /// Make the query table of a corpus: ln(1 + (N - df + 0.5)/(df + 0.5)) for every token
     Idf(IdfArgs),
-    /// Make the one output of the parts that --shard made, rows in the order of the input
+    /// Join the parts that --shard made to one output, rows in the order of the input
     Join(JoinArgs),
 }
 
@@ -86,7 +86,7 @@ struct EncodeArgs {
     #[arg(long, value_name = "RULE", hide_possible_values = true,
           value_parser = suggest::<Prune>(suggest::RULES))]
     prune: Option<Prune>,
-    /// Longest text in tokens, special ones included [default: the model's; none for bm25]
+    /// Longest text in tokens, including special ones [default: the model's; none for bm25]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(3..))]
     max_tokens: Option<u32>,
     /// log1p:1 (SPLADE) to log1p:4, in place of what the model's files say (log1p:1 if nothing)
@@ -109,7 +109,7 @@ struct EncodeArgs {
     /// Only the rows with number ≡ I mod N
     #[arg(long, default_value_t = Shard::WHOLE, value_name = "I/N")]
     shard: Shard,
-    /// Keep finished parts in OUTPUT.parts, and go on from those that are there
+    /// Keep finished parts in OUTPUT.parts, and continue from those that exist
     #[arg(long)]
     resume: bool,
     /// cpu, cuda, cuda:I, or auto: a CUDA device if there is one
@@ -211,7 +211,7 @@ fn run(args: EncodeArgs) -> Result<()> {
         return Err(Error::Usage(reason.into()));
     }
     cli::apart(&args.output, &args.input)?;
-    // before the long work: a folder that cannot be written is told at once
+    // before the long work, so that a folder that cannot be written is reported at once
     let output = (!args.resume).then(|| Output::create(&args.output)).transpose()?;
     let mut rejects = args.rejects.open(&args.output)?;
     let inputs = cli::inputs(&args.input)?;

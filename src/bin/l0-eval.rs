@@ -71,11 +71,11 @@ struct Args {
     /// Where the results go
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
-    /// The least value a measure may have, else exit status 4; may be repeated
+    /// The least value that a measure may have, else exit status 4; may be repeated
     #[arg(long, value_name = "MEASURE=VALUE", hide_possible_values = true,
           value_parser = suggest::<Floor>(suggest::FLOORS))]
     min: Vec<Floor>,
-    /// Take out the hit whose document id is the query's
+    /// Remove the hit whose document id is that of the query
     #[arg(long)]
     ignore_identical_ids: bool,
     /// Compare each run with this one: paired t and randomisation tests
@@ -85,7 +85,7 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = eval::PERMUTATIONS, help_heading = "Comparing",
           value_parser = value_parser!(u32).range(1..))]
     permutations: u32,
-    /// What the random exchanges start from
+    /// Seed of the random exchanges
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Comparing")]
     seed: u64,
     #[command(flatten)]
@@ -186,7 +186,7 @@ fn run(args: &Args) -> Result<()> {
     })
 }
 
-/// Does the work with a place for refused lines, and tells how many there were.
+/// Does the work with a file for refused lines, and reports how many there were.
 fn with_rejects(
     place: &cli::RejectArgs,
     output: &Path,
@@ -202,7 +202,7 @@ fn with_rejects(
     done
 }
 
-/// Reads judgements, and tells how many come again.
+/// Reads judgements, and reports how many are repeated.
 fn judgements(input: Input, notes: &cli::RunArgs, rejects: &mut Rejects) -> Result<Qrels> {
     let qrels = Qrels::read(input, rejects)?;
     if qrels.repeated() > 0 {

@@ -128,16 +128,16 @@ fn append(args: AppendArgs) -> Result<()> {
     })
 }
 
-/// Where an index goes.
+/// The output of an index.
 struct Target {
     output: Output,
     rejects: Rejects,
     seed: u64,
-    /// Documents that it does not have from the inputs.
+    /// An index to which the inputs are added.
     before: u32,
 }
 
-/// Opens the inputs, lets `build` write, ends and commits the output, and tells.
+/// Opens the inputs, lets `build` write, ends and commits the output, and reports.
 fn write(
     vectors: &[PathBuf],
     Target { mut output, mut rejects, seed, before }: Target,
@@ -179,7 +179,7 @@ fn told(built: &Metadata, refused: u64, seconds: f64) -> String {
     format!("{docs} documents, {postings} postings in {time}; query weights: {table}{refused}")
 }
 
-/// The model that is named, or the one that ships with the program where nothing is named, what turns
+/// The model that is named, or the shipped one if none is named, what turns
 /// queries into terms and weights, and what the corpus makes of the weights.
 fn spoken(
     model: Option<&Path>,

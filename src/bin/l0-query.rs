@@ -25,14 +25,15 @@ use l0::internal::{
 ///
 /// A line is plain text, qid TAB text, {"_id","text"}, {"_id","indices","values"} or
 /// {"_id","vector":{token: weight}}; vectors may also come as Parquet or Arrow. One answer per line, in
-/// the order of the lines; a line that is no query is answered by an error record in its place.
+/// the order of the lines; a line that is not a query is answered by an error record in its place.
+/// Ctrl-D leaves the prompt.
 #[derive(Parser)]
 #[command(name = "l0-query", version, after_long_help = EXAMPLES)]
 struct Args {
     /// The index file, unless --index names it; then the queries: a file, or - or none for stdin
     #[arg(value_names = ["INDEX", "QUERIES"], num_args = 0..=2)]
     paths: Vec<PathBuf>,
-    /// An index file; several are answered from as if they were one
+    /// An index file; give it several times to search them as one
     #[arg(long, value_name = "INDEX")]
     index: Vec<PathBuf>,
     /// Hits per query
@@ -44,12 +45,12 @@ struct Args {
     /// text, trec or jsonl [default: by the extension, else text on a terminal, else jsonl]
     #[arg(long, value_name = "FORM")]
     format: Option<AnswerForm>,
-    /// exact (passes over what cannot win), exhaustive (scores all; the hits are the same), or approx
-    /// (passes over what will hardly win, as far as --recall says)
+    /// exact (skips what cannot be a hit), exhaustive (scores all; the hits are the same), or approx
+    /// (skips what is unlikely to be a hit, as far as --recall allows)
     #[arg(long, value_name = "METHOD", default_value = "exact", value_parser = Method::NAMES)]
     method: String,
-    /// With --method approx: the share of the best hits to be found, by what was measured when the
-    /// index was built
+    /// With --method approx: the share of the best hits to find, as measured when the index was
+    /// built
     #[arg(long, value_name = "SHARE")]
     recall: Option<Recall>,
     /// Show the terms that made each score
@@ -114,7 +115,7 @@ fn run(args: Args) -> Result<()> {
     }
     let count = engine.reply_all(questions, &answers, &mut output, |number, error| {
         if form == AnswerForm::Trec {
-            // a run has no place for it, so that it is told even with --quiet
+            // a run has no line for it, so it is reported even with --quiet
             cli::warn("l0-query", &format!("query {number} has no hits: {error}"));
         }
     })?;

@@ -39,8 +39,8 @@ const PROGRAM: &str = "l0-train";
 
 /// Trains a sparse retrieval model as a recipe says
 ///
-/// The directory that comes out loads in Sentence Transformers, transformers and l0-encode. It holds
-/// train.jsonl, one record for each logged step, and checkpoints/ to go on from with --resume.
+/// The resulting directory loads in Sentence Transformers, transformers and l0-encode. It holds
+/// train.jsonl, one record for each logged step, and checkpoints/, from which --resume continues.
 #[derive(Parser)]
 #[command(
     name = "l0-train",
@@ -67,7 +67,7 @@ struct Arguments {
 enum Command {
     /// Turn a sentence encoder into an inference-free sparse retriever, without labels
     FromDense(FromDenseArgs),
-    /// Say what is wrong with training data
+    /// Report what is wrong with training data
     Check(CheckArgs),
     /// Find hard negatives with an index of the corpus
     Mine(MineArgs),
@@ -86,11 +86,11 @@ struct TrainArgs {
     /// Where the model, the log and the checkpoints go
     #[arg(long, short, required = true, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Change the recipe: stage.0.lr=1e-5; may be given again
+    /// Change the recipe: stage.0.lr=1e-5; may be repeated
     #[arg(long, value_name = "KEY=VALUE", hide_possible_values = true,
           value_parser = suggest::<String>(suggest::RECIPE_KEYS))]
     set: Vec<String>,
-    /// Go on from the last checkpoint in DIR
+    /// Continue from the last checkpoint in DIR
     #[arg(long)]
     resume: bool,
     /// Read everything, do one step, write nothing

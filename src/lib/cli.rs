@@ -108,7 +108,7 @@ fn print_and_leave(bytes: &[u8]) -> ! {
     std::process::exit(if done.as_ref().err().is_none_or(reader_left) { 0 } else { 1 })
 }
 
-/// A line on stderr; lost if nobody takes it, since `eprintln!` would panic then.
+/// A line on stderr; errors of writing are ignored, where `eprintln!` would panic.
 fn talk(line: fmt::Arguments) {
     let _ = writeln!(io::stderr(), "{line}");
 }
@@ -118,10 +118,10 @@ pub fn warn(program: &str, text: &str) {
     talk(format_args!("{program}: {text}"));
 }
 
-/// The exit status of a bin; a failure is told on stderr under the program's name.
+/// The exit status of a program; a failure is printed on stderr under the program's name.
 ///
-/// 0 done, or the reader of our output left early · 1 failed on data or I/O · 2 wrong usage ·
-/// 3 artefacts that do not belong together · 4 a floor was missed.
+/// 0 done, or the reader of the output left early · 1 failed on data or I/O · 2 wrong usage ·
+/// 3 files that do not match · 4 a measure is below its minimum.
 pub fn exit(program: &str, result: Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     if error.is_broken_pipe() {
@@ -152,7 +152,7 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// Sets the size of the thread pool and returns it; arranges that downloads are told.
+    /// Sets the size of the thread pool and returns it; has downloads reported.
     pub fn start_threads(&self) -> usize {
         if !self.quiet {
             downloads::tell();
@@ -209,7 +209,7 @@ impl RejectArgs {
     }
 }
 
-/// The inputs of a bin in order; none means standard input.
+/// The inputs of a program in order; none means standard input.
 ///
 /// # Errors
 /// [`Error::Io`] for the first that cannot be opened.
@@ -228,7 +228,7 @@ pub fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>> {
     paths.iter().map(|path| Input::open(path)).collect()
 }
 
-/// That an output is not one of the inputs, which it would replace.
+/// Checks that an output is not one of the inputs, which it would replace.
 ///
 /// # Errors
 /// [`Error::Usage`].

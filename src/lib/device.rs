@@ -1,6 +1,6 @@
-//! Where tensors live and how wide their numbers are: chosen here and nowhere else.
+//! The device of tensors and the width of their numbers: chosen only here.
 //!
-//! Nothing falls back in silence: a device that is asked for is opened or refused, and `auto` says
+//! There is no silent fallback: a device that is asked for is opened or refused, and `auto` reports
 //! what it found.
 
 use std::{fmt, str::FromStr};
@@ -40,10 +40,10 @@ pub enum Precision {
 }
 
 impl Choice {
-    /// Opens what was asked for; the place is returned too, so that the caller can tell.
+    /// Opens what was asked for; the place is returned too, so that the caller can report it.
     ///
     /// # Errors
-    /// [`Error::Usage`] if a CUDA device was named that this build or this machine has not got.
+    /// [`Error::Usage`] if a CUDA device was named that this build or this machine does not have.
     pub fn open(self) -> Result<(Compute, Device)> {
         match self {
             Choice::Fixed(compute) => Ok((compute, compute.open()?)),
@@ -104,7 +104,7 @@ impl Compute {
     }
 }
 
-/// Opens a device with one stream for all threads: candle's default is one a thread, in no order.
+/// Opens a device with one stream for all threads: candle's default is one per thread, without an order.
 fn open_cuda(at: usize) -> candle_core::Result<Device> {
     let device = Device::new_cuda_with_stream(at)?;
     // SAFETY: all tensors of the device are made and used on its one stream. What `ops::kernels::Port`
@@ -162,7 +162,7 @@ impl FromStr for Precision {
     }
 }
 
-/// Settles how this process trains on a processor. To be called once, at the start of `main`.
+/// Sets up this process for training on a processor. To be called once, at the start of `main`.
 ///
 /// Memory that is freed is kept: every step asks for the same sizes again, and giving them back to the
 /// system and taking them again costs a quarter of a step (`benches/train.py`). candle's own threads

@@ -1,7 +1,7 @@
-//! The one error of the library: it names the thing, the place, what was wanted and what was found.
+//! The one error of the library: it names the thing, the place, what was expected and what was found.
 //!
-//! Messages are lower case and carry the remedy where there is one. Exit codes belong to `cli`; this
-//! module only keeps apart what they need kept apart.
+//! Messages are lower case and name the remedy if there is one. Exit codes belong to `cli`; the variants
+//! here are what they need.
 
 use std::{
     cell::Cell,
@@ -20,7 +20,7 @@ pub enum Error {
     Io {
         /// The file as the user named it.
         path: String,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// One record of a text input is bad: `FILE:LINE: expected …, found …`.
@@ -32,9 +32,9 @@ pub enum Error {
         line: u64,
         /// What would have been right.
         wanted: String,
-        /// What stood there.
+        /// What was found.
         found: String,
-        /// The record itself, where the reader still had it.
+        /// The record itself, if the reader still had it.
         record: Vec<u8>,
     },
     /// A file as a whole is not what it should be.
@@ -45,7 +45,7 @@ pub enum Error {
         /// What is wrong, and the remedy.
         reason: String,
     },
-    /// Two artefacts do not belong together.
+    /// Two files do not match.
     #[error("{what}: expected {expected}, found {got}; {remedy}")]
     Mismatch {
         /// Which property of which artefacts.
@@ -66,7 +66,7 @@ pub enum Error {
     /// A weight that is not finite and above zero.
     #[error("expected a finite weight above 0, found {weight} for term {term}")]
     Weight {
-        /// The term that carries it.
+        /// The term that has it.
         term: u32,
         /// The offending value.
         weight: f32,
@@ -115,18 +115,18 @@ impl Error {
         self
     }
 
-    /// A file that is broken as a whole.
+    /// A file that is damaged as a whole.
     #[doc(hidden)]
     pub fn format(path: impl AsRef<Path>, reason: impl Into<String>) -> Error {
         Error::Format { path: path.as_ref().display().to_string(), reason: reason.into() }
     }
 
-    /// Whether it came from a reader of our output that left early, which is no failure.
+    /// Whether it came from a reader of the output that left early, which is not a failure.
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// Whether it concerns one record, so that `--on-error skip` may go on behind it.
+    /// Whether it concerns one record, so that reading may continue after it.
     pub fn is_record(&self) -> bool {
         matches!(self, Error::Line { .. })
     }

@@ -11,7 +11,7 @@ use snapbox::assert_data_eq;
 
 use crate::support::{Need, Work, programs, python, skipped};
 
-/// A block of the page: the tools it needs, its commands and what stands behind each.
+/// A block of the page: the tools it needs, its commands and the comment after each.
 struct Block {
     needs: Vec<String>,
     steps: Vec<(String, String)>,

@@ -1,7 +1,7 @@
 //! A module imports only from floors below its own: the architecture, as a test.
 use std::{fs, path::Path, process::Command};
 
-/// From the ground up. `lib.rs` stands outside: it only lists modules.
+/// From the ground up, without `lib.rs`: it only lists modules.
 const FLOORS: [&[&str]; 7] = [
     &["error"],
     &["sparse", "device", "io"],
@@ -109,7 +109,7 @@ fn every_file_of_a_model_that_is_read_is_fetched() {
     let mut names = Vec::new();
     for folder in ["src/lib/model", "src/lib/text"] {
         visit(Path::new(folder), &mut |path, source| {
-            // what the shipped model brings along besides is read by nobody
+            // the other files of the shipped model are read by nothing
             if !path.ends_with("shipped/mod.rs") && !path.ends_with("tests.rs") {
                 names.extend(file_names(source.split("#[cfg(test)]").next().unwrap()));
             }

@@ -40,14 +40,14 @@ fn check_prompt(readme: &str, folder: &Path, path: &str) {
     let block = readme.split("```prompt\n$ ").nth(1).unwrap().split("```").next().unwrap();
     let (command, rest) = block.split_once('\n').unwrap();
     let (question, answer) = rest.strip_prefix("l0> ").unwrap().split_once('\n').unwrap();
-    // the line is typed when the prompt stands, the end of input when the answer does
+    // the line is typed when the prompt is there, the end of input when the answer is
     let typed = format!("(sleep 1; echo '{question}'; sleep 1; printf '\\004')");
     let terminal = format!("script -qec 'stty cols 60 rows 24; {command}' /dev/null");
     let mut bash = Command::new("bash");
     let run = bash.args(["-c", &format!("{typed} | {terminal}")]).current_dir(folder);
     let ran = run.env("PATH", path).env("XDG_STATE_HOME", folder).output().unwrap();
     let seen = String::from_utf8_lossy(&ran.stdout).replace('\r', "");
-    assert!(ran.status.success() && seen.contains(answer), "want\n{answer}\ngot\n{seen}");
+    assert!(ran.status.success() && seen.contains(answer), "expected\n{answer}\nfound\n{seen}");
     let history = fs::read_to_string(folder.join("l0/query_history")).unwrap();
     assert!(history.contains(question), "the history forgot the question: {history}");
 }

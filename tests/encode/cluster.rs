@@ -215,7 +215,7 @@ fn a_part_is_made_once_goes_on_after_a_kill_and_is_never_taken_for_another() {
     sh(&work, "pipelines/cluster/parts.sh parts").exits(1).says("unfinished");
     sh(&work, &part(0, "")).exits(0);
     is_whole(&work, "parts");
-    // damaged: told, and made again
+    // damaged: reported, and made again
     let bytes = work.read(&format!("{first}.parquet"));
     work.write(&format!("{first}.parquet"), &bytes[..bytes.len() - 9]);
     sh(&work, "pipelines/cluster/parts.sh parts").exits(1).says("not as it was written");

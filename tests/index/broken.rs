@@ -25,7 +25,7 @@ fn u64_at(bytes: &[u8], at: usize) -> usize {
     u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize
 }
 
-/// Rows of the table of sections: where each stands, and the section's kind and bytes.
+/// Rows of the table of sections: the place of each, and the section's kind and bytes.
 fn table(bytes: &[u8]) -> Vec<(usize, u32, Range<usize>)> {
     let trailer = bytes.len() - TRAILER;
     let count = u32::from_le_bytes(bytes[trailer + 8..trailer + 12].try_into().unwrap()) as usize;

@@ -1,5 +1,5 @@
-//! Objects in stores as inputs and outputs: without the feature `stores` the way round it is told, with it a
-//! store on this machine is read and written.
+//! Objects in stores as inputs and outputs: without the feature `stores` the error names the workaround,
+//! with it a store on this machine is read and written.
 
 use crate::support::{Work, run};
 

@@ -17,7 +17,7 @@ use crate::{
 
 const CLASSES: &str = "sentence_transformers.sparse_encoder.models";
 
-/// What stands next to an encoder.
+/// What is next to an encoder.
 #[derive(Clone, Copy)]
 enum Beside {
     /// Nothing: naver's SPLADE before there were modules.

@@ -12,7 +12,7 @@ use crate::{
     support::Work,
 };
 
-/// What a model is broken by, where that is found, and what is said of it.
+/// What a model is broken by, where that is found, and what the error says.
 type Broken = (&'static str, fn(&mut Files), &'static str, &'static str);
 
 const BROKEN: [Broken; 16] = [

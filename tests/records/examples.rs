@@ -1,4 +1,4 @@
-//! Training data in every form and file: Parquet and Arrow as JSON lines, columns told by place.
+//! Training data in every form and file: Parquet and Arrow as JSON lines, columns read by position.
 
 use std::{path::Path, sync::Arc};
 

@@ -120,7 +120,7 @@ proptest! {
     }
 }
 
-/// Weights as networks give them, over enough documents that windows and blocks are passed over.
+/// Weights as networks give them, over enough documents that windows and blocks are skipped.
 #[test]
 fn exact_is_exhaustive_where_it_skips() {
     let mut state = 7u32;

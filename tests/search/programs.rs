@@ -169,7 +169,7 @@ fn appended_documents_stand_behind_the_others() {
     let skip = ["append", "b.l0x", "-o", "b.l0x", "--on-error", "skip"];
     check(desk.run("l0-index", &skip, rest), 1, "");
     assert!(bytes("b.l0x") == bytes("a.l0x"));
-    assert_eq!(desk.names().len(), 2); // nothing is left behind
+    assert_eq!(desk.names().len(), 2); // no temporary file is left
     check(
         desk.run("l0-index", &["append", "b.l0x", "-o", "/dev/null"], rest),
         2,

@@ -1,5 +1,5 @@
 //! Bad training data of every kind, from outside: training and `l0-train check` name file and line, and
-//! what can be trained on but should not be is told by `check`.
+//! what can be trained on but should not be is reported by `check`.
 
 use crate::{
     records::examples::{numbers, parquet, strings, texts},
@@ -160,7 +160,7 @@ fn what_can_be_trained_on_but_should_not_be_is_told() {
     let repeated = r#"{"query":"sea 1","pos":"a"}"#;
     told(&third(repeated), "1 repeat an earlier query");
     let by_place = "{\"question\":\"a\",\"answer\":\"b\"}\n{\"question\":\"c\",\"answer\":\"d\"}\n";
-    told(by_place, "told by their places: question as query, answer as positive");
+    told(by_place, "read by position: question as query, answer as positive");
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn killed_at_random_moments_and_resumed_it_writes_the_same_bytes() {
     place.run("whole", &[]).exits(0);
     let log = place.file("cut/train.jsonl");
     let mut random = ChaCha8Rng::seed_from_u64(5);
-    // behind a logged step that has a checkpoint before it, somewhere in the next steps
+    // after a logged step that has a checkpoint before it, somewhere in the next steps
     let mut moments: Vec<(usize, u64)> =
         (0..5).map(|_| (random.random_range(5..50), random.random_range(0..20_000))).collect();
     moments.sort();
@@ -256,7 +256,7 @@ fn a_run_is_measured_as_its_user_would_and_the_best_model_is_kept() {
         serde_json::from_str(&std::fs::read_to_string(place.file(name)).unwrap()).unwrap()
     };
     assert_eq!(json("out/l0.json")["evaluation"], found[2]);
-    // what was measured stays said when a run that is done is gone on with
+    // the measure is kept when a finished run is resumed
     std::fs::remove_file(place.file("out/l0.json")).unwrap();
     place.run("out", &[&few[..], &["--resume"]].concat()).exits(0);
     assert_eq!(json("out/l0.json")["evaluation"], found[2]);

@@ -74,7 +74,7 @@ fn a_run_that_is_cut_goes_on_to_the_same_bytes() {
     for cut in 1..6 {
         let (_above, folder) = scratch();
         let mut first = trainer(&folder, &[]);
-        // a run that ends behind step `cut`, wherever its last checkpoint is
+        // a run that ends after step `cut`, wherever its last checkpoint is
         let mut told = 0;
         let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             first.run(|_| {

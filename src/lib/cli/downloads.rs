@@ -12,14 +12,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{LINE_EVERY, talk};
 use crate::io::hub::{self, Download};
 
-/// What is shown of the file that comes.
+/// The progress of the current file.
 struct Shown {
     file: String,
     bar: Option<ProgressBar>,
     next: Instant,
 }
 
-/// Has downloads told from now on.
+/// Has downloads reported from now on.
 pub(super) fn tell() {
     let program = env::current_exe().ok();
     let program = program.as_deref().and_then(|path| path.file_stem());
@@ -54,7 +54,7 @@ fn step(program: &str, shown: &mut Option<Shown>, download: &Download) {
     }
 }
 
-/// Bytes as people say them.
+/// A number of bytes for people.
 fn size(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} bytes"),

@@ -14,7 +14,7 @@ use crate::eval::{Condition, FLOPS, Format, Measure, NDCG};
 /// Everything but measuring.
 #[derive(Subcommand)]
 pub enum Task {
-    /// Tell what vectors cost: mean terms, count-based FLOPS, use of the vocabulary
+    /// Print what vectors cost: mean terms, count-based FLOPS, use of the vocabulary
     #[command(after_long_help = "Examples:
   A model's documents:
     l0-encode --model testdata/toy testdata/demo/corpus.jsonl -o toy.parquet
@@ -34,7 +34,7 @@ pub enum Task {
         #[arg(long, value_name = "FORM", default_value = "text")]
         format: Format,
     },
-    /// Tell whether two runs are the same ranking, up to ties, and how far their scores are apart
+    /// Report whether two runs rank identically, up to ties, and how far their scores differ
     #[command(after_long_help = "Examples:
   One engine against another, and a gate on it:
     l0-eval diff testdata/trec/run testdata/trec/baseline -k 3
@@ -44,11 +44,11 @@ pub enum Task {
     l0-eval diff testdata/trec/run testdata/trec/baseline --qrels testdata/trec/qrels -m AP -q
 
 Two documents may change places, also across the cut at k, if their scores tie in either run. `overlap`
-is the share of the top k that both have, `tau` Kendall's, ties counted as agreement. `factor` is told if
+is the share of the top k that both have, `tau` Kendall's, ties counted as agreement. `factor` is printed if
 it leaves at most half of the usual difference, `explained` what alone would leave such differences. Side
-by side, ! stands before a document that moved and ~ before one that only a tie moved.")]
+by side, ! marks a document that moved, ~ one that only a tie moved.")]
     Diff(DiffArgs),
-    /// Tell and draw effectiveness against FLOPS, or one field of results against another
+    /// Print and draw effectiveness against FLOPS, or one field of results against another
     #[command(after_long_help = "Examples:
   Two runs of one method and one of another, as a table:
     echo '{\"name\":\"a\",\"method\":\"mask\",\"ndcg\":0.41,\"flops\":2.1}' >runs.jsonl
@@ -73,7 +73,7 @@ pub struct DiffArgs {
     pub a: PathBuf,
     /// The run to compare it with
     pub b: PathBuf,
-    /// Hits of a query that are compared
+    /// Hits compared per query
     #[arg(short, value_name = "N", default_value_t = 10, value_parser = values::depth)]
     pub k: usize,
     /// Scores of one run that differ by less than this share are ties
@@ -82,7 +82,7 @@ pub struct DiffArgs {
     /// So are those that differ by less than this
     #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = values::not_below_zero)]
     pub absolute_tolerance: f64,
-    /// A line for each query first: likeness, overlap, the first rank that differs
+    /// Print a line for each query first: likeness, overlap, the first rank that differs
     #[arg(short = 'q', long)]
     pub per_query: bool,
     /// Differing queries to show side by side
@@ -108,13 +108,13 @@ pub struct DiffArgs {
     /// The least mean overlap, ties excused, else exit status 4
     #[arg(long, value_name = "SHARE", value_parser = values::not_below_zero, help_heading = "Gates")]
     pub min_overlap: Option<f64>,
-    /// The largest relative score difference, after the factor if one is told, else exit status 4
+    /// The largest relative score difference, after the factor if one is printed, else exit status 4
     #[arg(long, value_name = "SHARE", value_parser = values::not_below_zero, help_heading = "Gates")]
     pub max_error: Option<f64>,
-    /// What becomes of lines that are refused
+    /// What happens to refused lines
     #[command(flatten)]
     pub rejects: RejectArgs,
-    /// Threads, and what is told
+    /// Threads, and what is printed
     #[command(flatten)]
     pub run: RunArgs,
 }
@@ -137,13 +137,13 @@ pub struct TradeoffArgs {
     /// Further fields for the table, between commas
     #[arg(long, value_name = "FIELDS", value_delimiter = ',')]
     pub columns: Vec<String>,
-    /// Only results whose field is this; may be given again
+    /// Only results whose field has this value; may be repeated
     #[arg(long = "where", value_name = "FIELD=VALUE")]
     pub conditions: Vec<Condition>,
     /// text, jsonl or markdown
     #[arg(long, value_name = "FORM", default_value = "text")]
     pub format: Format,
-    /// Let x grow by factors
+    /// Draw x on a logarithmic scale
     #[arg(long, requires = "svg", help_heading = "Drawing")]
     pub log: bool,
     /// Join the points of a method, and leave their names out

@@ -40,7 +40,7 @@ pub struct ExportArgs {
     /// ciff or pisa
     #[arg(long, value_name = "FORMAT", value_parser = suggest::<Target>(&Target::NAMES), hide_possible_values = true)]
     pub to: Target,
-    /// Where it goes; what belongs to it is put beside, under this name and an ending
+    /// The file to write; what belongs to it goes next to it, under this name and an ending
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub output: PathBuf,
     /// How weights become whole numbers: none, scale:S, range:R:LEVELS, max:LEVELS, minmax:LEVELS (not linear)
@@ -48,7 +48,7 @@ pub struct ExportArgs {
     /// queries]
     #[arg(long, value_name = "RULE", value_parser = suggest::<Quantize>(suggest::LEVELS), hide_possible_values = true)]
     pub quantize: Option<Quantize>,
-    /// What vectors stand for: queries become queries in the engine's form [default: what the vectors say, else
+    /// What the vectors are: queries become queries in the engine's form [default: what the vectors say, else
     /// document]
     #[arg(long, value_name = "document|query", value_parser = role)]
     pub role: Option<Role>,
@@ -102,7 +102,7 @@ impl ExportArgs {
     }
 }
 
-/// A name that is not that of a field beside.
+/// A name that no other field has.
 fn field(text: &str) -> Result<String> {
     match text {
         "id" | "title" | "text" => Err(Error::Usage(format!(

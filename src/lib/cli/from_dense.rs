@@ -37,20 +37,20 @@ const BACKGROUND: &str = include_str!("../train/background.txt");
 
 The result is a model like any other: l0-encode --model sparse, or a base for l0-train.")]
 pub struct FromDenseArgs {
-    /// A sentence encoder: BERT, MPNet, RoBERTa, ModernBERT and their like
+    /// A sentence encoder: BERT, MPNet, RoBERTa, ModernBERT and similar, by directory or name on the hub
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
-    /// Where the sparse model goes
+    /// The directory to write the sparse model to
     #[arg(long, short, value_name = "DIR")]
     pub output: PathBuf,
-    /// Passages of the kind that will be indexed, 50 or more; may be given again [default: 260 of all kinds,
+    /// Passages of the kind that will be indexed, 50 or more; may be repeated [default: 260 of all kinds,
     /// in English, that come with the program]
     #[arg(long, value_name = "CORPUS")]
     pub background: Vec<PathBuf>,
-    /// How many of them are used: of more, so many are drawn
+    /// How many of them to use; of more, a random sample
     #[arg(long, default_value_t = 2000, value_name = "N")]
     pub passages: usize,
-    /// Short texts of the kind that is asked, JSON lines with `_id` and `text`: rows are fitted so that the bag of a
+    /// Short texts like the queries, JSON lines with `_id` and `text`: rows are fitted so that the bag of a
     /// text's words comes near the encoder's vector of the text; may be given again [default: none, rows stay the
     /// vectors of single words]
     #[arg(long, value_name = "QUERIES")]
@@ -220,7 +220,7 @@ impl FromDenseArgs {
         Ok(tiny.query_table.filter(|_| same))
     }
 
-    /// What the model has besides its decoder.
+    /// What the model has in addition to its decoder.
     pub fn rules(&self) -> Rules {
         Rules {
             cut: self.cut,

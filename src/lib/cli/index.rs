@@ -1,4 +1,4 @@
-//! The arguments of l0-index and its subcommands; those of export and import stand in `exchange`.
+//! The arguments of l0-index and its subcommands; those of export and import are in `exchange`.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ use crate::index::{Order, Weights};
 /// Building an index.
 #[derive(Args)]
 pub struct BuildArgs {
-    /// Vectors, in the order the documents shall have; none or - for standard input
+    /// Vectors, in the order of the documents; none or - for standard input
     pub vectors: Vec<PathBuf>,
     /// The index file
     #[arg(short, long, value_name = "INDEX")]
@@ -37,13 +37,13 @@ pub struct BuildArgs {
           value_parser = PathBufValueParser::new().map(QueryWeights::from))]
     pub query_weights: Option<QueryWeights>,
     /// How weights are stored: u8 (eight bits, one scale per term), u6 (six bits: a tenth smaller, and ranks
-    /// change a little) or f32 (as they came)
+    /// change a little) or f32 (as given)
     #[arg(long, value_name = "u8|u6|f32", default_value_t = Weights::U8)]
     pub weights: Weights,
     /// The smallest file: --weights u6 --order bp
     #[arg(long, conflicts_with_all = ["weights", "order"])]
     pub compact: bool,
-    /// Order of the documents in the file: given (as they came), or bp (like next to like: smaller,
+    /// Order of the documents in the file: given (as they came), or bp (similar ones adjacent: smaller,
     /// and several times faster to search; ids and answers are the same)
     #[arg(long, value_name = "given|bp", default_value_t = Order::Given)]
     pub order: Order,
@@ -104,7 +104,7 @@ pub enum Other {
         /// The index file
         index: PathBuf,
     },
-    /// Add documents behind those of an index, in its manner: weights, order, query table
+    /// Add documents after those of an index, with its weights, order and query table
     #[command(after_long_help = "Examples (demo.l0x is made by the example of l0-index --help):
   A day's new documents, into the same file:
     echo '{\"_id\":\"new-1\",\"text\":\"a sourdough starter in winter\"}' > new.jsonl
@@ -148,7 +148,7 @@ pub enum Other {
 /// What building and appending share.
 #[derive(Args)]
 pub struct WorkArgs {
-    /// Memory for postings and ids while building; what is more goes to a temporary file
+    /// Memory for postings and ids while building; the rest goes to a temporary file
     #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = values::bytes)]
     pub memory: u64,
     /// Seed of the sample on which --method approx of l0-query is calibrated

@@ -13,7 +13,7 @@ use crate::{
     search::{AnswerConfig, AnswerForm, Engine, Question},
 };
 
-/// Asks until the end of input (Ctrl-D); Ctrl-C gives up a line. What was typed is kept in
+/// Reads queries until the end of input (Ctrl-D); Ctrl-C discards a line. The history is kept in
 /// `l0/query_history` in the user's folder for such state, if there is one.
 ///
 /// # Errors
@@ -51,7 +51,7 @@ fn terminal(error: ReadlineError) -> Error {
     Error::io("<terminal>", io::Error::other(error))
 }
 
-/// `$XDG_STATE_HOME/l0/query_history`, else under `~/.local/state`; none if neither can be made.
+/// `$XDG_STATE_HOME/l0/query_history`, else under `~/.local/state`; `None` if neither can be made.
 fn history_file() -> Option<PathBuf> {
     let state = std::env::var_os("XDG_STATE_HOME").filter(|state| !state.is_empty());
     let state = match state {

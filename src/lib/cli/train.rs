@@ -90,14 +90,14 @@ pub struct ExportArgs {
     /// How weights are stored
     #[arg(long, value_enum, default_value = "f16", value_name = "TYPE")]
     pub dtype: ExportType,
-    /// A text to take as the model card, in place of the one that is made
+    /// A text to use as the model card, in place of the generated one
     #[arg(long, value_name = "FILE")]
     pub card: Option<PathBuf>,
-    /// What l0-encode shall add for how often a document has a term (l0-encode --help), 0 for nothing
+    /// What l0-encode adds for how often a document has a term (l0-encode --help), 0 for nothing
     /// [default: as the models have it]
     #[arg(long, value_name = "WEIGHT")]
     pub lexical: Option<f32>,
-    /// Tokens of a document that l0-encode shall read [default: as the models have it]
+    /// Tokens of a document that l0-encode reads [default: as the models have it]
     #[arg(long, value_name = "N")]
     pub max_tokens: Option<usize>,
     /// What a document's weights must pass [default: the models' threshold, if they have one]
@@ -135,7 +135,7 @@ pub struct MineArgs {
     /// Where the examples go, by id: name the corpus as `texts` in the recipe
     #[arg(long, short, default_value = "-", value_name = "FILE")]
     pub output: PathBuf,
-    /// Negatives a query
+    /// Negatives per query
     #[arg(long, default_value_t = 8, value_name = "N")]
     pub negatives: usize,
     /// The first rank to take
@@ -144,10 +144,10 @@ pub struct MineArgs {
     /// The last rank to take
     #[arg(long, default_value_t = 100, value_name = "RANK")]
     pub to: usize,
-    /// Leave out hits whose score is not so far below that of the best good document
+    /// Leave out hits whose score is not so far below that of the best relevant document
     #[arg(long, value_name = "SCORE")]
     pub margin: Option<f32>,
-    /// Where the random choice comes from
+    /// Seed of the random choice
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Threads and talk
@@ -180,7 +180,7 @@ pub struct ScoreArgs {
     /// bare encoder does not name its pooling: write mean:DIR or cls:DIR.
     #[arg(long, required = true, value_name = "TEACHER")]
     pub teacher: Vec<TeacherName>,
-    /// What a teacher counts in the mean, in the order of the teachers [default: 1 each]
+    /// Weight of each teacher in the mean, in the order of the teachers [default: 1 each]
     #[arg(long, value_name = "X")]
     pub weight: Vec<f64>,
     /// Where the examples with scores go

@@ -88,7 +88,7 @@ pub fn encode_queries(
     Ok(summary)
 }
 
-/// What of a document BM25 needs.
+/// The part of a document that BM25 needs.
 struct Counts {
     text: Text,
     /// Word pieces that count.

@@ -100,7 +100,7 @@ impl Summary {
         self.nnz += row.vector.nnz() as u64;
     }
 
-    /// Mean weights a row, 0 without rows.
+    /// Mean weights per row, 0 without rows.
     pub fn mean_nnz(&self) -> f64 {
         if self.rows == 0 { 0.0 } else { self.nnz as f64 / self.rows as f64 }
     }
@@ -215,7 +215,7 @@ fn blamed(error: Error, batch: &[Read], encoder: &SparseEncoder) -> Error {
     }
 }
 
-/// A text without word pieces is not shown to the network, which would find words for it.
+/// A text without word pieces does not go through the network, which would find words for it.
 pub(crate) fn encodable(tokens: &Tokens) -> &[u32] {
     if tokens.pieces == 0 { &[] } else { &tokens.ids }
 }
@@ -233,7 +233,7 @@ struct Batches<'a, S> {
 impl<S: Source> Iterator for Batches<'_, S> {
     type Item = Result<Vec<Read>>;
 
-    /// The next batch, or the error that stands in its place.
+    /// The next batch, or the error in its place.
     fn next(&mut self) -> Option<Result<Vec<Read>>> {
         let (mut batch, mut sum) = (Vec::new(), 0);
         while sum < self.config.batch_tokens && batch.len() < BATCH_DOCS {

@@ -280,7 +280,7 @@ impl Job<'_> {
         let hashed = texts.inspect(move |text| {
             if let Ok(text) = text {
                 hash.add(text);
-                // nobody receives only after a failure, which is told on the other side
+                // without a receiver there was a failure, which the other side reports
                 let _ = sender.send(hash.clone());
             }
         });

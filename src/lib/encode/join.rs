@@ -1,4 +1,4 @@
-//! The parts of a sharded run as the one output that an undisturbed run writes.
+//! Joins the parts of a sharded run to the output of a single run.
 
 use super::{carried, finish};
 use crate::{
@@ -119,7 +119,7 @@ fn counted(parts: &[Part], meta: &VectorMeta) -> Result<Option<DocumentFrequenci
     Ok(sum)
 }
 
-/// That the parts are the shards 0/N to N-1/N, in this order; a part alone may be a whole run.
+/// Checks that the parts are the shards 0/N to N-1/N, in this order; a single part may be a whole run.
 fn check_shards(parts: &[Part], shards: &[Option<String>]) -> Result<()> {
     let count = parts.len();
     for (at, (part, found)) in parts.iter().zip(shards).enumerate() {

@@ -1,7 +1,7 @@
 //! Text to rows of vectors: documents through a network or BM25, queries through a table.
 //!
-//! Rows leave in the order of the input. What a file looks like is the business of `formats`, what a
-//! logit is that of `model`; here they are joined, in bounded memory.
+//! Rows leave in the order of the input, in bounded memory. File formats are in `formats`, networks in
+//! `model`.
 
 pub mod bm25;
 mod document;

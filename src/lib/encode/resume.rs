@@ -2,7 +2,7 @@
 //!
 //! While `OUT` is being made with `--resume`, the folder `OUT.parts` holds parts of up to a few
 //! thousand rows, each put in place whole. A later run reads the input again from the beginning,
-//! checks that the documents behind the parts are the same, and encodes what is left. At the end all
+//! checks that the documents of the parts are the same, and encodes what is left. At the end all
 //! rows pass through one writer, so `OUT` has the bytes of an undisturbed run; then the folder goes.
 //! Everything unfinished is in the folder, `OUT` itself too, so that a kill leaves nothing elsewhere.
 

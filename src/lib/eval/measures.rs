@@ -35,14 +35,14 @@ pub enum Measure {
         /// Ranks looked at.
         cutoff: usize,
     },
-    /// Share of the relevant documents that stand in the first `cutoff` ranks.
+    /// Share of the relevant documents that are in the first `cutoff` ranks.
     R {
         /// The least relevant grade.
         rel: Grade,
         /// Ranks looked at.
         cutoff: usize,
     },
-    /// 1 if a relevant document stands in the first `cutoff` ranks, else 0.
+    /// 1 if a relevant document is in the first `cutoff` ranks, else 0.
     Success {
         /// The least relevant grade.
         rel: Grade,
@@ -54,7 +54,7 @@ pub enum Measure {
         /// Ranks looked at, all if none.
         cutoff: Option<usize>,
     },
-    /// How seldom a document judged not relevant stands above a relevant one.
+    /// How seldom a document judged not relevant is ranked above a relevant one.
     Bpref {
         /// The least relevant grade.
         rel: Grade,
@@ -64,7 +64,7 @@ pub enum Measure {
         /// The least relevant grade.
         rel: Grade,
     },
-    /// 1 a judged query: their number.
+    /// 1 per judged query: their number.
     NumQ,
     /// Documents found.
     NumRet,
@@ -99,10 +99,10 @@ impl Gain {
     }
 }
 
-/// A ranking of which only the grades are left, and all grades of its query.
+/// A ranking as the grades of its documents, and all grades of its query.
 #[derive(Clone, Debug, Default)]
 pub struct JudgedRanking {
-    /// Best first; none if the document was not judged.
+    /// Best first; `None` if the document was not judged.
     pub ranked: Vec<Option<Grade>>,
     /// Of all judged documents of the query, found or not.
     pub judged: Vec<Grade>,
@@ -197,7 +197,7 @@ fn dcg(gains: impl Iterator<Item = f64>) -> f64 {
     (2u32..).zip(gains).map(|(rank_plus_1, gain)| gain / f64::from(rank_plus_1).log2()).sum()
 }
 
-/// Documents that were not judged, or pooled only (grades below 0), are passed over.
+/// Documents that were not judged, or pooled only (grades below 0), are ignored.
 fn bpref(of: &JudgedRanking, rel: Grade) -> f64 {
     let relevant = of.relevant(rel);
     let not_relevant = of.judged.iter().filter(|&&grade| (0..rel).contains(&grade)).count();

@@ -14,7 +14,7 @@ use crate::{
 /// The least relevant grade unless `rel=` says otherwise.
 const DEFAULT_REL: Grade = 1;
 
-/// Names as ir_measures writes them, and what else they are called.
+/// Names as ir_measures writes them, and their other names.
 const NAMES: [(&str, &[&str]); 13] = [
     ("nDCG", &["ndcg_cut"]),
     ("RR", &["MRR", "recip_rank"]),
@@ -31,7 +31,7 @@ const NAMES: [(&str, &[&str]); 13] = [
     ("NumRelRet", &["num_rel_ret"]),
 ];
 
-/// A name taken apart; what is not given is none.
+/// A parsed name; what is not given is `None`.
 #[derive(Clone, Copy)]
 struct Parts {
     name: &'static str,
@@ -145,7 +145,7 @@ impl fmt::Display for Measure {
     }
 }
 
-/// What stands before and behind the `@`, or trec_eval's `_` or `.` before a number at the end.
+/// What is before and after the `@`, or trec_eval's `_` or `.` before a number at the end.
 fn split_cutoff(text: &str) -> (&str, Option<&str>) {
     if let Some((head, cutoff)) = text.split_once('@') {
         return (head, Some(cutoff));

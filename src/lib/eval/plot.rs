@@ -116,7 +116,7 @@ impl Axis {
     fn tick(&self, value: f64) -> String {
         let step = match (self.log, &self.ticks[..]) {
             (false, [first, second, ..]) => second - first,
-            // ends that no round number stands between
+            // ends without a round number between them
             (true, [first, second]) => (second - first).min(value),
             _ => value,
         };

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 pub enum Format {
     /// Columns between tabs, four decimals, as trec_eval and ir_measures print them.
     Text,
-    /// A JSON object a line, numbers in full.
+    /// A JSON object per line, numbers in full.
     JsonLines,
     /// A Markdown table, four decimals.
     Markdown,
@@ -37,13 +37,13 @@ impl FromStr for Format {
 /// How much of the results is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
-    /// One value a measure.
+    /// One value per measure.
     Overall,
-    /// Before it, one value a query and measure.
+    /// Before it, one value per query and measure.
     PerQuery,
 }
 
-/// The name that stands for all queries.
+/// The name for all queries together.
 const ALL: &str = "all";
 
 /// Writes the values of one or more runs.
@@ -63,7 +63,7 @@ pub fn render(
     }
 }
 
-/// A line a value: `[run] [query] measure value`, the run only if there are several, the query only
+/// One line per value: `[run] [query] measure value`, the run only if there are several, the query only
 /// if each has its line.
 fn text(output: &mut impl Write, all_scores: &[Scores], detail: Detail) -> io::Result<()> {
     for scores in all_scores {
@@ -100,7 +100,7 @@ fn json_lines(output: &mut impl Write, all_scores: &[Scores], detail: Detail) ->
     Ok(())
 }
 
-/// A row a run, a column a measure; the first columns are text.
+/// One row per run, one column per measure; the first columns are text.
 fn markdown(output: &mut impl Write, all_scores: &[Scores], detail: Detail) -> io::Result<()> {
     let names = match detail {
         Detail::Overall => vec!["run"],

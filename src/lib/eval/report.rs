@@ -1,4 +1,4 @@
-//! A run against judgements: values by query, and what they come to.
+//! A run against judgements: values by query, and their means.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::{
     formats::trec::{Grade, Qrels, Ranking, Run},
 };
 
-/// The measures asked for, or nDCG@10, RR@10, R@100 and AP; and behind them those with a floor.
+/// The measures asked for, or nDCG@10, RR@10, R@100 and AP; and after them those with a minimum.
 pub fn measures_to_take(asked: &[Measure], floors: &[Floor]) -> Vec<Measure> {
     let usual = [
         Measure::Ndcg { gain: Gain::Grade, cutoff: Some(10) },
@@ -34,7 +34,7 @@ pub fn measures_to_take(asked: &[Measure], floors: &[Floor]) -> Vec<Measure> {
 pub enum IdenticalIds {
     /// It is a hit like any other.
     Keep,
-    /// It is taken out, and those below move up.
+    /// It is removed, and those below move up.
     Ignore,
 }
 
@@ -49,7 +49,7 @@ pub struct Scores {
     pub queries: Vec<(String, Vec<f64>)>,
     /// Judged queries that the run has no line for: they count 0.
     pub missing: usize,
-    /// Queries of the run that nobody judged: they do not count.
+    /// Queries of the run without judgements: they do not count.
     pub unjudged: usize,
 }
 
@@ -111,7 +111,7 @@ impl Scores {
         if self.measures[place].is_count() { sum } else { sum / self.queries.len() as f64 }
     }
 
-    /// What anyone who reads the values should know.
+    /// What a reader of the values should know.
     pub fn notes(&self) -> Vec<String> {
         let Scores { run, missing, unjudged, .. } = self;
         let judged = self.queries.len();
@@ -155,10 +155,10 @@ impl std::str::FromStr for Floor {
 }
 
 impl Floor {
-    /// Whether a run reaches all floors; a measure that was not taken is passed over.
+    /// Checks that every run reaches all minima; a measure that was not taken is ignored.
     ///
     /// # Errors
-    /// [`Error::Floor`] naming every floor that is missed.
+    /// [`Error::Floor`] naming every measure below its minimum.
     pub fn check(floors: &[Floor], all_scores: &[Scores]) -> Result<()> {
         let mut missed = Vec::new();
         for scores in all_scores {

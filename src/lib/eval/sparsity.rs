@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::render::{Format, row};
 use crate::{error::Result, sparse::SparseVector};
 
-/// Terms a page of counters covers: a table over the terms there are, whatever their ids.
+/// Terms per page of counters: only pages of terms that occur are kept, whatever their ids.
 const PAGE_TERMS: usize = 4096;
 
 /// Counts over a stream of vectors, in memory that grows with the vocabulary only.
@@ -39,7 +39,7 @@ impl Tally {
         Ok(tally)
     }
 
-    /// Counts one more.
+    /// Counts one more vector.
     pub fn add(&mut self, vector: &SparseVector) {
         self.vectors += 1;
         *self.with_nnz.entry(vector.nnz()).or_default() += 1;

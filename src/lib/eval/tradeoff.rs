@@ -1,4 +1,4 @@
-//! Effectiveness against cost: results of several seeds joined, and the front that nothing beats.
+//! Effectiveness against cost: results of several seeds joined, and the Pareto front.
 
 use std::{
     collections::BTreeMap,
@@ -15,12 +15,12 @@ use crate::{
     io::Input,
 };
 
-/// The effectiveness that is told and drawn if nothing else is asked for.
+/// The effectiveness that is printed and drawn if nothing else is asked for.
 pub const NDCG: &str = "nDCG@10";
-/// The cost that is told and drawn if nothing else is asked for.
+/// The cost that is printed and drawn if nothing else is asked for.
 pub const FLOPS: &str = "flops";
 
-/// Numbers beyond this are no measurements.
+/// Numbers beyond this are not measurements.
 const LARGEST: f64 = 1e15;
 
 /// One line of results: a trained model, measured.
@@ -37,11 +37,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Reads JSON objects, one a line, or a JSON array of them. Those that do not meet the conditions
-    /// are passed over; the others must have `wanted` as numbers. `ndcg` stands for `nDCG@10`.
+    /// Reads JSON objects, one per line, or a JSON array of them. Those that do not meet the conditions
+    /// are ignored; the others must have `wanted` as numbers. `ndcg` means `nDCG@10`.
     ///
     /// # Errors
-    /// [`Error::Line`] for what is no such object; [`Error::Format`] if there is none; [`Error::Io`].
+    /// [`Error::Line`] for what is not such an object; [`Error::Format`] if there is none; [`Error::Io`].
     pub fn read(input: Input, met: &[Condition], wanted: &[&str]) -> Result<Vec<Outcome>> {
         let name = input.name().to_owned();
         let mut text = String::new();
@@ -131,7 +131,7 @@ impl FromStr for Condition {
     }
 }
 
-/// The mean over seeds, and how far they lie apart.
+/// The mean over seeds, and their range.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
     /// The smallest value.
@@ -171,7 +171,7 @@ pub struct Point {
     pub on_front: bool,
 }
 
-/// What of the outcomes is told and drawn.
+/// What of the outcomes is printed and drawn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View<'a> {
     /// The field to the right.
@@ -214,7 +214,7 @@ pub fn points(outcomes: &[Outcome], view: &View) -> Vec<Point> {
     points
 }
 
-/// Writes a line a point under a header. `±` is half the distance of the best seed from the worst.
+/// Writes one line per point under a header. `±` is half the distance of the best seed from the worst.
 ///
 /// # Errors
 /// Those of `output`.

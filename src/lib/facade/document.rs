@@ -21,12 +21,12 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EncodedDocument {
     vector: SparseVector,
-    /// Ascending, each once; none if they are not known.
+    /// Ascending, each once; `None` if they are not known.
     pieces: Option<Vec<u32>>,
 }
 
 impl EncodedDocument {
-    /// Of a text with these token ids, special ones left out.
+    /// From a text with these token ids, without special ones.
     pub(super) fn new(vector: SparseVector, ids: impl IntoIterator<Item = u32>) -> EncodedDocument {
         let mut pieces: Vec<u32> = ids.into_iter().collect();
         pieces.sort_unstable();

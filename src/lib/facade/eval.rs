@@ -28,7 +28,7 @@ impl Qrels {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io); [`Error::Line`](crate::Error::Line) for a line that is no
+    /// [`Error::Io`](crate::Error::Io); [`Error::Line`](crate::Error::Line) for a line that is not a
     /// judgement; [`Error::Format`](crate::Error::Format) for a file without any.
     pub fn open(path: impl AsRef<Path>) -> Result<Qrels> {
         trec::Qrels::read(Input::open(&file(path.as_ref()))?, &mut Rejects::stop()).map(Qrels)

@@ -1,7 +1,7 @@
 //! The library as a program uses it: encode, index, search, evaluate, train.
 //!
-//! Each type here is a thin layer over the rooms below and gives the bytes and scores that the command-line
-//! programs give. Nothing here prints, reads standard input or changes the process.
+//! Each type here is a thin layer over the other modules, with the bytes and scores of the command-line
+//! programs. Nothing here prints, reads standard input or changes the process.
 
 #[cfg(feature = "model")]
 mod document;

@@ -35,7 +35,7 @@ const BATCH: usize = 256;
 pub struct Model {
     name: String,
     network: SparseEncoder,
-    /// Tokenizer and query table; every term weighs 1 where the model has no table.
+    /// Tokenizer and query table; without a table every term weighs 1.
     lookup: QueryEncoder,
     table: QueryTable,
     table_source: String,
@@ -63,7 +63,7 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// None that depends on the machine; as [`Model::open`].
+    /// As [`Model::open`]; none that depend on the machine.
     pub fn shipped() -> Result<Model> {
         Model::open(shipped::DEFAULT)
     }
@@ -106,7 +106,7 @@ impl Model {
     }
 
     /// The vector of a document, of at most as many terms as the vocabulary has; a title, if there is one,
-    /// goes before the text with a blank between. Empty for a text without words. Text after the model's
+    /// goes before the text, separated by a space. Empty for a text without words. Text after the model's
     /// maximum length is ignored.
     ///
     /// ```
@@ -180,7 +180,7 @@ impl Model {
         &self.name
     }
 
-    /// The token of a term; none for a number that the vocabulary does not have.
+    /// The token of a term; `None` for a number that the vocabulary does not have.
     pub fn token(&self, term: TermId) -> Option<&str> {
         let vocabulary = self.tokenizer().vocabulary();
         (term.index() < vocabulary.len()).then(|| vocabulary.token(term))
@@ -200,7 +200,7 @@ impl Model {
         self.reweighting
     }
 
-    /// What vectors of documents say of where they come from.
+    /// The metadata of vectors of documents.
     pub(super) fn meta(&self) -> VectorMeta {
         let vocabulary = self.tokenizer().vocabulary();
         Origin::of_network(&self.name, &self.network).meta(Role::Document, vocabulary, Prune::None)

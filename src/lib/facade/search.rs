@@ -62,8 +62,8 @@ impl Searcher {
     /// Opens an index file.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Format`] for a file that is no index or is damaged; [`Error::Mismatch`] for
-    /// an index of another format version.
+    /// [`Error::Io`]; [`Error::Format`] for a file that is not an index or is damaged; [`Error::Mismatch`]
+    /// for an index of another format version.
     pub fn open(path: impl AsRef<Path>) -> Result<Searcher> {
         let index = Index::open(path.as_ref())?;
         let Language { tokenizer, table, .. } = Language::of(&index)?;
@@ -78,8 +78,8 @@ impl Searcher {
         self.search_vector(&self.encode_query(question)?, k)
     }
 
-    /// As [`Searcher::search`], for a query that is a vector already: of a model that encodes queries with
-    /// its network, or weighted by hand.
+    /// As [`Searcher::search`], for a query that is a vector: made by a model that encodes queries with
+    /// its network, or by hand.
     ///
     /// ```
     /// # let folder = tempfile::tempdir().unwrap();
@@ -169,7 +169,7 @@ impl Searcher {
         self.index.docno(doc)
     }
 
-    /// Title and text of a document; none if the index does not store them.
+    /// Title and text of a document; `None` if the index does not store them.
     ///
     /// # Errors
     /// As [`Searcher::id`].
@@ -177,7 +177,7 @@ impl Searcher {
         self.index.text(doc)
     }
 
-    /// The token of a term; none for a number that the vocabulary does not have.
+    /// The token of a term; `None` for a number that the vocabulary does not have.
     pub fn token(&self, term: TermId) -> Option<&str> {
         let vocabulary = self.queries.tokenizer().vocabulary();
         (term.index() < vocabulary.len()).then(|| vocabulary.token(term))

@@ -1,4 +1,4 @@
-//! A recipe to a model.
+//! Training: from a recipe to a model.
 
 use std::path::Path;
 
@@ -23,8 +23,8 @@ use crate::{
 /// ```
 ///
 /// # Errors
-/// [`Error::Format`](crate::Error::Format) for a recipe or data that cannot be used, and if the loss is no
-/// number; [`Error::Usage`](crate::Error::Usage) if the folder holds another run;
+/// [`Error::Format`](crate::Error::Format) for a recipe or data that cannot be used, and if the loss is not
+/// a number; [`Error::Usage`](crate::Error::Usage) if the folder holds another run;
 /// [`Error::Io`](crate::Error::Io).
 pub fn train(
     recipe: impl AsRef<Path>,

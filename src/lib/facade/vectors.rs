@@ -34,7 +34,7 @@ pub struct VectorReader(Rows);
 /// ```
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Format`] if it is no file of vectors; [`Error::Mismatch`] for another format
+/// [`Error::Io`]; [`Error::Format`] if it is not a file of vectors; [`Error::Mismatch`] for another format
 /// version. A bad row is an [`Error::Line`] with its number.
 ///
 /// [`Error::Io`]: crate::Error::Io
@@ -76,7 +76,7 @@ impl Iterator for VectorReader {
 #[cfg(feature = "model")]
 pub struct VectorWriter {
     writer: Writer,
-    /// None once a row has no word pieces.
+    /// `None` once a row has no word pieces.
     counted: Option<DocumentFrequencies>,
 }
 
@@ -100,7 +100,7 @@ impl VectorWriter {
         Ok(VectorWriter { writer, counted })
     }
 
-    /// Adds a row. Document frequencies follow the rows of Parquet and Arrow, unless one is a vector alone.
+    /// Adds a row. Document frequencies follow the rows of Parquet and Arrow, unless a row has no pieces.
     ///
     /// # Errors
     /// [`Error::Io`].

@@ -1,4 +1,4 @@
-//! Vectors to an index file.
+//! Writing an index file from vectors.
 
 use std::path::{Path, PathBuf};
 
@@ -59,7 +59,7 @@ pub struct IndexWriter {
     path: PathBuf,
     builder: Builder,
     artefacts: Artefacts,
-    /// What becomes of the query table, and the counts that it needs.
+    /// How the query table is fitted to the collection, and the counts for that.
     corpus: Option<(Reweighting, DocumentFrequencies)>,
     seed: u64,
 }
@@ -109,7 +109,7 @@ impl IndexWriter {
     /// # Errors
     /// [`Error::Line`](crate::Error::Line) with the number of the document for an id that was added before
     /// and for a term that the vocabulary does not have; the writer can still be used. [`Error::Usage`] for a
-    /// vector alone, if query weights need the word pieces of the collection. [`Error::Io`] if the temporary file
+    /// vector without word pieces, if query weights need them. [`Error::Io`] if the temporary file
     /// cannot be written.
     ///
     /// [`Error::Io`]: crate::Error::Io
@@ -159,8 +159,8 @@ impl IndexWriter {
         self.len() == 0
     }
 
-    /// Writes the index, measures on a sample what approximate search misses in it, and puts it in place of
-    /// whatever had its name.
+    /// Writes the index, measures the recall of approximate search on a sample, and puts the file in place,
+    /// replacing a file of its name.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io), for instance when the disk is full; the path is then as it was.

@@ -1,7 +1,7 @@
-//! Batches of columns out of Parquet files, Arrow files and Arrow streams.
+//! Batches of columns from Parquet files, Arrow files and Arrow streams.
 //!
-//! The crates that decode them panic on some damaged files, where lengths and offsets contradict each
-//! other; here that is made an error.
+//! The crates that decode them panic on some damaged files, in which lengths and offsets contradict each
+//! other; here such a panic becomes an error.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ impl Table {
                 let ending = Ending::of(&metadata);
                 let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(fail)?;
                 let table = Table::of(name.clone(), reader);
-                // what is read in any order is not seen by the input
+                // the input does not see random reads
                 let mut seen = 0.0;
                 let batches = table.batches.inspect(move |batch| {
                     seen += batch.as_ref().map_or(0.0, |batch| batch.num_rows() as f64);
@@ -117,7 +117,7 @@ impl Table {
     }
 }
 
-/// What `decode` returns, or an error if it panics. What it worked on is not used again.
+/// What `decode` returns, or an error if it panics. Its state is not used again.
 fn guarded<T>(name: &str, decode: impl FnOnce() -> T) -> Result<T> {
     caught(decode).ok_or_else(|| {
         let reason =
@@ -126,7 +126,7 @@ fn guarded<T>(name: &str, decode: impl FnOnce() -> T) -> Result<T> {
     })
 }
 
-/// A string of any of Arrow's string types; none for a null or another type.
+/// A string of any of Arrow's string types; `None` for a null or another type.
 pub(super) fn string_at(column: &ArrayRef, at: usize) -> Option<&str> {
     if column.is_null(at) {
         return None;

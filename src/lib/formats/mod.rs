@@ -1,4 +1,4 @@
-//! Bytes to values and back: one file a format. What a format means stands on top of its file.
+//! Bytes to values and back: one file per format, which begins with what the format means.
 //!
 //! | artefact | form | file |
 //! |---|---|---|
@@ -9,7 +9,7 @@
 //! | refused records | JSON lines | `rejects` |
 //! | judgements, runs | TREC text; BEIR's table of judgements | `trec` |
 //!
-//! Nothing here knows of tokenizers, tensors or indexes.
+//! Nothing here knows tokenizers, tensors or indexes.
 
 mod arrow;
 pub mod examples;

@@ -2,8 +2,8 @@
 //!
 //! A document is `{"_id", "title", "text"}`, the title optional. A query line is a JSON object
 //! (`{"_id", "text"}`, `{"_id", "indices", "values"}` or `{"_id", "vector": {token: weight}}`),
-//! `qid TAB text`, or plain text. An id is a string; a whole number is taken as its digits. Empty
-//! lines are passed over.
+//! `qid TAB text`, or plain text. An id is a string, or a whole number, which is read as its digits. Empty
+//! lines are ignored.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -80,7 +80,7 @@ struct RawDocument {
 pub fn parse_document(file: &str, line: &Line) -> Result<Document> {
     let wanted = r#"{"_id", "title", "text"}"#;
     let bad = |found: String| Error::line(file, line.number, wanted, found);
-    // a struct would take its fields from an array too
+    // a struct would accept an array as well
     if !line.text.trim_ascii_start().starts_with('{') {
         return Err(bad(format!("no object but `{}`", beginning(&line.text))));
     }
@@ -232,7 +232,7 @@ impl<'a> From<&'a mut Rejects> for RejectsFor<'a> {
     }
 }
 
-/// Why a record is refused, and the record.
+/// The reason for a refusal, and the record.
 type Refused = (Error, Vec<u8>);
 
 /// The input being read.
@@ -282,7 +282,7 @@ impl<'a> Records<'a, TextQuery> {
 }
 
 impl<T: Send + 'static> Records<'_, T> {
-    /// The next record or refusal of the open input, with the record as it stood.
+    /// The next record or refusal of the open input, with the record as read.
     fn step(&mut self) -> Option<Result<Result<T, Refused>>> {
         match &mut self.open {
             Open::None => None,

@@ -1,4 +1,4 @@
-//! Where refused records go: an error that stops the work, or a line in a file of rejects.
+//! What happens to refused records: an error that stops the work, or a line in a file of rejects.
 
 use std::{io::Write, path::Path, str::FromStr};
 
@@ -9,7 +9,7 @@ use crate::{
     io::Output,
 };
 
-/// What a bad record does.
+/// The effect of a bad record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnError {
     /// It ends the work; no output is written.
@@ -33,7 +33,7 @@ impl FromStr for OnError {
 /// Longest part of a refused record that is kept in the rejects, in bytes.
 const KEPT_BYTES: usize = 1 << 20;
 
-/// Takes refused records.
+/// The receiver of refused records.
 pub struct Rejects {
     policy: OnError,
     output: Option<Output>,
@@ -55,7 +55,7 @@ impl Rejects {
         Rejects { policy: OnError::Stop, output: None, count: 0 }
     }
 
-    /// Takes the error of one record, with the record as it stood (or empty, if the error has it).
+    /// Takes the error of one record, with the record as read (or empty, if the error has it).
     ///
     /// # Errors
     /// The error itself if the policy is to stop or if it does not concern a record alone;
@@ -84,7 +84,7 @@ impl Rejects {
         self.count
     }
 
-    /// Whether anything was left; asked before an output is put in place.
+    /// Checks that some records were accepted, before an output is put in place.
     ///
     /// # Errors
     /// [`Error::Format`] if every record was refused.
@@ -96,7 +96,7 @@ impl Rejects {
         Err(Error::format("input", reason))
     }
 
-    /// Writes what is still in memory: a full disk is told before the output is put in place.
+    /// Writes what is still in memory, so that a full disk is found before the output is put in place.
     ///
     /// # Errors
     /// [`Error::Io`].

@@ -82,8 +82,8 @@ enum Open {
 }
 
 impl Sink {
-    /// Begins an output of `form`; `group` rows of Parquet stand together, and its column `id`, if
-    /// there is one, has statistics. `metadata` go into Arrow's schema and Parquet's pairs alike.
+    /// Begins an output of `form`; a row group of Parquet has `group` rows, and its column
+    /// `id`, if there is one, has statistics. `metadata` go into Arrow's schema and Parquet's pairs alike.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -144,7 +144,7 @@ impl Sink {
         output.flush().map_err(|source| Error::io(&self.name, source))
     }
 
-    /// What the Arrow library said of these rows.
+    /// The Arrow library's error for these rows.
     pub fn failed(&self, error: arrow_schema::ArrowError) -> Error {
         arrow_error(&self.name, error)
     }

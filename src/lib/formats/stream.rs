@@ -3,7 +3,7 @@
 //!
 //! The frequencies are known when all rows were written. In Parquet they are a key-value pair of the
 //! footer. An Arrow stream has no footer; there they are the custom metadata, which Arrow's format gives
-//! every message, of one more record batch without rows: any reader takes it for no rows at all.
+//! every message, of one more record batch without rows: any reader sees it as no rows.
 
 use std::{
     collections::BTreeMap,
@@ -67,7 +67,7 @@ pub(super) fn write_ending(
     let bad = || ArrowError::IpcError("no record batch in its own message".into());
     let plain = root_as_message(&ipc_message).map_err(|_| bad())?;
     let batch = plain.header_as_record_batch().ok_or_else(bad)?;
-    // the library has no call for the metadata of a message, so that the message is built once more
+    // the library has no call for the metadata of a message, so the message is built again
     let mut builder = FlatBufferBuilder::new();
     let pair = [(DOCUMENT_FREQUENCIES.to_owned(), document_frequencies.to_owned())];
     let pairs = metadata_to_fb(&mut builder, &Metadata::from_iter(pair));
@@ -92,7 +92,7 @@ pub(super) fn write_ending(
 }
 
 /// The bytes of an Arrow stream on their way to its decoder, which does not hand on what messages carry
-/// besides columns.
+/// in addition to columns.
 pub(super) struct Messages {
     reader: Box<dyn BufRead + Send>,
     next: Next,
@@ -111,7 +111,7 @@ enum Next {
     Body(u64),
     /// What follows the end.
     Ended,
-    /// Not known: another framing, or damage, which the decoder reports.
+    /// Unknown: another framing, or damage, which the decoder reports.
     Unknown,
 }
 
@@ -180,8 +180,8 @@ impl Read for Messages {
     }
 }
 
-/// Whether a stream ended as it should. Arrow lets a writer just stop; ours never does unless it
-/// failed, so that half of our rows are not taken for all of them.
+/// Whether a stream ended as it should. Arrow lets a writer just stop; l0's never does unless it
+/// failed, so that half of its rows are not taken for all of them.
 ///
 /// # Errors
 /// [`Error::Format`] if it did not, or if more follows.

@@ -1,4 +1,4 @@
-//! Sparse vectors in files and pipes: what a row is, what stands in the metadata, reading, writing.
+//! Sparse vectors in files and pipes: what a row is, what the metadata says, reading, writing.
 //!
 //! Columns, in this order (schema version 1):
 //!
@@ -13,12 +13,12 @@
 //!
 //! Readers also take indices of the types UInt16, UInt32 and Int64, values of Float64, large lists
 //! and large or view strings. Metadata are the keys `l0.*` of [`VectorMeta`], in the Arrow schema and
-//! in Parquet's key-value pairs. Parquet is zstd level 3, PLAIN, 16,384 rows a group, so that every
-//! engine reads it; an Arrow stream has 1,024 rows a batch. A JSON line is
+//! in Parquet's key-value pairs. Parquet is zstd level 3, PLAIN, 16,384 rows per group, so that
+//! every engine reads it; an Arrow stream has 1,024 rows per batch. A JSON line is
 //! `{"_id", "indices", "values"}`, or, when read, `{"_id", "vector": {token: weight}}`; JSON lines
 //! carry no metadata.
 //!
-//! What is known when all rows were written, the document frequencies of the encoded documents, follows
+//! The document frequencies of the encoded documents are known when all rows were written, so they follow
 //! the rows ([`Ending`]).
 
 use std::collections::BTreeMap;
@@ -176,7 +176,7 @@ pub fn same_vocabulary(documents: &VectorMeta, queries: &VectorMeta) -> Result<(
 pub type Lookup = Box<dyn Fn(&str) -> Option<TermId> + Send>;
 
 /// Rows in the order of the input. A bad row is an [`Error::Line`] (with the row's number) and the
-/// next call goes on behind it.
+/// next call continues after it.
 pub type Rows = Box<dyn Iterator<Item = Result<Row>> + Send>;
 
 /// Whether the rows of an input have texts.

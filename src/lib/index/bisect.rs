@@ -1,14 +1,14 @@
-//! Recursive graph bisection: an order in which documents with the same terms stand together.
+//! Recursive graph bisection: an order in which documents with the same terms are adjacent.
 //!
-//! A range of documents is halved; then, for some rounds, those that would make the lists of their
-//! terms cheaper on the other side change it in pairs, the best pair first; then each half is halved.
+//! A range of documents is halved; then, for some rounds, pairs of documents that would make the lists
+//! of their terms cheaper on the other side are exchanged, the best pair first; then each half is halved.
 //! The cost of a term with `a` of the `n` documents of a half is a · log₂(n / (a + 1)), about the
 //! bits of its gaps. Halves end at ends of windows and blocks as long as they can, so that a block is
 //! never made of two ranges. Every step is a function of its range alone: the order is the same for
 //! any number of threads.
 //!
 //! Source: Dhulipala, Kabiljo, Karrer, Ottaviano, Pupyrev, Shalita, KDD 2016. Deviation: what a term
-//! gains by a move is computed once a round, not once a document.
+//! gains by a move is computed once per round, not once per document.
 
 use std::cell::RefCell;
 
@@ -46,7 +46,7 @@ const ROUNDS: usize = 12;
 /// Ranges of more documents are worked on by several threads.
 const LARGE: usize = 1 << 15;
 
-/// The document at each place; `progress` hears what share of the work is done.
+/// The document at each place; `progress` gets the share of the work that is done.
 pub(super) fn order(
     rows: &Rows,
     vocabulary_size: usize,
@@ -91,7 +91,7 @@ fn bisect(rows: &Rows, docs: &mut [DocId], terms: usize) {
     thread_local! {
         static COUNTS: RefCell<Counts> = RefCell::default();
     }
-    // nothing in here waits for another thread, so that none can come back to this cell
+    // nothing in here waits for another thread, so the cell cannot be entered twice
     COUNTS.with_borrow_mut(|counts| {
         counts.grow(terms);
         counts.improve(rows, docs, middle);

@@ -1,4 +1,4 @@
-//! Inputs to an index: reads rows of vectors, compares what they say of themselves, builds.
+//! Inputs to an index: reads rows of vectors, compares their metadata, builds.
 
 use std::{path::Path, sync::Arc};
 
@@ -72,7 +72,7 @@ impl Language {
     /// What an index carries.
     ///
     /// # Errors
-    /// [`Error::Format`] if it cannot be used, [`Error::Mismatch`] if the tokenizer is another's.
+    /// [`Error::Format`] if it cannot be used, [`Error::Mismatch`] if the tokenizer is a different one.
     pub fn of(index: &Index) -> Result<Language> {
         let unusable = |what: &str, error: Error| {
             Error::format(index.name(), format!("section `{what}`: {error}"))
@@ -90,11 +90,11 @@ impl Language {
 pub struct Plan<'a> {
     /// The query side.
     pub language: &'a Language,
-    /// What the documents' own frequencies make of the query weights, if anything.
+    /// How the documents' own frequencies change the query weights, if at all.
     pub reweighting: Option<Reweighting>,
     /// SHA-256 of the model's weights, if vectors of another model are to be refused.
     pub model_sha256: Option<&'a str>,
-    /// Whether vectors are taken that do not say which model made them.
+    /// Whether vectors are accepted that do not say which model made them.
     pub trusting: bool,
     /// How weights are stored.
     pub weights: Weights,
@@ -187,7 +187,7 @@ fn fill<'a>(
     let (table, table_source) = corpus.table()?;
     let artefacts = Artefacts {
         vocabulary: vocabulary.fingerprint().to_owned(),
-        // what some rows do not say is not said of all
+        // what some rows do not say cannot be claimed for all
         encoding: encoding.filter(|_| !any_bare),
         tokenizer: language.tokenizer.to_json().to_vec(),
         query_weights: table.weights().to_vec(),
@@ -204,11 +204,11 @@ fn unnamed(name: &str) -> Error {
     Error::Usage(format!("{name}: {wanted}"))
 }
 
-/// Writes an index with the rows of all inputs behind the documents of `index`, in its manner. The new
+/// Writes an index with the rows of all inputs after the documents of `index`, with its settings. The new
 /// rows are indexed by themselves in `part`, a file that is not committed.
 ///
 /// # Errors
-/// As [`build`] and [`merge`]; [`Error::Usage`] if `part` is no file.
+/// As [`build`] and [`merge`]; [`Error::Usage`] if `part` is not a file.
 pub fn append<'a>(
     index: Index,
     inputs: Vec<Input>,

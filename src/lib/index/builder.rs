@@ -1,4 +1,4 @@
-//! Rows to an index: documents are numbered as they come, from any number of parts.
+//! Rows to an index: documents are numbered in the order of the rows, from any number of inputs.
 
 use std::io::Write;
 
@@ -31,7 +31,7 @@ pub struct BuildConfig {
     pub weights: Weights,
     /// How documents are put in order.
     pub order: Order,
-    /// Bytes of memory for postings and document ids; what is more goes to a scratch file.
+    /// Bytes of memory for postings and document ids; the rest goes to a scratch file.
     pub memory: u64,
 }
 
@@ -46,7 +46,7 @@ pub enum Step {
     Written(f64),
 }
 
-/// What an index carries besides the vectors, so that a query needs no other file.
+/// What an index has in addition to the vectors, so that a query needs no other file.
 #[derive(Clone, Debug)]
 pub struct Artefacts {
     /// Fingerprint of the vocabulary.
@@ -55,7 +55,7 @@ pub struct Artefacts {
     pub encoding: Option<Encoding>,
     /// The tokenizer, as JSON.
     pub tokenizer: Vec<u8>,
-    /// A query weight a term, `[V]`.
+    /// A query weight per term, `[V]`.
     pub query_weights: Vec<f32>,
     /// Where the query weights came from, for people.
     pub query_source: String,
@@ -100,14 +100,14 @@ impl Builder {
         }
     }
 
-    /// Refuses the ids of an index from now on.
+    /// From now on, refuses ids that an index has.
     ///
     /// # Errors
     /// [`Error::Format`] if its ids are damaged.
     pub fn refuse_ids_of(&mut self, index: &Index) -> Result<()> {
         let mut ids = Docnos::new();
         for doc in (0..index.metadata().docs).map(DocId) {
-            // an id that comes twice is found when the indexes are joined
+            // a duplicate id is found when the indexes are joined
             let _ = ids.insert(index.docno(doc)?);
         }
         self.taken = Some((ids, index.name().to_owned()));
@@ -182,7 +182,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Who has an id; it is taken if nobody has.
+    /// The document that has an id; without one the id becomes that of the new document.
     fn holder(&mut self, id: &str) -> Option<String> {
         if let Some((ids, name)) = &self.taken
             && let Some(doc) = ids.doc(id)
@@ -203,7 +203,7 @@ impl Builder {
         (&part.name, u64::from(doc.0 - part.first) + 1 + refused as u64)
     }
 
-    /// Writes the index but for its end; `name` is the output's, for messages.
+    /// Writes the index except its end; `name` is the output's, for messages.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Format`] for a posting list above 4 GiB.
@@ -231,10 +231,10 @@ impl Builder {
     }
 }
 
-/// What becomes an index, but for the postings.
+/// The contents of an index, except the postings.
 pub(super) struct Contents {
     pub(super) weights: Weights,
-    /// The document at each place, if not all stand where they came.
+    /// The document at each place, if the order is not that of the input.
     pub(super) order: Option<Vec<DocId>>,
     pub(super) docnos: Docnos,
     pub(super) texts: TextWriter,
@@ -242,7 +242,7 @@ pub(super) struct Contents {
     pub(super) maxima: Vec<f32>,
 }
 
-/// Takes the postings of a list one by one.
+/// Receives the postings of a list one by one.
 pub(super) type Each<'a> = &'a mut dyn FnMut(DocId, f32) -> Result<()>;
 
 /// Writes all sections but the last; `postings` hands over those of a term, and is asked in ascending order. They
@@ -296,13 +296,13 @@ pub(super) fn write<'a>(
     Ok(Draft { file, metadata })
 }
 
-/// Postings that are held while their lists are encoded side by side; a list is never divided.
+/// Postings that are held while their lists are encoded in parallel; a list is never divided.
 const BATCH: usize = 1 << 20;
 
 /// Writes lists, and gathers the table of terms.
 struct ListsWriter<'w, 'a> {
     docs: u32,
-    /// Where each document stands, if not where it came.
+    /// The position of each document, if not the order of the input.
     places: Option<Vec<u32>>,
     section: OpenSection<'w, 'a>,
     terms: Vec<u8>,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Recall by reach: how many of the best hits were found when thresholds were overstated.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
-    /// What was measured; of one kind of query and one k, reach ascends.
+    /// The trials; within one kind of query and one k, reach ascends.
     pub rows: Vec<Trial>,
 }
 
@@ -22,15 +22,15 @@ pub struct Trial {
     pub reach: f64,
     /// The mean share of the best hits that were found.
     pub recall: f64,
-    /// Half of what the true mean may lie below that: its standard error, and no less than what a
+    /// Half of how far the true mean may be below that: its standard error, and at least what a
     /// sample of this size may not have met (see `search::calibrate`).
     pub error: f64,
 }
 
 impl Calibration {
-    /// The trial of the largest reach up to which recall, less twice its error, stays at what is
-    /// wanted; none if no overstating keeps that, or for what was not measured: a k or a number of
-    /// terms above the largest tried. Between two k that were tried, the more careful one counts; terms
+    /// The trial of the largest reach up to which recall, less twice its error, stays at or above the
+    /// wanted one; `None` if no reach does, or for what was not measured: a k or a number of terms
+    /// above the largest tried. Between two k that were tried, the more careful one counts; terms
     /// count as the next larger number tried.
     pub fn trial(&self, recall: f64, k: usize, terms: usize) -> Option<&Trial> {
         let of_terms = self.rows.iter().map(|trial| trial.terms);

@@ -1,6 +1,6 @@
-//! A list as runs: where each stands in its cell, and what postings it has.
+//! A list as runs: the place of each in its cell, and its postings.
 //!
-//! What runs and cells are, and why, is said in [`super::postings`].
+//! [`super::postings`] explains what runs and cells are, and why.
 
 use super::{
     postings::{BLOCK, Broken, CELL, FAR, Read, WIDE, WORD, based, blocks, cell},
@@ -23,9 +23,9 @@ pub struct Runs<'a> {
 /// Which blocks a list has.
 #[derive(Clone, Copy, Debug)]
 pub enum Ids<'a> {
-    /// A bit a block, 64 in a little-endian word.
+    /// A bit per block, 64 in a little-endian word.
     Map(&'a [[u8; 8]]),
-    /// Bytes: how many blocks are passed over before the next, [`FAR`] for more to come.
+    /// Bytes: how many blocks are skipped before the next, [`FAR`] if another byte follows.
     Gaps(&'a [u8]),
 }
 
@@ -83,13 +83,13 @@ pub struct Run<'a> {
     pub most: u8,
 }
 
-/// Where the postings of a run stand in their block.
+/// The slots of a run's postings in their block.
 #[derive(Clone, Copy, Debug)]
 pub enum Slots<'a> {
     /// Six bits each from a bit of these bytes on: a posting with the largest bound, then the others
     /// in order.
     Few(&'a [u8], usize),
-    /// A bit a place, impacts in order.
+    /// A bit per place, impacts in order.
     Map(u64),
 }
 
@@ -110,13 +110,13 @@ impl<'a> Runs<'a> {
         self.maxima
     }
 
-    /// Asks for the bytes that say where a run's cell is.
+    /// Prefetches the bytes that say where a run's cell is.
     #[inline(always)]
     pub fn prefetch_offset(&self, rank: usize) {
         prefetch(self.offsets.as_flattened(), rank / cell(self.dense) * 2);
     }
 
-    /// Where the cell of a run is; asks for its bytes.
+    /// Where the cell of a run is; prefetches its bytes.
     ///
     /// # Errors
     /// [`Broken`] for a rank beyond the last.
@@ -275,7 +275,7 @@ impl Run<'_> {
                 }
             }
             Slots::Few(bytes, bit) => {
-                // the first impact may stand among the maxima
+                // the first impact may be among the maxima
                 let lacking = usize::from(impacts.is_bound());
                 for (chunk, from) in (0..self.count).step_by(8).enumerate() {
                     // eight slots are six bytes
@@ -320,7 +320,7 @@ impl Run<'_> {
     }
 }
 
-/// Asks the processor for the bytes at `at`, if there are any.
+/// Prefetches the bytes at `at`, if there are any.
 #[inline(always)]
 fn prefetch(bytes: &[u8], at: usize) {
     #[cfg(target_arch = "x86_64")]

@@ -1,4 +1,4 @@
-//! Document ids as the user gave them, gathered in the order of documents; none comes twice.
+//! Document ids as the user gave them, in the order of documents; all distinct.
 
 use std::hash::{DefaultHasher, Hasher};
 
@@ -31,7 +31,7 @@ impl Docnos {
         self.offsets.len() - 1
     }
 
-    /// Adds an id that is new; gives the document that has it if it is not.
+    /// Adds an id; if a document has it already, returns that document instead.
     pub(super) fn insert(&mut self, id: &str) -> Result<(), DocId> {
         if 2 * self.len() >= self.slots.len() {
             self.grow();

@@ -1,4 +1,4 @@
-//! An index that is written but for its last section: it can be searched before it is finished.
+//! An index that is written except for its last section: it can be searched before it is finished.
 
 use std::path::Path;
 
@@ -32,7 +32,7 @@ impl Draft<'_> {
         Index::of(self.file.name().to_owned(), io::map(path)?, frame, self.metadata.clone())
     }
 
-    /// Writes what is lacking.
+    /// Writes the missing parts.
     ///
     /// # Errors
     /// [`crate::Error::Io`].

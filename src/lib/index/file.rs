@@ -2,28 +2,28 @@
 //!
 //! # Bytes, format version 3
 //!
-//! All numbers are little-endian. A reader needs no more than this page.
+//! All numbers are little-endian. This page is all that a reader needs.
 //!
 //! | part | bytes |
 //! |---|---|
 //! | header | magic `89 4C 30 58 0D 0A 1A 0A`, format version u32, 52 zero bytes: 64 in all |
 //! | sections | each at a multiple of 64, filled up with zeros to the next; in the order below |
-//! | table | a row a section: kind u32, CRC-32 u32, start u64, length u64 |
+//! | table | a row per section: kind u32, CRC-32 u32, start u64, length u64 |
 //! | trailer | length of the file u64, rows in the table u32, CRC-32 u32, the magic again |
 //!
 //! A section's length does not count the zeros that fill it up, its CRC-32 (IEEE, as gzip) does. The
 //! CRC-32 of the trailer is that of header, table and the trailer's first 12 bytes. Sections that a
-//! reader does not know are passed over.
+//! reader does not know are ignored.
 //!
 //! | kind | section | bytes |
 //! |---|---|---|
 //! | 1 | tokenizer | Hugging Face `tokenizer.json` |
-//! | 2 | query table | a query weight a term, f32 `[V]` |
+//! | 2 | query table | a query weight per term, f32 `[V]` |
 //! | 3 | texts | may be missing. zstd frames of 16 documents each: title (length u32, UTF-8), text (alike) |
 //! | 4 | text offsets | with 3: where each frame starts, and the end, u64 `[⌈N/16⌉ + 1]` |
 //! | 5 | document ids | UTF-8, back to back, in the order of documents |
 //! | 6 | document id offsets | where each id starts, and the end, `[N + 1]`: u32 if all ids have less than 4 GiB, else u64 |
-//! | 10 | order | may be missing. The document at each place, u32 `[N]`; without it place and document are one |
+//! | 10 | order | may be missing. The document at each place, u32 `[N]`; without it place and document are the same |
 //! | 7 | postings | the lists of all terms back to back, terms ascending |
 //! | 8 | terms | `[V]` rows of 24 bytes: start of the list u64, postings u32, largest weight f32, scale f32, three bounds, a zero |
 //! | 9 | metadata | JSON, [`Metadata`] |
@@ -40,8 +40,8 @@
 //! | part | bytes |
 //! |---|---|
 //! | runs | `R`, u32 |
-//! | blocks, if 12 · `R` ≥ `B` | a bit a block, the first in the lowest bit of the first byte: ⌈B/64⌉ words of 8 bytes |
-//! | blocks, else | their bytes u32; a byte a run: the blocks passed over since the one before (at first: since the start); for 255 and more, a byte 255 stands for 255 and the next goes on |
+//! | blocks, if 12 · `R` ≥ `B` | a bit per block, the first in the lowest bit of the first byte: ⌈B/64⌉ words of 8 bytes |
+//! | blocks, else | their bytes u32; a byte per run: the blocks skipped since the one before (at first: since the start); for 255 and more, a byte of 255 counts 255 and another byte follows |
 //! | maxima | largest bound in each run, u8 `[R]` |
 //! | bases | where every eighth cell begins (f32: every fourth), counted from the first, u32 |
 //! | offsets | where each cell begins, less its base, u16; the highest bit says that its counts are bytes |
@@ -51,10 +51,10 @@
 //! A cell is the number of postings less 1 of each run, four bits each, or bytes if one of its runs has
 //! more than 16; a slot (place in the block) for each posting of all runs, 6 bits; the impacts. The
 //! first posting of a run is one with the largest bound, of equals the first; the others follow in
-//! order. With u8 and u6 weights its impact is the maximum of the run and stands nowhere else. Bits are packed
-//! from the lowest of the first byte; counts, slots and impacts begin at whole bytes.
+//! order. With u8 and u6 weights its impact is the maximum of the run and is stored only there. Bits are
+//! packed from the lowest of the first byte; counts, slots and impacts begin at whole bytes.
 //!
-//! In a list of at least 10 postings a run, a cell is one run: a bit a place, u64, and all impacts in
+//! In a list of at least 10 postings per run, a cell is one run: a bit per place, u64, and all impacts in
 //! order; every 64th has a base, and the highest bit of an offset is 0. A list ends where that of the
 //! next term begins, the last with the section. The scale of f32 weights is 1.
 
@@ -106,10 +106,10 @@ impl Index {
     }
 
     /// Maps a file and checks its frame: magic, version, lengths, the checksums of header and
-    /// metadata. What stands in the sections is believed; [`Index::verify`] does not.
+    /// metadata. The contents of the sections are trusted; [`Index::verify`] checks them.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Format`] for a file that is no index or a damaged one,
+    /// [`Error::Io`], [`Error::Format`] for a file that is not an index or is damaged,
     /// [`Error::Mismatch`] for one of another format version.
     pub fn open(path: &Path) -> Result<Index> {
         let map = io::map(path)?;
@@ -122,7 +122,7 @@ impl Index {
         Index::of(name, map, frame, metadata)
     }
 
-    /// An index whose frame is known.
+    /// An index whose frame was checked.
     pub(super) fn of(
         name: String,
         map: io::Mapped,
@@ -227,8 +227,8 @@ impl Index {
             .ok_or_else(|| self.damaged(Section::Texts, &format!("no text for document {}", doc.0)))
     }
 
-    /// Blocks of texts that [`Index::text`] has unpacked since the index was opened: of a search whose
-    /// output shows no text, none.
+    /// Blocks of texts that [`Index::text`] has decompressed since the index was opened: 0 for a search whose
+    /// output shows no text.
     pub fn text_blocks_read(&self) -> u64 {
         self.text_blocks_read.load(Ordering::Relaxed)
     }
@@ -263,7 +263,7 @@ impl Index {
         read().ok_or_else(|| self.damaged(Section::Terms, &format!("term {} has no list", term.0)))
     }
 
-    /// The document at a place, none if the order is damaged or the place beyond the last.
+    /// The document at a place; `None` if the order is damaged or the place is beyond the last.
     #[inline]
     pub fn doc_at(&self, place: u32) -> Option<DocId> {
         let order: &[[u8; 4]] = self.section(Section::Order).as_chunks().0;
@@ -373,7 +373,7 @@ impl Index {
         self.damaged(Section::Postings, &reason)
     }
 
-    /// The bytes of a section, none for one that is missing.
+    /// The bytes of a section, empty for one that is missing.
     pub(super) fn section(&self, section: Section) -> &[u8] {
         &self.map[self.frame.range(section)]
     }

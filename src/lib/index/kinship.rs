@@ -7,7 +7,7 @@ use crate::{
 };
 
 impl Index {
-    /// Checks that another index means the same by a term and by a weight: vocabulary, encoding and
+    /// Checks that terms and weights of another index mean the same: vocabulary, encoding and
     /// query table agree.
     ///
     /// # Errors
@@ -35,7 +35,7 @@ impl Index {
         Ok(())
     }
 
-    /// Checks that query vectors that a network made were made by the network of the index.
+    /// Checks that query vectors made by a network were made by the network of the index.
     ///
     /// Those of a table, of BM25 or of another program pass: any table may weight any index's terms.
     ///
@@ -60,7 +60,7 @@ impl Index {
     /// Checks that a vocabulary is that of the index.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if its fingerprint is another.
+    /// [`Error::Mismatch`] if its fingerprint differs.
     pub fn check_fingerprint(&self, vocabulary: &str) -> Result<()> {
         let expected = &self.metadata().vocabulary;
         if expected == vocabulary {

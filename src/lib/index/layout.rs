@@ -1,5 +1,5 @@
 //! Sections of bytes in one file, written in order and found again: the frame of `.l0x`, which
-//! [`super::file`] specifies. It knows names and checksums of sections, not what stands in them.
+//! [`super::file`] specifies. It knows names and checksums of sections, not their contents.
 
 use std::{io::Write, ops::Range};
 
@@ -9,14 +9,14 @@ use crate::error::{Error, Result};
 
 /// The first and the last eight bytes. A transfer that changes line ends or the eighth bit breaks it.
 pub(super) const MAGIC: [u8; 8] = *b"\x89L0X\r\n\x1a\n";
-/// What this code writes, and the only one it reads.
+/// The format version that this code writes, and the only one it reads.
 pub(super) const VERSION: u32 = 3;
 const ALIGNMENT: usize = 64;
 const HEADER: usize = ALIGNMENT;
 const ROW: usize = 24;
 const TRAILER: usize = 24;
 
-/// The sections, in the order of the file; the numbers stand in the file.
+/// The sections, in the order of the file; the numbers are those in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum Section {
@@ -63,7 +63,7 @@ impl Section {
     }
 }
 
-/// Writes sections one after the other; nothing is ever gone back to.
+/// Writes sections one after the other, without seeking back.
 pub(super) struct FileWriter<'a> {
     output: &'a mut dyn Write,
     name: String,
@@ -106,7 +106,7 @@ impl<'a> FileWriter<'a> {
         &self.name
     }
 
-    /// The sections written so far, all handed on to the output.
+    /// The sections written so far, all flushed to the output.
     pub(super) fn frame(&mut self) -> Result<Frame> {
         self.output.flush().map_err(|source| Error::io(&self.name, source))?;
         let extents = self.rows.chunks_exact(ROW).map(|row| extent(row, self.at as usize));
@@ -182,7 +182,7 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    /// Reads header, trailer and table, and checks them; the sections' own bytes are not touched.
+    /// Reads header, trailer and table, and checks them; the sections themselves are not read.
     ///
     /// # Errors
     /// [`Error::Mismatch`] for another format version, [`Error::Format`] for everything else.
@@ -246,7 +246,7 @@ impl Frame {
     }
 }
 
-/// One row of the table; none if its section reaches beyond `limit`.
+/// One row of the table; `None` if its section reaches beyond `limit`.
 fn extent(row: &[u8], limit: usize) -> Option<Extent> {
     let start = usize::try_from(u64_at(row, 8)).ok()?;
     let length = usize::try_from(u64_at(row, 16)).ok()?;

@@ -13,9 +13,9 @@ use crate::error::{Error, Result};
 pub(super) struct Encoded {
     pub(super) bytes: Vec<u8>,
     pub(super) count: u32,
-    /// The largest weight as it is stored.
+    /// The largest weight, as stored.
     pub(super) max: f32,
-    /// Bounds that are not above the 10th, 100th and 1000th largest weight; 0 if there are fewer.
+    /// Bounds not above the 10th, 100th and 1000th largest weight; 0 if there are fewer.
     pub(super) best: [u8; 3],
 }
 
@@ -102,7 +102,7 @@ impl List<'_> {
                 bases.extend(base.to_le_bytes());
             }
             let wide = !dense && runs.iter().any(|run| run.len() > 16);
-            // see `based`: what stands between is less than the bit that says wide
+            // see `based`: the blocks between are fewer than the bit that says wide
             let offset = (cells.len() - base) as u16 | if wide { WIDE } else { 0 };
             offsets.extend(offset.to_le_bytes());
             match dense {
@@ -157,14 +157,14 @@ fn too_long() -> Error {
     Error::format("index", "a posting list outgrows 4 GiB; build several indexes")
 }
 
-/// A bit a block.
+/// A bit per block.
 fn map(blocks: impl Iterator<Item = usize>, words: usize) -> Vec<u8> {
     let mut map = vec![0u64; words];
     blocks.for_each(|block| map[block / WORD] |= 1 << (block % WORD));
     map.into_iter().flat_map(u64::to_le_bytes).collect()
 }
 
-/// The blocks passed over before each.
+/// The blocks skipped before each.
 fn gaps(blocks: impl Iterator<Item = usize>) -> Vec<u8> {
     let (mut bytes, mut next) = (Vec::new(), 0);
     for block in blocks {

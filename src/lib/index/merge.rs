@@ -1,4 +1,4 @@
-//! Several indexes to one.
+//! Joins several indexes to one.
 
 use std::io::Write;
 
@@ -33,7 +33,7 @@ pub fn merge<'a>(indexes: &[Index], output: &'a mut dyn Write, name: &str) -> Re
         first.check_language(other)?;
         check_weights(first, other)?;
     }
-    // damage must not get fresh checksums
+    // damaged bytes must not get new checksums
     indexes.iter().try_for_each(Index::verify)?;
     let metadata = first.metadata();
     let artefacts = Artefacts {
@@ -74,7 +74,7 @@ pub fn merge<'a>(indexes: &[Index], output: &'a mut dyn Write, name: &str) -> Re
     })
 }
 
-/// The orders of all indexes behind one another; none if all are as given.
+/// The orders of all indexes, one after the other; none if all are as given.
 fn joined_order(indexes: &[Index], offsets: &[u32]) -> Option<Vec<DocId>> {
     if indexes.iter().all(|index| index.metadata().order.is_none()) {
         return None;

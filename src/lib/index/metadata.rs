@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::{calibration::Calibration, order::Gain, quantize::Weights};
 use crate::formats::vectors::VectorMeta;
 
-/// What an index is made of, in few words.
+/// A summary of an index, in its file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metadata {
     /// Fingerprint of the vocabulary.
     pub vocabulary: String,
-    /// What made the vectors, if they said so.
+    /// What made the vectors, if they say.
     pub encoding: Option<Encoding>,
     /// Where the query weights came from, for people.
     pub query_weights: String,
@@ -24,23 +24,23 @@ pub struct Metadata {
     pub vocabulary_size: usize,
     /// Number of postings.
     pub postings: u64,
-    /// What the order of the documents is worth, if it is not the one in which they came.
+    /// How much the order of the documents saves, if it is not the one of the input.
     pub order: Option<Gain>,
     /// What approximate search costs in recall, if it was measured.
     pub calibration: Option<Calibration>,
 }
 
-/// What made vectors: only those of one encoding have scores that compare. A network is known by its
-/// hash, whatever its folder was called; only what has none is known by its name.
+/// What made vectors: only vectors of one encoding have comparable scores. A network is identified by its
+/// hash, whatever its folder was called; an encoder without a hash by its name.
 #[derive(Clone, Debug, Eq, Serialize, Deserialize)]
 pub struct Encoding {
     /// The model's name.
     pub model: String,
-    /// SHA-256 of its weights; none for BM25.
+    /// SHA-256 of its weights; `None` for BM25.
     pub model_sha256: Option<String>,
-    /// What made weights from logits, or BM25's parameters.
+    /// The activation that made weights from logits, or BM25's parameters.
     pub activation: String,
-    /// Longest text that was read, in tokens.
+    /// Longest text that is read, in tokens.
     pub max_tokens: Option<usize>,
     /// The pruning rule.
     pub prune: String,
@@ -83,7 +83,7 @@ impl fmt::Display for Encoding {
     }
 }
 
-/// An encoding in words.
+/// An encoding as text.
 pub(super) fn told(encoding: &Option<Encoding>) -> String {
     encoding.as_ref().map_or_else(|| "unknown".to_owned(), Encoding::to_string)
 }

@@ -1,7 +1,7 @@
-//! The index: sparse vectors turned round, one complete file that is mapped, not read.
+//! The index: inverted lists of sparse vectors in one complete file, which is mapped, not read.
 //!
-//! Built in bounded memory by [`Builder`], opened by [`Index::open`]. Knows vectors and bytes; how a
-//! query is answered is `search`'s, how its text becomes a vector is `text`'s.
+//! Built in bounded memory by [`Builder`], opened by [`Index::open`]. It knows vectors and bytes;
+//! queries are answered in `search`, and their texts become vectors in `text`.
 
 mod bisect;
 mod build;

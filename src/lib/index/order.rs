@@ -1,7 +1,7 @@
-//! The order of documents in an index: as they came, or so that those with the same terms stand
-//! together, which makes blocks whose maxima say more and gaps that are shorter.
+//! The order of documents in an index: that of the input, or one in which those with the same terms are
+//! adjacent, which makes block maxima tighter and gaps shorter.
 //!
-//! Numbers of documents stay the user's; the order is a table from places to documents.
+//! Documents keep their numbers; the order is a table from places to documents.
 
 use std::{fmt, str::FromStr};
 
@@ -16,7 +16,7 @@ use crate::{
 /// How documents are put in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// As they come.
+    /// In the order of the input.
     Given,
     /// By recursive graph bisection.
     Bp,
@@ -43,17 +43,17 @@ impl fmt::Display for Order {
     }
 }
 
-/// What an order is worth: the mean of log₂(gap) over all postings, where the gap is the distance to
-/// the posting before in the list.
+/// How good an order is: the mean of log₂(gap) over all postings, where the gap is the distance to the
+/// previous posting of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gain {
-    /// In the order in which the documents came.
+    /// In the order of the input.
     pub given: f64,
     /// In the order of the index.
     pub stored: f64,
 }
 
-/// The strongest terms of a document: what bisection looks at.
+/// The strongest terms of a document, which bisection uses.
 const STRONGEST: usize = 40;
 
 /// The strongest terms of every document, gathered while an index is built.
@@ -65,7 +65,7 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    /// Takes the next document.
+    /// Adds the next document.
     pub(super) fn push(&mut self, vector: &SparseVector) {
         let mut pairs: Vec<(TermId, f32)> = vector.iter().collect();
         if pairs.len() > STRONGEST {
@@ -81,7 +81,7 @@ impl Graph {
         8 * self.ends.capacity() + 4 * self.terms.capacity()
     }
 
-    /// The document at each place, by bisection; `progress` hears what share is done.
+    /// The document at each place, by bisection; `progress` gets the share that is done.
     pub(super) fn into_order(
         self,
         vocabulary_size: usize,
@@ -90,7 +90,7 @@ impl Graph {
         bisect::order(&self.without_extremes(vocabulary_size), vocabulary_size, progress)
     }
 
-    /// Without the terms that tell nothing: those of an eighth of all documents, and the rarest.
+    /// Without the uninformative terms: those of an eighth of all documents or more, and the rarest.
     fn without_extremes(mut self, vocabulary_size: usize) -> bisect::Rows {
         let mut counts = vec![0u32; vocabulary_size];
         self.terms.iter().for_each(|term| counts[term.index()] += 1);
@@ -112,7 +112,7 @@ impl Graph {
     }
 }
 
-/// Where each document stands in an order.
+/// The place of each document in an order.
 pub(super) fn places(order: &[DocId]) -> Vec<u32> {
     let mut places = vec![0; order.len()];
     for (place, doc) in (0..).zip(order) {

@@ -1,17 +1,17 @@
 //! Posting lists: the documents of a term and their weights, read from the mapped bytes.
 //!
-//! Documents stand at *places*, from 0: the order in which they came, or a better one (`order`).
+//! Documents have *places*, from 0: the order of the input, or a better one (`order`).
 //! 64 places are a *block*; the postings of a list in one block are a *run*; 16 runs are a *cell*. What
 //! was measured on a million documents of 143 terms and queries of six, and what follows from it:
 //!
 //! - An exact top ten has to score about a hundred blocks (8,000 of 800,000 postings), if the threshold
-//!   is known early. So a list begins with what bounds need, in one piece that is read in order: which
-//!   blocks it has, and the most that it holds in each, one byte a run.
-//! - Jumps cost more than bytes. All that a run needs stands in its cell, mostly within one or two
+//!   is known early. So a list begins with what bounds need, in one piece that is read sequentially: which
+//!   blocks it has, and the most that it holds in each, one byte per run.
+//! - Random access costs more than bytes. All that a run needs is in its cell, mostly within one or two
 //!   cache lines, and a cell is found by one offset.
 //! - In a good order a run of an average list has two to three postings. The byte that bounds it is one
-//!   of its impacts, so that it is stored there and nowhere else: maxima cost nothing but the order of
-//!   the postings of a run, which nobody needs.
+//!   of its impacts, so that it is stored only there: maxima cost nothing but the order of
+//!   the postings of a run, which nothing needs.
 //! - The k-th largest impacts of a term (k = 10, 100, 1000) are a threshold before the first score.
 //! - Impacts are bytes by default: six bits save a tenth of the file and change ranks.
 //!
@@ -24,7 +24,7 @@ use super::{
     quantize::Impacts,
 };
 
-/// A document's number in one index, from 0, in the order in which documents came.
+/// A document's number in one index, from 0, in the order of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(transparent)]
 pub struct DocId(pub u32);
@@ -38,28 +38,28 @@ impl DocId {
 
 /// Places in a block.
 pub const BLOCK: usize = 64;
-/// Blocks that one word of a map of blocks tells of.
+/// Blocks in one word of a map of blocks.
 pub const WORD: usize = 64;
 /// Runs in a cell; only the last of a list may hold fewer.
 pub(super) const CELL: usize = 16;
 /// Lists with runs in at least one of so many blocks have a map of blocks, others gaps.
 const SPARSE: usize = 12;
-/// Lists of at least so many postings a run have a map of places for each run, others slots.
+/// Lists of at least so many postings per run have a map of places for each run, others slots.
 const DENSE: usize = 10;
-/// In an offset: counts are bytes, since one of them has no room in four bits.
+/// In an offset: counts are bytes, since one of them does not fit into four bits.
 pub(super) const WIDE: u16 = 1 << 15;
-/// Zeros behind a list, so that eight bytes can be read wherever a slot begins.
+/// Zeros after a list, so that eight bytes can be read wherever a slot begins.
 pub(super) const PADDING: usize = 8;
-/// A gap of blocks of which this is a part goes on in the next byte.
+/// A gap of blocks that continues in the next byte.
 pub const FAR: u8 = 255;
 /// Ranks whose impacts are stored.
 pub(super) const RANKS: [usize; 3] = [10, 100, 1000];
 
-/// Bytes that are no list: the index is damaged.
+/// Bytes that are not a list: the index is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken;
 
-/// What reading a list gives.
+/// The result of reading a list.
 pub type Read<T> = Result<T, Broken>;
 
 /// Number of blocks over `docs` places.
@@ -67,7 +67,7 @@ pub fn blocks(docs: usize) -> usize {
     docs.div_ceil(BLOCK)
 }
 
-/// Whether a list of `runs` runs over `docs` places says by a map where they are.
+/// Whether a list of `runs` runs over `docs` places has a map of blocks.
 pub(super) fn is_mapped(runs: usize, docs: usize) -> bool {
     SPARSE * runs >= blocks(docs)
 }
@@ -77,7 +77,7 @@ pub(super) fn is_dense(postings: usize, runs: usize) -> bool {
     postings >= DENSE * runs
 }
 
-/// Runs in a cell: a map of places stands alone.
+/// Runs in a cell. A map of places is a run in a cell of its own.
 pub(super) fn cell(dense: bool) -> usize {
     if dense { 1 } else { CELL }
 }
@@ -118,7 +118,7 @@ impl<'a> PostingList<'a> {
         self.count as usize
     }
 
-    /// Whether no document holds the term.
+    /// Whether no document has the term.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -133,8 +133,8 @@ impl<'a> PostingList<'a> {
         self.impacts
     }
 
-    /// What one step of a bound (`u8`) stands for: a weight is at most its bound · unit, but for
-    /// rounding of less than 2⁻²³ of itself.
+    /// The weight of one step of a bound (`u8`): a weight is at most its bound · unit, up to a
+    /// relative rounding error below 2⁻²³.
     pub fn unit(&self) -> f64 {
         self.impacts.unit(self.max)
     }
@@ -193,7 +193,7 @@ impl<'a> PostingList<'a> {
     /// index.
     ///
     /// # Errors
-    /// [`Broken`], where the bytes end to be a list.
+    /// [`Broken`] if the bytes are not a list.
     pub fn each(&self, mut each: impl FnMut(u32, f32)) -> Read<()> {
         let (runs, docs) = (self.runs()?, self.docs as usize);
         let mut read = 0;

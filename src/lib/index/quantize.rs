@@ -12,11 +12,11 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Weights {
-    /// As they came: four bytes a posting.
+    /// As given: four bytes per posting.
     F32,
-    /// Eight bits a posting, with one scale a term.
+    /// Eight bits per posting, with one scale per term.
     U8,
-    /// Six bits a posting, with one scale a term.
+    /// Six bits per posting, with one scale per term.
     U6,
 }
 
@@ -50,10 +50,10 @@ pub enum Impacts {
     Exact,
     /// `1..=255`, to be multiplied by this scale: above zero and at most `f32::MAX / 255`.
     ///
-    /// A scale a term loses least: its step is the term's largest weight / 255, never coarser than
-    /// one scale for all, and it costs four bytes a term.
+    /// One scale per term loses least: its step is the term's largest weight / 255, never coarser than
+    /// one scale for all, and it costs four bytes per term.
     Linear8(f32),
-    /// `1..=63`, alike.
+    /// `1..=63`, in the same way.
     Linear6(f32),
 }
 
@@ -72,7 +72,7 @@ impl Impacts {
         }
     }
 
-    /// Bits a posting.
+    /// Bits per posting.
     pub fn bits(self) -> usize {
         match self {
             Impacts::Exact => 32,
@@ -105,7 +105,7 @@ impl Impacts {
         }
     }
 
-    /// The weight that a code stands for.
+    /// The weight of a code.
     #[inline(always)]
     pub(super) fn weight(self, code: u32) -> f32 {
         match self {
@@ -114,7 +114,7 @@ impl Impacts {
         }
     }
 
-    /// What one step of a bound stands for in a list whose largest stored weight is `max`.
+    /// The weight of one step of a bound in a list whose largest stored weight is `max`.
     pub fn unit(self, max: f32) -> f64 {
         match self {
             // a little more, so that no quotient exceeds 255

@@ -1,7 +1,7 @@
 //! Postings sorted by term in bounded memory: what does not fit goes to a scratch file as sorted
 //! runs, and the runs are read together.
 //!
-//! Documents come in ascending order, so every run covers a range of documents behind the one
+//! Documents come in ascending order, so every run covers a range of documents after the one
 //! before: the list of a term is its part of the first run, then of the second, and so on.
 
 use std::{
@@ -27,7 +27,7 @@ pub(super) struct Posting {
 }
 
 const POSTING_BYTES: usize = 12;
-/// Fewer postings than these are never spilled: the files would be all seams.
+/// Fewer postings than these are never spilled: the runs would be too short.
 const LEAST: usize = 1 << 10;
 const SCRATCH: &str = "temporary file";
 

@@ -1,4 +1,4 @@
-//! What an index holds, in numbers.
+//! Counts and sizes of an index.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ pub struct Stats {
     pub terms: usize,
     /// Number of postings.
     pub postings: u64,
-    /// Postings a document.
+    /// Postings per document.
     pub mean_nnz: f64,
     /// The term with the most postings, the lowest if there are several.
     pub longest_term: u32,
@@ -35,11 +35,11 @@ pub struct Stats {
     pub weights: Weights,
     /// Fingerprint of the vocabulary.
     pub vocabulary: String,
-    /// What made the vectors, if they said so.
+    /// What made the vectors, if they say.
     pub encoding: Option<Encoding>,
     /// Where the query weights came from.
     pub query_weights: String,
-    /// What the order of the documents is worth, if it is not the one in which they came.
+    /// How much the order of the documents saves, if it is not the one of the input.
     pub order: Option<Gain>,
     /// Bytes of each section, in the order of the file.
     pub sections: Vec<(&'static str, u64)>,
@@ -47,7 +47,7 @@ pub struct Stats {
     pub bytes: u64,
     /// What the lists are made of, in bytes.
     pub lists: Parts,
-    /// Bytes of postings, table of terms and order, a posting.
+    /// Bytes of postings, table of terms and order, per posting.
     pub bytes_per_posting: f64,
 }
 
@@ -97,7 +97,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// A line a value: name, TAB, value.
+/// One line per value: name, TAB, value.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "documents\t{}", self.docs)?;

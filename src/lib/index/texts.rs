@@ -1,7 +1,7 @@
 //! Titles and texts of documents, kept so that an answer can show them.
 //!
-//! Sixteen documents make a block: for each its title (length u32, bytes), then its text alike; the
-//! block is one zstd frame. Offsets of the blocks stand in a section of their own.
+//! Sixteen documents make a block: for each its title (length u32, bytes), then its text in the same
+//! way; the block is one zstd frame. Offsets of the blocks are in a section of their own.
 
 use std::{
     fs::File,
@@ -16,7 +16,7 @@ use crate::{
     io,
 };
 
-/// What a document says, as it was given; empty where nothing was.
+/// A document's title and text as given; empty if missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StoredText {
     /// The title.
@@ -31,14 +31,14 @@ const LEVEL: i32 = 3;
 const MAX_BLOCK_BYTES: u64 = 4 << 30;
 const SCRATCH: &str = "temporary file";
 
-/// Packs texts into a scratch file until their section's turn comes.
+/// Compresses texts into a scratch file until their section is written.
 #[derive(Debug, Default)]
 pub(super) struct TextWriter {
     block: Vec<u8>,
     docs: usize,
     file: Option<File>,
     offsets: Vec<u64>,
-    /// Whether any document brought a text: without one there is no section.
+    /// Whether any document has a text: without one there is no section.
     any: bool,
 }
 
@@ -116,7 +116,7 @@ pub(super) fn block_len(docs: usize, block: usize) -> usize {
     (docs - block * BLOCK_DOCS).min(BLOCK_DOCS)
 }
 
-/// The texts of one block of documents, the first of which is a multiple of sixteen; none if the
+/// The texts of one block of documents, the first of which is a multiple of sixteen; `None` if the
 /// bytes of the two sections are damaged.
 pub(super) fn read_block(texts: &[u8], offsets: &[u8], block: usize) -> Option<Vec<StoredText>> {
     let row = offsets.get(8 * block..8 * block + 16)?;
@@ -133,14 +133,14 @@ pub(super) fn read_block(texts: &[u8], offsets: &[u8], block: usize) -> Option<V
     Some(stored)
 }
 
-/// The text of one document; none if the bytes are damaged.
+/// The text of one document; `None` if the bytes are damaged.
 pub(super) fn read(texts: &[u8], offsets: &[u8], doc: usize) -> Option<StoredText> {
     let mut block = read_block(texts, offsets, doc / BLOCK_DOCS)?;
     let place = doc % BLOCK_DOCS;
     (place < block.len()).then(|| block.swap_remove(place))
 }
 
-/// Strings with their lengths in front.
+/// Strings, each after its length.
 struct Parts<'a> {
     rest: &'a [u8],
 }

@@ -1,4 +1,4 @@
-//! The whole check of an index: every checksum, then everything a search believes.
+//! The complete check of an index: every checksum, then everything that a search trusts.
 
 use super::{
     file::Index,
@@ -10,12 +10,12 @@ use super::{
 use crate::{error::Result, sparse::TermId};
 
 impl Index {
-    /// Reads every byte and checks what [`Index::open`] believes.
+    /// Reads every byte and checks what [`Index::open`] trusts.
     ///
     /// # Errors
     /// [`crate::Error::Format`] that names the section: a checksum that differs, a list whose bytes are
-    /// not those that its postings make (so also any maximum that is none), a weight that is not finite
-    /// and above 0, an id that comes twice or is no UTF-8, a document with two places, a count that
+    /// not those that its postings make (so also any wrong maximum), a weight that is not finite and
+    /// above 0, an id that is repeated or not UTF-8, a document with two places, a count that
     /// differs.
     pub fn verify(&self) -> Result<()> {
         for section in Section::ALL {

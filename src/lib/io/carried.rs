@@ -1,5 +1,5 @@
-//! Folders that a program has in itself, read under the paths `l0:NAME` and `l0:NAME/FILE`; a folder of such
-//! a name in the working directory is not seen.
+//! Folders embedded in the program, read under the paths `l0:NAME` and `l0:NAME/FILE`; a folder of that name
+//! in the working directory is ignored.
 
 use std::{
     ffi::OsStr,
@@ -13,14 +13,14 @@ use memmap2::Mmap;
 
 use crate::error::{Error, Result};
 
-/// What the paths of carried folders begin with.
+/// The prefix of the paths of embedded folders.
 pub const CARRIED: &str = "l0:";
 
-/// A folder that a program has in itself.
+/// A folder embedded in the program.
 pub struct Folder {
     /// Its name after [`CARRIED`], then other names for the same folder.
     pub names: &'static [&'static str],
-    /// Its files: the path in it, and the bytes.
+    /// Its files: the path within the folder, and the bytes.
     pub files: &'static [(&'static str, &'static [u8])],
 }
 
@@ -28,7 +28,7 @@ static FOLDERS: Mutex<Vec<&'static Folder>> = Mutex::new(Vec::new());
 
 /// Makes a folder readable, for the whole program.
 ///
-/// A program that calls this has the files in it; other programs of the library do not.
+/// Only programs that call this have the files embedded.
 pub fn carry(folder: &'static Folder) {
     let mut all = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
     if !all.iter().any(|known| known.names == folder.names) {
@@ -36,7 +36,7 @@ pub fn carry(folder: &'static Folder) {
     }
 }
 
-/// The name of a carried folder in a path, and the path in it; none for a path of the file system.
+/// The name of an embedded folder in a path, and the rest of the path; `None` for a path of the file system.
 fn split(path: &Path) -> Option<(&str, &Path)> {
     let mut parts = path.components();
     let Component::Normal(first) = parts.next()? else { return None };
@@ -49,10 +49,10 @@ fn folder(name: &str) -> Option<&'static Folder> {
     all.iter().find(|folder| folder.names.contains(&name)).copied()
 }
 
-/// A path in a carried folder, by the folder's first name; none for a path of the file system.
+/// A path in an embedded folder, by the folder's first name; `None` for a path of the file system.
 ///
 /// # Errors
-/// [`Error::Format`] for a folder that the program does not have, with those that it has.
+/// [`Error::Format`] for a folder that the program does not have, naming those that it has.
 pub(super) fn resolve(path: &Path) -> Option<Result<PathBuf>> {
     let (name, inside) = split(path)?;
     let Some(folder) = folder(name) else { return Some(Err(unknown(path))) };
@@ -74,7 +74,7 @@ fn unknown(path: &Path) -> Error {
     Error::format(path, format!("{expected}; {remedy}"))
 }
 
-/// The bytes of a carried file; none for a path of the file system.
+/// The bytes of an embedded file; `None` for a path of the file system.
 pub(super) fn find(path: &Path) -> Option<Result<&'static [u8]>> {
     let (name, inside) = split(path)?;
     let files = folder(name).map_or(&[][..], |folder| folder.files);
@@ -98,11 +98,11 @@ pub fn is_folder(path: &Path) -> bool {
     folder(name).is_some_and(|folder| folder.files.iter().any(|(known, _)| above(known)))
 }
 
-/// The bytes of a file that are read where they are.
+/// The bytes of a file, read in place.
 pub enum Mapped {
-    /// Pages of a file.
+    /// A mapped file.
     File(Mmap),
-    /// A part of the program.
+    /// An embedded file.
     Carried(&'static [u8]),
 }
 

@@ -1,4 +1,4 @@
-//! Folders that appear whole or not at all, and logs that grow.
+//! Folders that are written atomically, and logs that grow.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use super::Output;
 use crate::error::{Error, Result};
 
-/// A folder that is written next to its place and takes its name in [`Staged::commit`]. Dropped
-/// without a commit it leaves nothing.
+/// A folder that is written under a temporary name and renamed by [`Staged::commit`]. Dropped without a
+/// commit, it is removed.
 pub struct Staged {
     folder: TempDir,
     target: PathBuf,
@@ -44,7 +44,7 @@ impl Staged {
         })
     }
 
-    /// As [`Staged::write`], by a function of the open file and of the path it will have.
+    /// As [`Staged::write`], by a function that gets the open file and its final path.
     ///
     /// # Errors
     /// [`Error::Io`], and what the function returns.
@@ -60,12 +60,12 @@ impl Staged {
         file.sync_all().map_err(fail)
     }
 
-    /// Where it is for now.
+    /// Its temporary path.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// As [`Staged::commit`], in place of a folder of that name, which goes when the new one is there.
+    /// As [`Staged::commit`], replacing a folder of that name, which is removed when the new one is in place.
     ///
     /// # Errors
     /// [`Error::Io`]; the old folder is then as it was.
@@ -78,7 +78,7 @@ impl Staged {
         let old = Staged::create(&target)?;
         fs::rename(&target, old.path()).map_err(fail)?;
         self.commit().inspect_err(|_| {
-            // what cannot be put back stays next to its place
+            // if it cannot be put back it stays next to its place
             if fs::rename(old.path(), &target).is_err() {
                 let _ = old.folder.keep();
             }
@@ -99,7 +99,7 @@ impl Staged {
     }
 }
 
-/// Refuses a path of a store, which knows no folders.
+/// Refuses a path of a store, which has no folders.
 fn local(folder: &Path) -> Result<()> {
     match super::is_object(folder) {
         true => Err(Error::format(
@@ -119,7 +119,7 @@ pub fn make(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(|source| Error::io(folder, source))
 }
 
-/// Takes a folder for this process alone, for as long as what is returned lives; waits for a process that
+/// Locks a folder for this process for as long as the returned value lives; waits while another process
 /// has it.
 ///
 /// # Errors
@@ -130,13 +130,13 @@ pub(super) fn wait_for(folder: &Path) -> Result<File> {
     let opened = File::open(folder).map_err(fail)?;
     match opened.lock() {
         Ok(()) => Ok(opened),
-        // some file systems cannot lock: what comes twice is checked twice
+        // some file systems cannot lock: then two processes may do the same work
         Err(error) if error.kind() == ErrorKind::Unsupported => Ok(opened),
         Err(source) => Err(fail(source)),
     }
 }
 
-/// Takes a folder for this process alone, for as long as what is returned lives.
+/// Locks a folder for this process for as long as the returned value lives.
 ///
 /// # Errors
 /// [`Error::Usage`] if another process has it; [`Error::Io`].
@@ -149,13 +149,13 @@ pub fn lock(folder: &Path) -> Result<File> {
             "{}: another run is writing to it; wait for it, or name another folder",
             folder.display()
         ))),
-        // some file systems cannot lock: a run alone is fine there
+        // some file systems cannot lock: a single run is fine there
         Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(opened),
         Err(TryLockError::Error(source)) => Err(fail(source)),
     }
 }
 
-/// The names in a folder, in byte order; none if there is no such folder.
+/// The names in a folder, in byte order; empty if there is no such folder.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -187,7 +187,7 @@ pub fn remove_file(path: &Path) -> Result<()> {
     fs::remove_file(path).map_err(|source| Error::io(path, source))
 }
 
-/// Writes a whole file in place of what was there, or nothing of it.
+/// Writes a file atomically, replacing what was there.
 ///
 /// # Errors
 /// [`Error::Io`].

@@ -1,4 +1,4 @@
-//! An input that knows its name, its kind and how far it was read.
+//! An input with its name, its kind and how far it was read.
 
 use std::{
     fs::File,
@@ -15,7 +15,7 @@ use flate2::bufread::MultiGzDecoder;
 use super::{BUFFER_BYTES, Lines, stores};
 use crate::error::{Error, Result};
 
-/// What the first bytes say an input is, after gzip or zstd was taken off.
+/// The kind of an input by its first bytes, after decompression of gzip or zstd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// `PAR1`
@@ -24,7 +24,7 @@ pub enum Content {
     ArrowFile,
     /// `FF FF FF FF`
     ArrowStream,
-    /// Everything else, nothing at all included.
+    /// Everything else, including an empty input.
     Text,
 }
 
@@ -45,7 +45,7 @@ pub struct Consumed {
 }
 
 impl Consumed {
-    /// Of work whose size is known in some unit, none of it done.
+    /// For work of a known size in some unit, none of it done.
     pub fn of(total: u64) -> Consumed {
         Consumed { bytes: Arc::default(), total: Some(total) }
     }
@@ -61,7 +61,7 @@ impl Consumed {
         Some((self.bytes.load(Ordering::Relaxed) as f64 / total as f64).min(1.0))
     }
 
-    /// Says the share that was read, where bytes do not tell it.
+    /// Sets the share that was read, if bytes do not show it.
     pub fn come_to(&self, share: f64) {
         if let Some(total) = self.total {
             self.bytes.store((share * total as f64) as u64, Ordering::Relaxed);
@@ -267,11 +267,11 @@ impl Input {
     }
 }
 
-/// The first bytes (up to eight, fewer only at the end), and a reader that still has them.
+/// The first bytes (up to eight, fewer only at the end), and a reader that begins with them.
 fn peek(mut reader: Box<dyn BufRead + Send>) -> io::Result<(Vec<u8>, Box<dyn BufRead + Send>)> {
     let mut head = vec![0; 8];
     let mut filled = 0;
-    // a terminal or a slow pipe may give one line only: what decides stands in its first bytes
+    // a terminal or a slow pipe may give only one line, whose first bytes decide
     while filled < head.len() && !head[..filled].contains(&b'\n') {
         match reader.read(&mut head[filled..]) {
             Ok(0) => {

@@ -16,8 +16,8 @@ pub struct Line {
     pub text: String,
 }
 
-/// The lines of an input. A line that is too long or no UTF-8 is an [`Error::Line`] and the next
-/// call goes on behind it; after an [`Error::Io`] there is nothing more.
+/// The lines of an input. A line that is too long or not UTF-8 is an [`Error::Line`], and the next
+/// call continues after it; an [`Error::Io`] is the last item.
 pub struct Lines {
     name: String,
     reader: Box<dyn BufRead + Send>,
@@ -26,7 +26,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// The lines of `reader`, under a name for messages.
+    /// The lines of `reader`, with a name for messages.
     pub(super) fn new(name: String, reader: Box<dyn BufRead + Send>) -> Lines {
         Lines { name, reader, number: 0, done: false }
     }
@@ -36,8 +36,8 @@ impl Lines {
         &self.name
     }
 
-    /// The next line as it stands, for anyone who must show what was refused; [`Lines::check`] makes
-    /// a [`Line`] of it.
+    /// The next line as bytes, for callers that show what was refused; [`Lines::check`] makes a
+    /// [`Line`] of it.
     pub fn next_raw(&mut self) -> Option<Result<RawLine>> {
         if self.done {
             return None;
@@ -87,7 +87,7 @@ impl Lines {
     /// A line's text, without its end and without a byte order mark.
     ///
     /// # Errors
-    /// [`Error::Line`] if it is too long or no UTF-8.
+    /// [`Error::Line`] if it is too long or not UTF-8.
     pub fn check(&self, raw: RawLine) -> Result<Line> {
         let RawLine { number, mut bytes, length } = raw;
         let bad = |wanted: &str, found: String| Error::line(&self.name, number, wanted, found);
@@ -130,7 +130,7 @@ pub struct RawLine {
     pub number: u64,
     /// The bytes with their end; empty if the line is longer than [`MAX_LINE_BYTES`].
     pub bytes: Vec<u8>,
-    /// The length of the line in the input, its end included.
+    /// The length of the line in the input, including its end.
     pub length: usize,
 }
 

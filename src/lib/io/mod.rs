@@ -1,8 +1,8 @@
-//! The door to files and pipes: inputs known by their first bytes, outputs that appear whole or not at all.
+//! Files and pipes: inputs recognised by their first bytes, outputs that are written atomically.
 //!
-//! The only module that opens files, and with the features `hub` and `stores` the only one that asks a
+//! The only module that opens files, and with the features `hub` and `stores` the only one that uses the
 //! network. `-` is standard input or output. It knows compression and the difference between a pipe and a
-//! file, and nothing of what the bytes mean.
+//! file, but not what the bytes mean.
 
 #![expect(clippy::disallowed_methods, reason = "the one module that opens files")]
 
@@ -99,8 +99,8 @@ fn mapped(file: &File) -> std::io::Result<Mmap> {
 pub fn let_go(map: &Mapped, bytes: usize) {
     let Mapped::File(map) = map else { return };
     #[cfg(unix)]
-    // SAFETY: the map is of a file and nobody writes it, so its pages come back as they were. That the
-    // system may not do it costs memory alone.
+    // SAFETY: the map is of a file and never written to, so its pages come back as they were. If the
+    // system refuses, the only cost is memory.
     let _ = unsafe {
         map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, 0, bytes.min(map.len()))
     };

@@ -1,4 +1,4 @@
-//! An output that is written next to its target and takes the target's name when it is whole.
+//! An output that is written next to its target and renamed when it is complete.
 
 use std::{
     fs::{self, File, Permissions},
@@ -36,8 +36,8 @@ pub fn remove_temporaries() {
     }
 }
 
-/// An output: standard output, a device or pipe written straight, a file that is written next to its
-/// target and takes the target's name in [`Output::commit`], or an object that is sent there. Dropped
+/// An output: standard output, a device or pipe, written directly; a file, written next to its target and
+/// renamed by [`Output::commit`]; or an object, sent by it. Dropped
 /// without a commit, it leaves the target as it was.
 pub struct Output {
     name: String,
@@ -56,12 +56,12 @@ impl Output {
     ///
     /// # Errors
     /// [`Error::Io`] if the folder is not writable; [`Error::Format`] if it is missing, for a directory, and
-    /// for an address that is no object's.
+    /// for an address that is not that of an object.
     pub fn create(path: &Path) -> Result<Output> {
         Output::unfinished_in(None, path)
     }
 
-    /// Whether [`Output::create`] would succeed, without a file that a kill could leave behind.
+    /// Whether [`Output::create`] would succeed, without making a file that would be left after a kill.
     ///
     /// # Errors
     /// As [`Output::create`].
@@ -122,7 +122,7 @@ impl Output {
         matches!(&self.sink, Sink::Stdout(_)) && io::stdout().is_terminal()
     }
 
-    /// Where the file is that will take the target's name; none if there will be no such file.
+    /// The path of the temporary file; `None` if the output has none.
     pub fn unfinished(&self) -> Option<PathBuf> {
         match &self.sink {
             Sink::Beside { temporary, .. } | Sink::Object { temporary, .. } => {
@@ -132,11 +132,11 @@ impl Output {
         }
     }
 
-    /// Puts all bytes where they belong: syncs, then renames over the target, or sends the object.
+    /// Completes the output: syncs and renames over the target, or sends the object.
     ///
     /// # Errors
-    /// [`Error::Io`], for instance when the disk is full; [`Error::Format`] with what a store answered. The
-    /// target is then as it was, but for an object of an `http(s)://` server, which may have a part of it.
+    /// [`Error::Io`], for instance when the disk is full; [`Error::Format`] with a store's answer. The target
+    /// is then as it was, except that an `http(s)://` server may have a part of the object.
     pub fn commit(mut self) -> Result<()> {
         let name = self.name.clone();
         let fail = |source| Error::io(&name, source);
@@ -184,9 +184,9 @@ impl Write for Output {
     }
 }
 
-/// The file that a path stands for, and what is there now.
+/// The file that a path leads to, and what is there now.
 fn target_of(path: &Path) -> Result<(PathBuf, Option<fs::Metadata>)> {
-    // a link is followed: its target is replaced, not the link
+    // a link is followed: its target is replaced, not the link itself
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let old = fs::metadata(&target).ok();
     let home = target.parent().filter(|home| !home.as_os_str().is_empty());
@@ -200,7 +200,7 @@ fn target_of(path: &Path) -> Result<(PathBuf, Option<fs::Metadata>)> {
     Ok((target, old))
 }
 
-/// A temporary file in `folder` or else next to the target, hidden, with the permissions the target
+/// A hidden temporary file in `folder`, else next to the target, with the permissions that the target
 /// will have.
 fn unfinished(
     folder: Option<&Path>,
@@ -225,7 +225,7 @@ fn unfinished(
     builder.tempfile_in(folder.unwrap_or(beside))
 }
 
-/// Makes a rename survive a power cut; not every file system can, and none needs to for us.
+/// Makes a rename survive a power cut, on file systems that can.
 pub(super) fn sync_folder(target: &Path) {
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Ok(folder) = File::open(folder.unwrap_or(Path::new("."))) {

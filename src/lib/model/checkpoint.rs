@@ -1,7 +1,7 @@
 //! A model's tensors under Hugging Face's names, checked one by one, as plain f32.
 //!
-//! Old spellings (`LayerNorm.gamma`, `LayerNorm.beta`) are read; tensors that masked-language
-//! models carry besides the ones used here are known by name; any other missing or unexpected
+//! Old spellings (`LayerNorm.gamma`, `LayerNorm.beta`) are read; the tensors of masked-language
+//! models that are not used here are known by name; any other missing or unexpected
 //! tensor is an error that names it.
 
 use std::{
@@ -46,8 +46,8 @@ impl Checkpoint {
     ///
     /// The head's transform is the identity, its norm 1 and 0, its decoder the word table, its bias 0.
     /// Deviation: a BERT's transform begins with normal numbers of deviation 0.02, a random rotation that
-    /// training has to undo before states and word embeddings meet. Residual sums carry a token's
-    /// embedding to its last state, so the identity begins where they meet already, and needs no seed
+    /// training has to undo before states and word embeddings match. Residual sums carry a token's
+    /// embedding to its last state, so with the identity they match from the start, and it needs no seed
     /// (MiniLM-L6, 160 steps of 8 abstracts: loss 5.6 where the random start has 6.5).
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// Puts a vocabulary head behind an encoder: what lies in front of its decoder, the rows of the decoder if it
+    /// Puts a vocabulary head after an encoder: what comes before its decoder, the rows of the decoder if it
     /// has its own, and their bias `[V]`.
     pub fn set_vocabulary_head(
         &mut self,
@@ -90,7 +90,7 @@ impl Checkpoint {
     }
 
     /// As [`Checkpoint::load`], of an encoder for inference: with or without the family's prefix before
-    /// the names, a head passed over if there is one; the head's weights stay empty.
+    /// the names, a head ignored if there is one; the head's weights stay empty.
     ///
     /// # Errors
     /// As [`Checkpoint::load`].
@@ -165,7 +165,7 @@ fn modern(name: &str) -> String {
     name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 }
 
-/// Tensors that stand in masked-language checkpoints and that an encoder does not use.
+/// Tensors of masked-language checkpoints that an encoder does not use.
 fn is_known_extra(architecture: Architecture, name: &str) -> bool {
     name.strip_prefix(architecture.prefix()).is_some_and(|bare| bare.starts_with("pooler."))
         || name.starts_with("cls.seq_relationship.")
@@ -173,7 +173,7 @@ fn is_known_extra(architecture: Architecture, name: &str) -> bool {
         || name.ends_with("rotary_emb.inv_freq")
 }
 
-/// Tensors by name; each is taken once.
+/// Tensors by name; each is used once.
 struct Named<'a> {
     file: &'a Path,
     /// The kind of model.
@@ -221,7 +221,7 @@ impl Named<'_> {
         Ok(Matrix { data: self.take(name, &[rows, columns])?, columns })
     }
 
-    /// Zeros where there is none.
+    /// Zeros if there is none.
     fn bias(&mut self, name: &str, width: usize, has: HasBias) -> Result<Vec<f32>> {
         match has {
             HasBias::Yes => self.take(name, &[width]),
@@ -336,7 +336,7 @@ fn read_masked_language(config: &Config, named: &mut Named) -> Result<Weights> {
     })
 }
 
-/// Everything but the head, which stays empty.
+/// Everything except the head, which stays empty.
 fn read_encoder(config: &Config, named: &mut Named) -> Result<Weights> {
     let &Config { vocab_size, hidden, heads, .. } = config;
     let (names, form) = (config.architecture.outer(), &config.form);

@@ -1,4 +1,4 @@
-//! `config.json`: the sizes of a model under one set of names, and where its family departs from BERT.
+//! `config.json`: the sizes of a model under one set of names, and how its family differs from BERT.
 
 mod read;
 
@@ -97,44 +97,44 @@ pub struct Config {
     pub norm_epsilon: f32,
     /// How its layers are built.
     pub form: Form,
-    /// Its vocabulary head; none for a masked-language head or no head.
+    /// Its vocabulary head; `None` for a masked-language head or no head.
     pub vocabulary_head: Option<VocabularyHead>,
 }
 
 /// How the layers of a family are built.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Form {
-    /// How a token knows its place.
+    /// How positions enter.
     pub positions: Positions,
     /// Whether scores get a bias by relative distance, [`BUCKETS`] for each head.
     pub relative: bool,
     /// What each layer sees.
     pub sees: Vec<Sees>,
-    /// Where the norms stand.
+    /// Where the norms are.
     pub norms: Norms,
     /// The feed-forward network.
     pub feed: Feed,
     /// Which parts have a bias.
     pub biases: Biases,
-    /// Whether the decoder may be left out of a checkpoint: it is the word table then.
+    /// Whether a checkpoint may lack the decoder, which is then the word table.
     pub tied: bool,
 }
 
-/// How a token knows its place.
+/// How positions enter.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Positions {
     /// A table of embeddings.
     Table {
         /// The row of the first token.
         first: usize,
-        /// The token that counts as none, if there is one: it has the row before the first.
+        /// The padding token, if there is one: it has the row before the first.
         padding: Option<u32>,
     },
     /// Angles by which queries and keys are turned; layers may differ in them.
     Rotary(Vec<Rotary>),
 }
 
-/// Angles that fall from pair to pair: θ^(−2i/d).
+/// Angles that decrease from pair to pair: θ^(−2i/d).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rotary {
     /// θ
@@ -152,12 +152,12 @@ pub struct Sees {
     pub rotary: usize,
 }
 
-/// Where the norms of a layer stand.
+/// Where the norms of a layer are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Norms {
     /// After each residual sum.
     Post,
-    /// Before attention and before the feed-forward network, and one behind the last layer. The first
+    /// Before attention and before the feed-forward network, and one after the last layer. The first
     /// layer has none before its attention: the embeddings are normed.
     Pre,
 }
@@ -174,7 +174,7 @@ pub enum Feed {
 /// Whether a part has a bias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HasBias {
-    /// It has, and it is trained.
+    /// It has one, and it is trained.
     Yes,
     /// It is 0 and not trained.
     No,
@@ -242,9 +242,9 @@ impl Rotary {
     }
 }
 
-/// A sane bound, so that a wild number is an error and not a wild allocation.
+/// An upper bound, so that a wrong number is an error and not a huge allocation.
 const MOST_LAYERS: usize = 1000;
-/// The same for places that no table in the file bounds.
+/// The same for positions without a table in the file.
 const MOST_TURNS: usize = 1 << 17;
 
 /// A word piece between two special tokens.
@@ -254,7 +254,7 @@ impl Config {
     /// Reads `config.json` in a model's folder.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Format`] for sizes that make no model and for kinds of model,
+    /// [`Error::Io`]; [`Error::Format`] for impossible sizes and for kinds of model,
     /// activation or position that are not implemented.
     pub fn load(folder: &Path) -> Result<Config> {
         let file = folder.join("config.json");
@@ -333,7 +333,7 @@ impl Config {
         self.form.relative.then_some(BUCKETS)
     }
 
-    /// The place of every token of a document: a row of the position table, or how many tokens stand
+    /// The place of every token of a document: a row of the position table, or how many tokens come
     /// before it.
     pub fn places(&self, ids: &[u32]) -> Vec<u32> {
         let first = self.first_row() as u32;

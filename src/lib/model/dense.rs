@@ -1,7 +1,7 @@
-//! Dense bi-encoders: hidden states to one vector a text, for the scores of a teacher.
+//! Dense bi-encoders: hidden states to one vector per text, for the scores of a teacher.
 //!
 //! A directory of Sentence Transformers names its pooling, its prompts and its similarity; a bare
-//! directory of Hugging Face names none of them, so there the caller says the pooling.
+//! directory of Hugging Face names none of them, so there the caller gives the pooling.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ use crate::{
     ops::packed::Kind,
 };
 
-/// Where a dense model's parts are, and what its files say of them.
+/// Where a dense model's parts are, and what its files say about them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DenseDirectory {
     /// Where `config.json`, the tensors and the tokenizer are.
@@ -32,9 +32,9 @@ pub struct DenseDirectory {
     pub dense: Vec<PathBuf>,
     /// The longest text the files allow, if they say.
     pub max_tokens: Option<usize>,
-    /// What stands before every query.
+    /// The prefix of every query.
     pub query_prompt: String,
-    /// What stands before every document.
+    /// The prefix of every document.
     pub document_prompt: String,
 }
 
@@ -65,7 +65,7 @@ struct Conventions {
 struct Names {
     #[serde(default)]
     architectures: Vec<String>,
-    /// A vocabulary head, whatever it says.
+    /// A vocabulary head, with any content.
     #[serde(default)]
     l0_head: Option<serde::de::IgnoredAny>,
 }
@@ -77,7 +77,7 @@ struct Lengths {
 }
 
 impl DenseDirectory {
-    /// The parts of a Sentence Transformers directory with a dense pooling; none for a directory
+    /// The parts of a Sentence Transformers directory with a dense pooling; `None` for a directory
     /// without `modules.json` or of another kind.
     ///
     /// # Errors
@@ -183,7 +183,7 @@ fn not_implemented(file: &Path, kinds: &[&str]) -> Error {
 
 fn bare(encoder: PathBuf, pooling: Pooling) -> Result<DenseDirectory> {
     let mut max_tokens = None;
-    // the tokenizer's own limit holds where the transformer's file is silent
+    // the tokenizer's own limit applies if the transformer's file has none
     for name in ["sentence_bert_config.json", "tokenizer_config.json"] {
         let file = encoder.join(name);
         if max_tokens.is_none() && file.exists() {
@@ -246,7 +246,7 @@ fn read_dense(file: &Path) -> Result<DenseSize> {
     Ok(DenseSize { outputs: raw.out_features, squash })
 }
 
-/// A pooling in a few characters; two that differ read differently.
+/// A pooling as a short text that differs for different poolings.
 fn pooling_of(pooled: &Pooled, maps: &[Linear]) -> String {
     let mut hasher = crc32fast::Hasher::new();
     let numbers = maps.iter().flat_map(|map| map.weight.data.iter().chain(&map.bias));
@@ -309,7 +309,7 @@ impl DenseEncoder {
         self.pooler.length()
     }
 
-    /// The encoder and the pooling in front of the decoder of a model with a vocabulary head, in `folder`.
+    /// The encoder and the pooling before the decoder of a model with a vocabulary head, in `folder`.
     ///
     /// # Errors
     /// As [`Checkpoint::load`]; [`Error::Format`] for a model with another head.
@@ -337,7 +337,7 @@ impl DenseEncoder {
     }
 
     /// The vector `[H]` of each text, in order: `texts` are token ids, special ones included, each at
-    /// least one and at most `max_tokens` long. Each is computed by itself.
+    /// least one and at most `max_tokens` long. Each is computed separately.
     pub fn encode(&self, texts: &[&[u32]]) -> Vec<Vec<f32>> {
         texts.par_iter().map(|ids| self.vector(ids)).collect()
     }

@@ -1,7 +1,7 @@
 //! The document encoder on a device, for inference: packed token ids in, pooled logits out, no graph.
 //!
 //! The arithmetic is that of `cpu`. Matrices are held in the type of the products, cast once; biases,
-//! norms, maxima and everything behind them are f32.
+//! norms, maxima and everything after them are f32.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -52,9 +52,9 @@ struct DeviceLayer {
 
 /// Pooled logits `[B, V]` on their way to the host.
 pub(super) enum Pooled {
-    /// They are there.
+    /// They have arrived.
     Here(Tensor),
-    /// A device still computes or sends them.
+    /// The device still computes or copies them.
     Sent(Landing),
 }
 
@@ -62,7 +62,7 @@ impl DeviceEncoder {
     /// From a checkpoint; `dtype` is that of matrices and states.
     ///
     /// # Errors
-    /// [`Error::Compute`] if the device has no room.
+    /// [`Error::Compute`] if the device is out of memory.
     pub fn new(checkpoint: Checkpoint, device: &Device, dtype: DType) -> Result<DeviceEncoder> {
         let Checkpoint { config, weights, .. } = checkpoint;
         let to = To { device, dtype, epsilon: config.norm_epsilon };

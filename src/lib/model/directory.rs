@@ -1,5 +1,5 @@
-//! What a model directory says of itself beyond its tensors: Hugging Face's files, and those of
-//! Sentence Transformers where they are there.
+//! What a model directory has in addition to its tensors: Hugging Face's files, and those of Sentence
+//! Transformers if there are any.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,7 @@ pub struct ModelDirectory {
     pub path: PathBuf,
     /// Where `config.json`, the tensors and the tokenizer are: the directory or a folder in it.
     pub encoder: PathBuf,
-    /// The activation the files name; none where they are silent, as a bare Hugging Face directory is.
+    /// The activation that the files name; `None` if they do not, as in a bare Hugging Face directory.
     pub activation: Option<Activation>,
     /// The longest text the files allow, if they say.
     pub max_tokens: Option<usize>,
@@ -35,7 +35,7 @@ pub struct ModelDirectory {
     pub lexical: Option<Lexical>,
     /// What is kept of a document's weights, if the model was trained for it.
     pub prune: Prune,
-    /// What an index makes of the query table with its collection's document frequencies.
+    /// How an index fits the query table to its collection's document frequencies.
     pub reweighting: Option<Reweighting>,
 }
 
@@ -52,10 +52,10 @@ pub enum Cutoff {
 }
 
 impl Cutoff {
-    /// The vector without the weights that do not pass.
+    /// Removes the weights that do not pass.
     ///
     /// # Errors
-    /// None for a vector that is one.
+    /// None for a valid vector.
     pub fn apply(&self, vector: &SparseVector) -> Result<SparseVector> {
         let largest = vector.weights().iter().copied().fold(0.0, f32::max);
         let passes = |term: TermId, weight: f32| match self {
@@ -73,7 +73,7 @@ impl Cutoff {
         }
     }
 
-    /// The threshold in a few characters; two that differ read differently.
+    /// The threshold as a short text that differs for different thresholds.
     pub fn in_short(&self) -> String {
         match self {
             Cutoff::All(level) => format!("{level}"),
@@ -85,9 +85,9 @@ impl Cutoff {
         }
     }
 
-    /// The threshold as plain pruning, for programs that do not know it. Pruning keeps what is equal
-    /// to its level and a threshold does not, hence the next number above; of a share of the largest
-    /// weight that holds to the last bit of a product.
+    /// The threshold as plain pruning, for programs that do not know it. Pruning keeps weights equal to
+    /// its level and a threshold does not, hence the next number above; for a share of the largest
+    /// weight this is exact up to the last bit of a product.
     pub fn as_pruning(&self) -> Folded {
         let above = |level: f32| level.max(0.0).next_up();
         match self {
@@ -104,12 +104,12 @@ impl Cutoff {
     }
 }
 
-/// What a plain pruning rule makes of a threshold.
+/// A threshold as a plain pruning rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Folded {
     /// It keeps the same weights.
     Same(Prune),
-    /// No rule does; this one, the closest, keeps all that pass, and more.
+    /// No rule does; this one, the closest, keeps all weights that pass, and some more.
     More(Prune),
 }
 
@@ -136,7 +136,7 @@ struct Transformer {
     max_seq_length: Option<usize>,
 }
 
-/// The part of our own `l0.json` that an encoder needs.
+/// The part of `l0.json` that an encoder needs.
 #[derive(Deserialize)]
 struct Own {
     activation: Option<u8>,
@@ -146,7 +146,7 @@ struct Own {
     query_weights: Option<OfQueries>,
 }
 
-/// What an index makes of a model's query table where nothing else is asked for.
+/// The default for how an index uses a model's query table.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum OfQueries {
@@ -182,8 +182,8 @@ impl ModelDirectory {
         Ok(found)
     }
 
-    /// The directory of an encoder, whatever stands behind it: where the tensors are and how long a
-    /// text may be, and nothing of pooling, activation or tables.
+    /// The directory of an encoder, with any head or none: where the tensors are and how long a text
+    /// may be, without pooling, activation or tables.
     ///
     /// # Errors
     /// As [`io::hub::resolve`]; [`Error::Io`]; [`Error::Format`] for modules that do not begin with a
@@ -208,7 +208,7 @@ impl ModelDirectory {
         }
     }
 
-    /// A directory of which nothing is known.
+    /// A directory without any conventions.
     fn silent(path: &Path) -> Result<ModelDirectory> {
         if !io::is_folder(path) {
             return Err(Error::format(path, "expected a model directory, found none of that name"));
@@ -249,7 +249,7 @@ impl ModelDirectory {
                 self.query_table = files.find(|file| io::exists(file));
                 match self.query_table {
                     Some(_) => Ok(()),
-                    // without its table an inference-free model would pass for a Siamese one
+                    // without its table an inference-free model would be taken for a Siamese one
                     None => Err(Error::format(
                         folder,
                         "expected the query table, model.safetensors or idf.json, found neither",

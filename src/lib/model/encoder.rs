@@ -1,4 +1,4 @@
-//! The document encoder as the stages above drive it: token ids in, sparse vectors out.
+//! The document encoder, on the processor or a device: token ids in, sparse vectors out.
 
 use candle_core::{DType, Device};
 use rayon::prelude::*;
@@ -22,19 +22,19 @@ pub struct SparseEncoder {
     cutoff: Option<Cutoff>,
     lexical: Option<LexicalPart>,
     prune: Prune,
-    /// The activation in force.
+    /// The effective activation.
     pub activation: Activation,
     /// The longest document in tokens.
     pub max_tokens: usize,
     /// Rows of the network's vocabulary.
     pub vocab_size: usize,
-    /// Terms that have a token; rows behind them are padding, and give no weights.
+    /// Terms that have a token; later rows are padding, and give no weights.
     pub terms: usize,
     /// SHA-256 of the file of weights.
     pub sha256: String,
 }
 
-/// Who does the arithmetic.
+/// Where the arithmetic is done.
 enum Engine {
     Slices(Box<CpuEncoder>),
     Device(Box<DeviceEncoder>),
@@ -48,7 +48,7 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Whether nothing has to be waited for.
+    /// Whether the result is there already.
     pub fn is_done(&self) -> bool {
         matches!(self.state, State::Done(_))
     }
@@ -60,7 +60,7 @@ enum State {
     Sent(Vec<usize>, usize, Option<Pooled>),
 }
 
-/// What goes before what a model's files say.
+/// Settings that override a model's files.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Overrides {
     /// The activation.
@@ -78,7 +78,7 @@ impl SparseEncoder {
     ///
     /// # Errors
     /// As [`Checkpoint::load`]; [`Error::Usage`] for a length the model has no positions for, for a
-    /// device that is not there and for f16 on the processor.
+    /// device that does not exist and for f16 on the processor.
     pub fn load(
         directory: &ModelDirectory,
         overrides: Overrides,
@@ -98,7 +98,7 @@ impl SparseEncoder {
         }
     }
 
-    /// Loads a model on tensors, wherever the device is.
+    /// Loads a model on tensors, on any device.
     ///
     /// # Errors
     /// As [`SparseEncoder::load`].
@@ -144,8 +144,8 @@ impl SparseEncoder {
         })
     }
 
-    /// All that besides tensors and lengths decides what a weight is: the activation, the threshold if
-    /// one was trained, the type of the numbers if it is not f32.
+    /// All that decides a weight except tensors and lengths: the activation, the threshold if one was
+    /// trained, the type of the numbers if it is not f32.
     pub fn convention(&self) -> String {
         let mut text = self.activation.to_string();
         if let Some(part) = &self.lexical {
@@ -173,7 +173,7 @@ impl SparseEncoder {
     ///
     /// # Errors
     /// [`Error::Weight`] if the model yields a weight that is not finite; [`Error::Usage`] for ids that
-    /// are no tokens of the model and documents that are too long; [`Error::Compute`].
+    /// are not tokens of the model and documents that are too long; [`Error::Compute`].
     pub fn encode(&self, documents: &[&[u32]]) -> Result<Vec<SparseVector>> {
         self.finish(self.start(documents)?)
     }
@@ -203,7 +203,7 @@ impl SparseEncoder {
         Ok(Pending { state, lexical })
     }
 
-    /// What the encoders take for granted of ids.
+    /// Checks what the encoders assume about ids.
     fn check(&self, documents: &[&[u32]]) -> Result<()> {
         let SparseEncoder { max_tokens, vocab_size, .. } = *self;
         if let Some(long) = documents.iter().find(|ids| ids.len() > max_tokens) {
@@ -267,7 +267,7 @@ impl SparseEncoder {
         vectors.iter().map(named).collect()
     }
 
-    /// Of `[B, V]` pooled logits, row by row.
+    /// From `[B, V]` pooled logits, row by row.
     fn vectors(&self, logits: &[f32], terms: usize) -> Result<Vec<SparseVector>> {
         let row = |row: &[f32]| self.activation.vector((0..).map(TermId).zip(row.iter().copied()));
         logits.par_chunks_exact(terms).map(row).collect()

@@ -1,4 +1,4 @@
-//! The file of weights in a folder: which it is, and its fingerprint.
+//! The file of weights in a folder, and its fingerprint.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ pub(super) fn weights_file(folder: &Path) -> Option<PathBuf> {
     names.iter().map(|name| folder.join(name)).find(|file| io::exists(file))
 }
 
-/// SHA-256 of the file of weights in a folder, in hex; none if there is no such file.
+/// SHA-256 of the file of weights in a folder, in hex; `None` if there is no such file.
 ///
 /// # Errors
 /// [`crate::Error::Io`].

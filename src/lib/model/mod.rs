@@ -1,10 +1,10 @@
-//! The document encoder: a masked-language model read off a directory, run to sparse vectors.
+//! The document encoder: a masked-language model from a directory, which makes sparse vectors.
 //!
 //! `directory` knows what files mean, `checkpoint` what tensors are called, `cpu` the arithmetic on
-//! slices, `device` that on a device, `tensor` the same arithmetic with gradients, `dense` the models
-//! that teach.
-//! Nothing here knows of corpora or outputs. Without the feature `model` only the directory, its
-//! fingerprint and the shipped models are left: what an index takes from a model.
+//! slices, `device` that on a device, `tensor` the same arithmetic with gradients, `dense` the
+//! models that act as teachers.
+//! Nothing here knows corpora or outputs. Without the feature `model` only the directory, its
+//! fingerprint and the shipped models remain: what an index takes from a model.
 
 #[cfg(feature = "model")]
 mod checkpoint;

@@ -1,4 +1,4 @@
-//! What Hugging Face calls a model's tensors, for each family.
+//! Hugging Face's names of a model's tensors, for each family.
 
 use super::{
     Architecture::{self, Bert, DistilBert, Gte, ModernBert, Mpnet, New, Roberta, XlmRoberta},
@@ -35,7 +35,7 @@ pub(super) struct LayerNames {
     /// Three, or one for all.
     pub query_key_value: Vec<String>,
     pub attention_out: String,
-    /// None where the layer has no such norm.
+    /// `None` if the layer has no such norm.
     pub attention_norm: Option<String>,
     pub up: String,
     pub down: String,
@@ -44,9 +44,9 @@ pub(super) struct LayerNames {
 
 /// The rows of a vocabulary head.
 pub(super) const DECODER: &str = "decoder.weight";
-/// What stands between pooled states and the rows of a vocabulary head.
+/// What is between pooled states and the rows of a vocabulary head.
 pub(super) const MAP: &str = "head.map.weight";
-/// What the lexical part of each term is multiplied by.
+/// The factor of the lexical part of each term.
 pub(super) const LEXICAL_SCALE: &str = "lexical.scale";
 
 /// The name of one of the dense maps of a vocabulary head, without `.weight` and `.bias`.
@@ -67,7 +67,7 @@ const BERT: ([&str; 3], [&str; 5]) = (
 );
 
 impl Architecture {
-    /// What stands before an encoder's names in a model with a head.
+    /// The prefix of an encoder's names in a model with a head.
     pub(super) fn prefix(self) -> &'static str {
         match self {
             Bert => "bert.",

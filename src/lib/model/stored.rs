@@ -3,7 +3,7 @@
 //! A safetensors file may store a matrix `NAME` in eight bits: `NAME` in I8 `[rows, columns]` and its scales in
 //! F32, value = scale × byte. `NAME.block_scale` `[rows, blocks]` has a scale for every 32 columns of a row (the
 //! last block of a row may be shorter); `NAME.row_scale` `[rows]`, which older files have, one for the whole row.
-//! Callers see the f32 values under `NAME` and nothing of the scales.
+//! Callers see the f32 values under `NAME` and not the scales.
 
 use std::{collections::BTreeMap, fmt::Display, path::Path};
 

@@ -18,10 +18,10 @@ use crate::{
 use head::HeadVars;
 use variables::{LayerVars, NormVars, matrix, vector};
 
-/// Documents as token ids, one behind the other.
+/// Documents as token ids, one after the other.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// All ids, special ones included.
+    /// All ids, including special ones.
     pub ids: Vec<u32>,
     /// Which of them belong together.
     pub packing: Packing,
@@ -46,7 +46,7 @@ impl Batch {
     }
 }
 
-/// A masked-language model whose every tensor takes a gradient.
+/// A masked-language model in which every tensor has a gradient.
 pub struct TensorEncoder {
     config: Config,
     dtype: DType,
@@ -80,7 +80,7 @@ impl TensorEncoder {
     /// From a checkpoint; `dtype` is that of products and states, sums and norms stay f32.
     ///
     /// # Errors
-    /// [`Error::Compute`] if the device has no room.
+    /// [`Error::Compute`] if the device is out of memory.
     pub fn new(checkpoint: Checkpoint, device: &Device, dtype: DType) -> Result<TensorEncoder> {
         let Checkpoint { config, weights, .. } = checkpoint;
         let mut biases = config.form.biases;
@@ -158,12 +158,12 @@ impl TensorEncoder {
         all
     }
 
-    /// `[V]`: what the lexical part of each term is multiplied by, if that is trained.
+    /// `[V]`: the factor of the lexical part of each term, if it is trained.
     pub fn lexical_scale(&self) -> Option<&Var> {
         self.lexical_scale.as_ref()
     }
 
-    /// Lets the lexical part of each term be scaled, from 1 at the start; a base that has scales keeps them.
+    /// Gives the lexical part of each term a trained scale, 1 at first; a base that has scales keeps them.
     ///
     /// # Errors
     /// [`Error::Compute`].
@@ -210,7 +210,7 @@ impl TensorEncoder {
         ops::linear(&mapped, decoder, &self.decoder_bias)
     }
 
-    /// `[B, width]` in f32: the vectors of a batch in front of the map and the decoder of a vocabulary head.
+    /// `[B, width]` in f32: the pooled vectors of a batch, before the map and the decoder of the head.
     ///
     /// # Errors
     /// As [`TensorEncoder::pooled_logits`].

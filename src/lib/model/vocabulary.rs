@@ -1,4 +1,4 @@
-//! The vocabulary head: hidden states are pooled first, and meet the decoder once per document.
+//! The vocabulary head: hidden states are pooled before the decoder, which runs once per document.
 //!
 //! logits = D · m(n(f(pool(states)))) + b, with f the dense maps of a sentence encoder, n its
 //! normalisation and m an optional linear map in front of a low-rank or tied decoder D. Source:
@@ -29,7 +29,7 @@ pub enum Squash {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Length {
-    /// It stays as it is.
+    /// Unchanged.
     Free,
     /// x / max(‖x‖, 1e-12), as PyTorch's `normalize`.
     One,
@@ -89,7 +89,7 @@ impl Pooled {
 }
 
 impl VocabularyHead {
-    /// A head with rows of its own behind a pooling.
+    /// A head with rows of its own after a pooling.
     pub fn of(pooled: Pooled) -> VocabularyHead {
         VocabularyHead { pooled, rank: None, decoder: DecoderRows::Own }
     }
@@ -99,7 +99,7 @@ impl VocabularyHead {
         self.rank.unwrap_or_else(|| self.pooled.width(hidden))
     }
 
-    /// What is wrong with the sizes, if something is.
+    /// The fault in the sizes, if any.
     pub(super) fn check(&self, hidden: usize) -> Result<(), String> {
         let zero = self.pooled.dense.iter().any(|dense| dense.outputs == 0) || self.rank == Some(0);
         if zero {

@@ -87,7 +87,7 @@ pub struct Weights {
     pub relative: Option<Matrix>,
     /// In order.
     pub layers: Vec<Layer>,
-    /// Behind the last layer, where norms stand before their parts.
+    /// After the last layer, if norms come before their parts.
     pub final_norm: Option<Norm>,
     /// What lies between hidden states and decoder.
     pub head: HeadParts,

@@ -9,8 +9,8 @@ use crate::{error::Result, sparse::Activation};
 impl Activation {
     /// The weights of a tensor of logits, any shape.
     ///
-    /// dw/dz = Π 1/(1 + what stands in each logarithm) for z > 0, else 0. Deviation: candle's relu
-    /// has gradient 1 at 0, ours and PyTorch's has 0.
+    /// dw/dz = Π 1/(1 + the argument of each ln(1 + ·)) for z > 0, else 0. Deviation: candle's relu
+    /// has gradient 1 at 0, PyTorch's and this one have 0.
     ///
     /// # Errors
     /// [`crate::Error::Compute`].

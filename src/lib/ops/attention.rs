@@ -79,7 +79,7 @@ impl Shape {
         View::part(x, self.width, head * self.head(), self.head())
     }
 
-    /// `[heads, T, T]` before dropout. They are computed again on the way back: kept, they would be
+    /// `[heads, T, T]` before dropout. They are recomputed in the backward pass: kept, they would be
     /// the largest part of a step's memory.
     fn probabilities(self, query: &[f32], key: &[f32]) -> Vec<f32> {
         let length = query.len() / self.width;
@@ -196,7 +196,7 @@ fn thinned(numbers: &[f32], document: usize, dropout: Option<Dropout>) -> Option
 }
 
 /// The same on a padded `[B · heads, T, d]`, by products and kernels of the softmax; the probabilities
-/// stay for the way back.
+/// stay for the backward pass.
 fn on_device(
     inputs: [&Tensor; 3],
     packing: &Packing,
@@ -266,8 +266,8 @@ fn plain(
     Ok(context.index_select(&packing.packed(device)?, 0)?)
 }
 
-/// `[T, T]`: 0 for who is seen. The others are far below every score and yet finite, so that a row of
-/// padding, whose window has nothing but padding in it, stays a row of numbers.
+/// `[T, T]`: 0 for tokens that are seen. The others are far below every score but finite, so that a row
+/// of padding, whose window has only padding, stays finite.
 fn window(span: Span, length: usize, device: &Device) -> Candle<Tensor> {
     const UNSEEN: f32 = -1e30;
     let mut cells = vec![UNSEEN; length * length];
@@ -277,7 +277,7 @@ fn window(span: Span, length: usize, device: &Device) -> Candle<Tensor> {
     Tensor::from_vec(cells, (length, length), device)
 }
 
-/// `[B, heads, T, T]`: what dropout multiplies the probabilities with.
+/// `[B, heads, T, T]`: the factors of dropout.
 fn factors(
     packing: &Packing,
     heads: usize,

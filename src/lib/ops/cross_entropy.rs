@@ -1,4 +1,4 @@
-//! The vocabulary head and the cross entropy behind it as one operator: `[M, V]` is never stored.
+//! The vocabulary head and its cross entropy as one operator: `[M, V]` is never stored.
 
 use candle_core::{DType, Result as Candle, Tensor};
 use rayon::prelude::*;
@@ -9,10 +9,10 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// Rows whose logits stand in memory at a time, on a processor and on another device.
+/// Rows whose logits are in memory at a time, on a processor and on another device.
 const BLOCK: usize = 256;
 const DEVICE_BLOCK: usize = 1024;
-/// Terms a thread takes at a time, and rows where every row stands by itself.
+/// Terms a thread takes at a time, and rows where rows are independent.
 const TILE: usize = 512;
 const ROWS: usize = 32;
 
@@ -90,7 +90,7 @@ impl Head<'_> {
         sums
     }
 
-    /// The rows `from .. from + rows`; `scores` holds tile behind tile, each `[rows, width]`.
+    /// The rows `from .. from + rows`; `scores` holds tile after tile, each `[rows, width]`.
     fn block(&self, from: usize, rows: usize, sums: &mut Sums) {
         let (terms, h) = (self.bias.len(), self.weight.len() / self.bias.len());
         let states = View::whole(&self.hidden[from * h..][..rows * h], h);

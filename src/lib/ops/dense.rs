@@ -1,4 +1,4 @@
-//! What stands between attention and the head: linear maps, gelu, layer norm.
+//! What is between attention and the head: linear maps, gelu, layer norm.
 
 use candle_core::{DType, Result as Candle, Tensor};
 use rayon::prelude::*;
@@ -133,8 +133,8 @@ fn bias_backward(g: &[f32], n: usize) -> Vec<f32> {
     db
 }
 
-/// gelu(x) Wᵀ + b, as [`linear`] of [`gelu`]; what is between them, the widest states of a layer, is not
-/// kept but computed again on the way back.
+/// gelu(x) Wᵀ + b, as [`linear`] of [`gelu`]; the states between them, the widest of a layer, are not
+/// kept but recomputed in the backward pass.
 ///
 /// # Errors
 /// [`crate::Error::Compute`] for shapes that do not fit.
@@ -224,7 +224,7 @@ fn slices_gelu_backward(x: &Tensor, gradient: &Tensor) -> Candle<Tensor> {
     Tensor::from_vec(dx, x.shape(), x.device())
 }
 
-/// Numbers a thread takes at a time where every number stands by itself.
+/// Numbers a thread takes at a time where numbers are independent.
 const CELLS: usize = 1 << 14;
 
 /// (x − mean) / √(variance + ε) · scale + shift over the last dimension: x `[…, H]`, scale and
@@ -282,7 +282,7 @@ fn plain_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, epsilon: f64) -> Candl
 fn norm_backward(x: &[f32], scale: &[f32], g: &[f32], eps: f32) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let h = scale.len();
     let mut dx = x.to_vec();
-    // one pair of sums a block of rows, added up in the order of the blocks
+    // one pair of sums per block of rows, added up in the order of the blocks
     let blocks: Vec<(Vec<f32>, Vec<f32>)> = dx
         .par_chunks_mut(ROWS * h)
         .zip(g.par_chunks(ROWS * h))

@@ -1,4 +1,4 @@
-//! Dropout that forgets nothing: what is dropped is a function of seed, step, place and element.
+//! Stateless dropout: what is dropped is a function of seed, step, place and element.
 //!
 //! No state is kept, so a resumed run, a batch in parts and any number of threads drop the same.
 
@@ -36,12 +36,12 @@ impl Dropout {
         self.rate <= 0.0
     }
 
-    /// What the numbers of one document are drawn from.
+    /// The seed of one document's draws.
     pub(super) fn key_of(self, document: usize) -> u64 {
         mixed(self.key ^ document as u64)
     }
 
-    /// Of 2²⁴ draws, how many drop a number; what the others are multiplied with.
+    /// Of 2²⁴ draws, how many drop a number; the factor of the others.
     pub(super) fn limit_and_factor(self) -> (u64, f32) {
         ((self.rate * 16_777_216.0) as u64, 1.0 / (1.0 - self.rate))
     }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::error::Result;
 
-/// Rows of a table `[V, H]` by number → `[rows, H]`. The gradient is one of the rows alone.
+/// Rows of a table `[V, H]` by number → `[rows, H]`. The gradient has only these rows.
 ///
 /// # Errors
 /// [`crate::Error::Compute`] for a number that the table has not.

@@ -2,7 +2,7 @@
 //! neighbours, documents packed.
 //!
 //! On a CUDA device each is one kernel of `kernels`, or a product and one; elsewhere it is the
-//! operators of training one after the other, which is what it is tested against.
+//! operators of training one after the other, which it is tested against.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -40,8 +40,8 @@ pub struct Norm {
 }
 
 impl Documents {
-    /// Token ids of all documents, one behind the other, the place of each, and which belong together;
-    /// to be met by tables like `table`.
+    /// Token ids of all documents, one after the other, the place of each, and which belong together;
+    /// on the device of `table`.
     ///
     /// # Errors
     /// [`crate::Error::Compute`].
@@ -80,7 +80,7 @@ fn on_device(
     Ok((ids, places, Starts::new(packing, device)?))
 }
 
-/// What attention asks beyond the projection: heads, who is seen, and how queries and keys are turned.
+/// What attention needs in addition to the projection: heads, who is seen, and how positions turn them.
 #[derive(Clone, Copy, Default)]
 pub struct Look<'a> {
     /// Heads; they divide H.

@@ -1,8 +1,8 @@
 //! Gradients of variables, gathered outside candle's store.
 //!
 //! candle begins every gradient with zeros and adds a copy of what an operator gives; a look-up of rows
-//! copies a whole table once more. For the weights of a model that costs more than the optimizer.
-//! Operators of ours give the gradient of a variable to this store instead, whole or by rows, and it
+//! copies a whole table again. For the weights of a model that costs more than the optimizer.
+//! The operators of `ops` give the gradient of a variable to this store instead, whole or by rows, and it
 //! is added up in place. What candle's own operators give goes the usual way.
 
 use std::cell::RefCell;
@@ -53,7 +53,7 @@ pub fn sum_of_squares<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> Result<f
     let (mut sum, mut on_device) = (0.0, None);
     for x in tensors {
         if kernels::here(x) && x.dtype() == DType::F32 {
-            // added up there and asked for once
+            // added up on the device and copied once
             let sum = match &on_device {
                 Some(sum) => sum,
                 None => on_device.insert(Tensor::zeros(1, DType::F64, x.device())?),
@@ -69,12 +69,12 @@ pub fn sum_of_squares<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> Result<f
 }
 
 /// Takes the gradient of a variable, which must share its numbers with nothing; gives it back for
-/// candle's store if `input` is no variable, or no store of ours is open.
+/// candle's store if `input` is not a variable, or no store is open here.
 pub(super) fn whole(input: &Tensor, gradient: Tensor) -> Candle<Option<Tensor>> {
     gather(input, gradient, |sum, gradient| sum.inplace_op2(gradient, &AddRows { rows: None }))
 }
 
-/// As [`whole`] for the gradient of some `rows` of a table `[V, H]`, one a row of `gradient`.
+/// As [`whole`] for the gradient of some `rows` of a table `[V, H]`, one per row of `gradient`.
 pub(super) fn rows(table: &Tensor, rows: &[u32], gradient: Tensor) -> Candle<Option<Tensor>> {
     let spread = |gradient: &Tensor| -> Candle<Tensor> {
         let sum = table.zeros_like()?;

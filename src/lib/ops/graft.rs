@@ -1,4 +1,4 @@
-//! A value that was computed outside candle's graph, put into it with a gradient of its own.
+//! A value that was computed outside candle's graph, put into it with its own gradient.
 
 use std::sync::{Arc, Mutex};
 
@@ -189,7 +189,7 @@ impl CustomOp3 for Graft<3> {
     }
 }
 
-/// Whether the roads on slices may be taken.
+/// Whether the paths on slices may be taken.
 pub(super) fn on_slices(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && tensor.dtype() == DType::F32
 }
@@ -239,7 +239,7 @@ pub(super) mod tests {
         Tensor::from_iter(numbers, &Device::Cpu).unwrap().reshape(shape).unwrap()
     }
 
-    /// Places besides the processor where operators run: a CUDA device, in f32 and in bf16, each with
+    /// Devices other than the processor: a CUDA device, in f32 and in bf16, each with
     /// the relative error that its numbers allow.
     pub fn devices() -> Vec<(Device, DType, f64)> {
         match crate::device::Compute::Cuda(0).open() {
@@ -256,7 +256,7 @@ pub(super) mod tests {
     /// Rounding of f32, in sums of another order on a device.
     const F32: f64 = 2e-6;
     const F32_ON_CUDA: f64 = 1e-5;
-    /// Numbers of 8 bits, through a product and what stands behind it.
+    /// Numbers of 8 bits, through a product and what follows it.
     const BF16: f64 = 3e-2;
 
     /// In f32 an operator runs on slices or kernels, in f64 by the plain formula: both must give the
@@ -292,7 +292,7 @@ pub(super) mod tests {
             Var::from_tensor(&input.to_dtype(wide).unwrap().to_device(device).unwrap()).unwrap()
         };
         let inputs: Vec<Var> = inputs.iter().map(var).collect();
-        // states have as many rows as the first input, and the type of products; weights stay wide
+        // states have as many rows as the first input, and the type of products; weights stay f32
         let used: Vec<Tensor> = inputs
             .iter()
             .map(|input| match input.dims()[0] == inputs[0].dims()[0] {

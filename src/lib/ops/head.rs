@@ -22,8 +22,8 @@ const NONE: f32 = -1.0;
 const ROWS: usize = 512;
 
 /// max over tokens of h Wᵀ + b: h `[rows, H]` packed, W `[V, H]`, b `[V]` → `[B, V]` pooled logits.
-/// They are right where they are above 0, which is all that an [activation](crate::sparse::Activation) sees;
-/// the others are some number that is not above 0. What is no number stays none.
+/// They are correct if above 0, which is all that an [activation](crate::sparse::Activation) uses; the
+/// others are some number not above 0. NaN stays NaN.
 ///
 /// Forward in tiles of the vocabulary with the winning token kept for each term; backward through
 /// the winners alone: 2·B·V·H products instead of 4·rows·V·H, and terms without a gradient cost
@@ -167,7 +167,7 @@ impl Tiles<'_> {
             let best = Best { values: &mut *logits, tokens: &mut *winners };
             screen.largest(states, from / WIDTH, weight, best, scratch);
             for ((logit, winner), bias) in logits.iter_mut().zip(winners).zip(bias) {
-                // −∞ where nothing is above 0; what is no number stays none
+                // −∞ if nothing is above 0; NaN stays NaN
                 *logit = if *logit == f32::NEG_INFINITY { NONE } else { *logit + bias };
                 *winner += rows.start as u32;
             }

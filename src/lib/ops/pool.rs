@@ -10,8 +10,8 @@ use crate::error::Result;
 /// The largest logit over the tokens of each document: logits `[rows, V]` packed → `[B, V]`. Of
 /// equal logits the first token takes the whole gradient, as in `torch.max`.
 ///
-/// Source: SPLADE's max pooling; `docs/method.md`, "Document weights". Deviation from candle's
-/// `max`, which pays every tied token, and from `torch.amax`, which shares among them.
+/// Source: SPLADE's max pooling; `docs/method.md`, "Document weights". Deviation: candle's `max` gives
+/// every tied token the gradient, and `torch.amax` divides it among them.
 ///
 /// # Errors
 /// [`crate::Error::Compute`] if a document has no token.
@@ -30,7 +30,7 @@ pub fn max_over_tokens(logits: &Tensor, packing: &Packing) -> Result<Tensor> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pooling {
-    /// Their mean, special tokens included.
+    /// Their mean, including special tokens.
     Mean,
     /// That of the first token.
     Cls,

@@ -1,4 +1,4 @@
-//! Where tokens stand, and what they see of each other: windows, rotary angles, buckets of distance.
+//! Where tokens are, and what they see of each other: windows, rotary angles, buckets of distance.
 
 use std::ops::Range;
 
@@ -38,7 +38,7 @@ impl Span {
     }
 }
 
-/// What attention knows besides queries, keys and values.
+/// What attention knows in addition to queries, keys and values.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sight<'a> {
     /// Who is seen.
@@ -81,10 +81,10 @@ impl Rotation {
         slices::rotate(rows, stride, columns, &self.table, self.pairs);
     }
 
-    /// For rows that stand at `places` of their documents.
+    /// For rows at `places` of their documents.
     ///
     /// # Errors
-    /// [`crate::Error::Compute`] for a place behind the last one.
+    /// [`crate::Error::Compute`] for a place after the last one.
     pub fn at(&self, places: &[u32], device: &Device) -> Result<Turn> {
         let d = 2 * self.pairs;
         let places = Tensor::new(places, device)?;
@@ -119,7 +119,7 @@ pub fn rotate(x: &Tensor, turn: &Turn) -> Result<Tensor> {
 /// Buckets of [`bucket`].
 pub const BUCKETS: usize = 32;
 
-/// The bucket of a token that stands `distance` behind the one that looks: 8 near ones for each side,
+/// The bucket of a token `distance` places after the one that looks: 8 near ones for each side,
 /// one for each distance, then 8 that grow up to distance 128 and hold all beyond.
 ///
 /// Source: Raffel et al., T5 (arXiv 1910.10683), as MPNet has it.

@@ -13,7 +13,7 @@ pub enum RegularizerKind {
     /// FLOPS of the documents with more than `threshold` terms: the ℓ0 mask loss. The mask is a
     /// constant: no gradient flows through the count. Source: `docs/method.md`, "Regularizers".
     L0Mask {
-        /// Terms a document has for nothing.
+        /// Terms that a document has for free.
         threshold: u32,
         /// By how many documents the sum is divided.
         denominator: Denominator,
@@ -63,7 +63,7 @@ pub struct Regularizer {
 impl Regularizer {
     /// The loss of weights `[Q · N, V]`, rows by query then rank, N = `documents_per_query`; a
     /// scalar. `idf` `[V]` multiplies the mean of each term: the form that a review of the paper
-    /// quotes and its code has not (`docs/method.md`, "Regularizers").
+    /// quotes and its code does not have (`docs/method.md`, "Regularizers").
     ///
     /// # Errors
     /// [`crate::Error::Compute`] for shapes that do not fit.

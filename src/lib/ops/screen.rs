@@ -96,7 +96,7 @@ pub(crate) struct States {
     tokens: Vec<Token>,
 }
 
-/// Room for bounds, to be used again.
+/// Buffers for bounds, reused.
 #[derive(Default)]
 pub(crate) struct Scratch {
     /// `[panels][T]` of a_t + ε_t over r.
@@ -191,7 +191,7 @@ impl Screen {
 }
 
 impl Bytes {
-    /// None if a weight is not a number, or too large.
+    /// `None` if a weight is not a number, or too large.
     fn new(isa: Isa, weights: &[f32], bias: &[f32], k: usize) -> Option<Bytes> {
         let mut bytes = vec![0; weights.len()];
         let none = Terms {

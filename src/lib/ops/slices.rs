@@ -40,7 +40,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// What a product does with what stands in its target.
+/// What a product does with what is in its target.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Into {
     Overwrite,

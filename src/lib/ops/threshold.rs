@@ -86,7 +86,7 @@ impl HardThreshold {
         Ok(((self.count(weights, theta)? / target)? - 1.0)?.sqr()?.mean_all()?)
     }
 
-    /// θ as it stands against `[N, V]`.
+    /// θ in a shape that broadcasts to `[N, V]`.
     fn level(&self, weights: &Tensor, theta: &Tensor) -> Result<Tensor> {
         Ok(match self.share {
             Share::All => theta.reshape((1, 1))?,

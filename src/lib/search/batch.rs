@@ -71,7 +71,7 @@ impl Engine {
         mut refused: impl FnMut(u64, &Error),
     ) -> Result<Count> {
         let (sender, receiver) = mpsc::sync_channel(BATCH);
-        // reads on while answers are made; it ends with the input, or when nobody listens any more
+        // reads on while answers are made; it ends with the input, or when the receiver is gone
         thread::spawn(move || questions.all(|question| sender.send(question).is_ok()));
         let mut count = Count::default();
         loop {

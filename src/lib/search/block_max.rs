@@ -1,26 +1,26 @@
 //! Block-max search: scores only the blocks that can hold a hit, the best first.
 //!
-//! 1. Every list says the most that it holds in each block of 64 places, as one byte; the bytes of all
-//!    lists, weighted, are added in u16 ([`super::bounds`]). What is read for that is read in order.
+//! 1. Every list has its largest impact in each block of 64 places, as one byte; the bytes of all lists,
+//!    weighted, are added in u16 ([`super::bounds`]). All this is read sequentially.
 //! 2. Groups of 16 blocks are taken by their largest sum, descending. In each, the blocks whose sum can
 //!    enter the hits are scored into 64 accumulators.
 //! 3. It ends when the best group left cannot enter. Until there are k hits, the threshold is the
 //!    largest weighted k-th impact of a term, which k documents are known to reach.
 //!
-//! What the next groups need is asked for while one is scored: first where its cells are, then the
+//! What the next groups need is prefetched while one is scored: first where its cells are, then the
 //! cells. The large tables are kept by the thread from one query to the next.
 //!
 //! Why rounding cannot lose a hit. One unit of a sum is 1/`scale` of a score. `step` is a lane's
 //! query weight · unit · scale · 256 · (1 + (n + 16) · 2⁻²³) for n lanes, rounded up; the last factor is
 //! more than the n − 1 roundings of an f32 sum, and those of the stored weight and the product, can add.
 //! A bound byte `x` adds ⌊x · step / 256⌋, which is less than 1 below its part; sums saturate. So a block
-//! is passed over only if its sum is below ⌊threshold · scale · (1 − 10⁻⁶)⌋ − n: a tie is never lost,
+//! is skipped only if its sum is below ⌊threshold · scale · (1 − 10⁻⁶)⌋ − n: a tie is never lost,
 //! whatever the order in which blocks are taken. A query whose bounds add up to less than 10⁻³⁰ may
 //! round by more than that, and one of more than 4096 terms would make steps too coarse; they are
 //! answered by scoring everything.
 //!
 //! With a reach above 1 the threshold of the k hits at hand counts as that much larger: what is then
-//! passed over may have held a hit whose score is below reach · threshold, and no other. Scores stay
+//! skipped may have held a hit whose score is below reach · threshold, and no other. Scores stay
 //! exact, and there are as many hits as with exact search.
 //!
 //! Source: block-max pruning as in Ding and Suel 2011 and Mallia, Suel, Tonellotto 2024; here over
@@ -43,7 +43,7 @@ use crate::{
     sparse::{SparseVector, TermId},
 };
 
-/// The most that all lanes add up to, in units of a sum.
+/// The largest sum over all lanes, in units of a sum.
 const FULL: f64 = 60_000.0;
 /// Below, products may leave the range in which f32 rounds by 2⁻²⁴.
 const LEAST: f64 = 1e-30;
@@ -55,7 +55,7 @@ const GROUP: usize = 16;
 /// Bits of a bound that the order of groups does not look at.
 const COARSE: u32 = 7;
 
-/// Groups that are in work at once: found, then placed, then scored.
+/// Groups in progress at once: found, then located, then scored.
 const STAGES: usize = SCORED + 1;
 const PLACED: usize = 3;
 const SCORED: usize = 7;
@@ -129,7 +129,7 @@ struct Lane<'a> {
     impacts: Impacts,
 }
 
-/// What a search refills, kept from one search to the next.
+/// Buffers of a search, kept from one search to the next.
 #[derive(Default)]
 struct Tables {
     /// The bound of each block.
@@ -146,7 +146,7 @@ struct Tables {
 /// How the rank of a run is found by its block.
 #[derive(Default)]
 struct Ranks {
-    /// The rank of the first run in or behind each word of blocks, and the number of runs.
+    /// The rank of the first run in or after each word of blocks, and the number of runs.
     first: Vec<u32>,
     /// The block of each run, for a list without a map.
     blocks: Vec<u32>,
@@ -317,7 +317,7 @@ impl Hunt<'_> {
                 if bound >= self.least {
                     self.find(group as usize, bounds, ranks, stage);
                 } else if bound >> COARSE < self.least >> COARSE {
-                    end = step; // no group behind has a larger bound
+                    end = step; // no later group has a larger bound
                 }
             }
             if (PLACED..end + PLACED).contains(&step) {
@@ -388,7 +388,7 @@ impl Hunt<'_> {
                     stage.picks.push(Pick { lane, rank, place: Place::default() });
                 }
             }
-            // a bound may be 0 and stand for little, but a block without runs holds nothing
+            // a bound of 0 may be a small weight, but a block without runs holds nothing
             let end = stage.picks.len() as u32;
             if end > stage.blocks.last().map_or(0, |block| block.1) {
                 stage.blocks.push((block as u32, end));
@@ -396,7 +396,7 @@ impl Hunt<'_> {
         }
     }
 
-    /// Finds the cells of the runs, and asks for them.
+    /// Finds the cells of the runs, and prefetches them.
     #[inline(always)]
     fn place(&self, stage: &mut Stage) -> Result<()> {
         for pick in &mut stage.picks {

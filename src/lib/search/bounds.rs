@@ -1,6 +1,6 @@
-//! Bounds of blocks: what the lists of a query can add up to in each, as sums of u16.
+//! Bounds of blocks: the largest score that the lists of a query can reach in each, as sums of u16.
 //!
-//! The loops here touch every block of an index once a list. They are written twice where a processor
+//! The loops here touch every block of an index once per list. They are written twice where a processor
 //! has an instruction for the heart of them: AVX-512 spreads bytes to the bits of a map. Both give the
 //! same numbers; which is taken is asked once per query.
 
@@ -59,7 +59,7 @@ pub(super) struct Mapped<'a> {
     pub(super) maxima: &'a [u8],
     /// What a bound counts.
     pub(super) step: u16,
-    /// Filled here: the rank of the first run in or behind each word.
+    /// Filled here: the rank of the first run in or after each word.
     pub(super) first: &'a mut [u32],
     /// The rank of the next run; at the end the number of runs.
     pub(super) rank: usize,

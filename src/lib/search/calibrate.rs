@@ -1,13 +1,13 @@
-//! How much recall approximate search gives up, measured on queries made of the index's own documents.
+//! How much recall approximate search loses, measured on queries made from the index's own documents.
 //!
-//! Nobody's queries are known when an index is built. A sampled document stands for one: a query is a
+//! The queries are not known when an index is built, so sampled documents take their place: a query is a
 //! few of its terms, drawn in proportion to what they would add to the score, and some of the terms
 //! that most documents share; its weights are those of the index's query table. Other
 //! queries may lose more, or less.
 //!
-//! The error of a recall is its standard error, and no less than 1.5 hits in all: three times in a
-//! hundred, or less, a sample of n queries meets none of what befalls more than 3 in n of them (the rule of
-//! three), here one lost hit. A reach is trusted where recall less twice its error is enough.
+//! The error of a recall is its standard error, and at least 1.5 hits in all: by the rule of three, a
+//! sample of n queries misses an event of probability above 3/n, here a lost hit, at most 5 % of the time.
+//! A reach is trusted if recall minus twice its error is enough.
 
 use std::{ops::RangeInclusive, path::Path};
 
@@ -28,7 +28,7 @@ const REACHES: [f64; 13] = [1.02, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3, 1.4, 1.5, 1.7
 const KS: [usize; 4] = [1, 10, 100, 1000];
 /// Terms of the queries: words, as people ask, as sentences do, as documents do.
 const TERMS: [RangeInclusive<usize>; 4] = [1..=3, 4..=9, 10..=19, 20..=80];
-/// Fewer queries than these tell nothing.
+/// Fewer queries than these do not suffice.
 const FEWEST: usize = 30;
 /// Less recall than this is not tried for.
 const LEAST: f64 = 0.85;
@@ -89,7 +89,7 @@ fn draw(
     SparseVector::new(pairs).ok().filter(|query| query.nnz() > 0)
 }
 
-/// Overstates more and more, as long as somebody may want what is left.
+/// Overstates more and more, while the recall that is left may be wanted.
 fn trials(index: &Index, queries: &[SparseVector], k: usize, terms: usize) -> Result<Vec<Trial>> {
     let search = |query: &SparseVector, reach| block_max::search(index, query, k, reach);
     let truth: Vec<Vec<Hit>> =

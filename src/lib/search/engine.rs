@@ -72,7 +72,7 @@ impl Engine {
         &self.indexes
     }
 
-    /// The tokens behind the terms.
+    /// The tokens of the term ids.
     pub fn vocabulary(&self) -> &Vocabulary {
         self.encoder.tokenizer().vocabulary()
     }
@@ -113,7 +113,7 @@ impl Engine {
         }
     }
 
-    /// What approximate search does and reached, a line an index; nothing for other methods.
+    /// What approximate search does and its recall, one line per index; nothing for other methods.
     ///
     /// # Errors
     /// [`Error::Format`] for an index that was not calibrated.

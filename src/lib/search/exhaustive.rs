@@ -1,4 +1,4 @@
-//! The truth: every posting of every query term is scored, a term at a time.
+//! Exhaustive search: every posting of every query term is scored, one term at a time.
 
 use super::{Hit, TopK, part};
 use crate::{error::Result, index::Index, sparse::SparseVector};

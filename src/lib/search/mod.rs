@@ -1,8 +1,8 @@
 //! Queries against indexes: the ways to the best hits, and the loop that answers.
 //!
-//! Methods differ only in whom they skip. The score of a document is the same everywhere: the sum of
+//! Methods differ only in what they skip. The score of a document is the same in all: the sum of
 //! query weight · stored weight, in f32, in ascending order of terms; a document whose sum is 0 is
-//! no hit. No tensor, no network.
+//! not a hit. No tensor, no network.
 
 mod batch;
 mod block_max;
@@ -37,11 +37,11 @@ use crate::{
 /// How the best hits are found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Method {
-    /// Passes over blocks of documents that cannot hold one of the best.
+    /// Skips blocks of documents that cannot hold one of the best.
     Exact,
-    /// Scores every posting: the truth that others are compared with.
+    /// Scores every posting: the reference for the others.
     Exhaustive,
-    /// Passes over blocks that hardly hold one of the best; the scores of the hits are exact.
+    /// Skips blocks that are unlikely to hold one of the best; the scores of the hits are exact.
     Approx(Recall),
 }
 
@@ -77,10 +77,10 @@ impl Method {
     /// Their names.
     pub const NAMES: [&str; 3] = ["exact", "exhaustive", "approx"];
 
-    /// By its name; a recall is the knob of `approx` and of no other.
+    /// By its name; only `approx` takes a recall.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a name that is none, and for a recall without need or lacking.
+    /// [`Error::Usage`] for an unknown name, and for a recall that is missing or not allowed.
     pub fn new(name: &str, recall: Option<Recall>) -> Result<Method> {
         match (name, recall) {
             ("exact", None) => Ok(Method::Exact),

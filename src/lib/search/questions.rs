@@ -10,7 +10,7 @@ use crate::{
     io::{Content, Input, Line, Lines},
 };
 
-/// The queries of one input, as they stand.
+/// The queries of one input, unparsed.
 pub struct Questions {
     name: String,
     source: Source,
@@ -21,7 +21,7 @@ enum Source {
     Rows(Rows, u64),
 }
 
-/// A query before it was looked at.
+/// A query before parsing.
 pub struct Question {
     /// Line or row, from 1.
     pub number: u64,
@@ -79,7 +79,7 @@ impl Iterator for Questions {
 }
 
 impl Question {
-    /// A line that somebody typed.
+    /// A line from the prompt.
     pub fn typed(number: u64, text: String) -> Question {
         Question { number, raw: Raw::Line("<prompt>".into(), Ok(Line { number, text })) }
     }
@@ -87,7 +87,7 @@ impl Question {
     /// What is asked; a query without an id has the number of its line.
     ///
     /// # Errors
-    /// [`Error::Line`] for a line or row that is no query.
+    /// [`Error::Line`] for a line or row that is not a query.
     pub fn parse(self) -> Result<Query> {
         let number = self.number;
         let query = match self.raw {

@@ -62,7 +62,7 @@ impl fmt::Display for AnswerForm {
     }
 }
 
-/// The answer to one query: what was found, or why nothing could be.
+/// The answer to one query: what was found, or the error.
 #[derive(Debug)]
 pub struct Answer {
     /// Line or row of the query, from 1.
@@ -191,7 +191,7 @@ impl Sheet<'_> {
     }
 }
 
-/// Whether a TREC run, whose columns are parted by white space, can hold an id.
+/// Whether a TREC run, whose columns are separated by white space, can hold an id.
 fn fits_trec(id: &str) -> Result<()> {
     if !id.is_empty() && !id.contains(char::is_whitespace) {
         return Ok(());
@@ -250,7 +250,7 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What a terminal would obey, it shows as `�` instead.
+/// Replaces control characters with `�`, so that a terminal shows them.
 fn harmless(text: &str) -> String {
     text.replace(char::is_control, "\u{fffd}")
 }

@@ -45,7 +45,7 @@ pub fn search_all(
     Ok(found)
 }
 
-/// One document may not answer twice, as it may not stand twice in a merged index.
+/// A document id may not be in two indexes, as it may not be in a merged index twice.
 fn refuse_repeated(indexes: &[Index], found: &[Found]) -> Result<()> {
     let mut seen = BTreeMap::new();
     for Found { index, hit } in found {

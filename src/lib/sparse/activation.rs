@@ -1,4 +1,4 @@
-//! Logit to weight: nested logarithms over relu.
+//! From logit to weight: nested logarithms over relu.
 
 use std::{fmt, str::FromStr};
 
@@ -7,8 +7,9 @@ use crate::error::{Error, Result};
 
 /// w = ln(1 + ln(1 + … relu(z))), `depth` logarithms deep, 0 to 4.
 ///
-/// 0 is relu alone, 1 SPLADE's, 2 the ℓ0 approximation, 3 and 4 its ablations (paper.md 1.1). It increases, so
-/// the maximum over tokens may be taken before it: V logarithms instead of T·V.
+/// 0 is relu alone, 1 SPLADE's, 2 the ℓ0 approximation, 3 and 4 its ablations (`docs/method.md`,
+/// "Document weights"). It increases, so the maximum over tokens may be taken before it: V logarithms
+/// instead of T·V.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Activation {
     depth: u8,

@@ -1,6 +1,6 @@
 //! Sparse vectors over a vocabulary, how logits become their weights, and the ways to make them shorter.
 //!
-//! Nothing here knows of files, text or tensors.
+//! Nothing here knows files, text or tensors.
 
 mod activation;
 mod prune;

@@ -5,11 +5,11 @@ use std::{fmt, str::FromStr};
 use super::{SparseVector, TermId};
 use crate::error::Error;
 
-/// Which weights of a vector are kept; what is kept is never changed.
+/// Which weights of a vector are kept; kept weights do not change.
 ///
 /// The five rules and their names are those of OpenSearch's sparse-encoding processor
-/// (`none`, `top_k`, `max_ratio`, `abs_value`, `alpha_mass`). Every rule but `alpha_mass` is
-/// idempotent; that one measures mass again each time.
+/// (`none`, `top_k`, `max_ratio`, `abs_value`, `alpha_mass`). Every rule except
+/// `alpha_mass` is idempotent; that one measures the mass again each time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Prune {
     /// Keep all.
@@ -25,7 +25,7 @@ pub enum Prune {
 }
 
 impl Prune {
-    /// What is left of `vector`.
+    /// The pruned `vector`.
     pub fn apply(self, vector: &SparseVector) -> SparseVector {
         match self {
             Prune::None => vector.clone(),

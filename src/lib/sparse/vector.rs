@@ -1,4 +1,4 @@
-//! The value everything else passes around.
+//! The sparse vector that all modules share.
 
 use crate::error::{Error, Result};
 
@@ -16,7 +16,7 @@ impl TermId {
 
 /// A document's or a query's weights: terms strictly ascend, weights are finite and above zero.
 ///
-/// Checked once, in [`SparseVector::new`]; anyone who holds one may trust it.
+/// Checked once, in [`SparseVector::new`]; every value of this type is valid.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SparseVector {
     terms: Vec<TermId>,
@@ -49,7 +49,7 @@ impl SparseVector {
     /// From pairs in any order.
     ///
     /// # Errors
-    /// As [`SparseVector::new`]: a term that comes twice is an error of order.
+    /// As [`SparseVector::new`]: a repeated term is an error of order.
     pub fn from_unordered(mut pairs: Vec<(TermId, f32)>) -> Result<SparseVector> {
         pairs.sort_by_key(|&(term, _)| term);
         SparseVector::new(pairs)
@@ -120,7 +120,7 @@ impl SparseVector {
         sum
     }
 
-    /// The pairs for which `keep` says yes.
+    /// The pairs for which `keep` is true.
     pub fn filtered(&self, mut keep: impl FnMut(TermId, f32) -> bool) -> SparseVector {
         let (terms, weights) = self.iter().filter(|&(term, weight)| keep(term, weight)).unzip();
         SparseVector { terms, weights }

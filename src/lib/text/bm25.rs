@@ -12,11 +12,11 @@ pub struct Bm25 {
 }
 
 impl Bm25 {
-    /// What most use.
+    /// The usual values.
     pub const USUAL: Bm25 = Bm25 { k1: 1.2, b: 0.75 };
 
     /// # Errors
-    /// [`Error::Usage`] for a constant out of its range.
+    /// [`Error::Usage`] for a constant out of range.
     pub fn new(k1: f32, b: f32) -> Result<Bm25> {
         if !(k1.is_finite() && k1 >= 0.0 && (0.0..=1.0).contains(&b)) {
             let message = format!("BM25: expected k1 from 0 and b from 0 to 1, found {k1} and {b}");
@@ -27,8 +27,8 @@ impl Bm25 {
 
     /// idf · tf · (k1 + 1) / (tf + k1 · (1 − b + b · length / mean length)).
     ///
-    /// The document carries the whole impact, so that a query with weight 1 a term (its count, for a
-    /// term that comes twice) scores BM25. Source: Robertson and Zaragoza 2009, with the idf of
+    /// The document carries the whole impact, so that a query with weight 1 per term (its count, for a
+    /// repeated term) scores BM25. Source: Robertson and Zaragoza 2009, with the idf of
     /// [`crate::text::inverse_document_frequency`], which is never negative.
     pub fn impact(self, idf: f32, tf: u32, length: u32, mean_length: f64) -> f32 {
         let (k1, b, tf) = (f64::from(self.k1), f64::from(self.b), f64::from(tf));

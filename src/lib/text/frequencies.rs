@@ -1,8 +1,8 @@
-//! In how many documents each term occurs, and the text as which these counts travel with vectors.
+//! In how many documents each term occurs, and the text in which vectors carry these counts.
 //!
 //! The text is a JSON object: `format` (1), `vocabulary` (its fingerprint), `documents`, and `frequencies`: a
-//! LEB128 number for each term in the order of ids, all of them compressed by zstd with a checksum, in
-//! base64. For 30,522 terms that is below 90 kB whatever the collection.
+//! LEB128 number per term in the order of ids, compressed by zstd with a checksum, in base64. For 30,522
+//! terms that is below 90 kB for any collection.
 
 use std::io::Read;
 
@@ -15,7 +15,7 @@ use crate::{
     sparse::TermId,
 };
 
-/// The version of the text; readers refuse another.
+/// The version of the text; readers refuse others.
 const FORMAT: u32 = 1;
 /// The longest LEB128 number of 64 bits.
 const NUMBER_BYTES: u64 = 10;
@@ -41,7 +41,7 @@ struct Stored {
 }
 
 impl DocumentFrequencies {
-    /// None yet.
+    /// All counts 0.
     pub fn new(vocabulary: &Vocabulary) -> DocumentFrequencies {
         DocumentFrequencies {
             vocabulary: vocabulary.fingerprint().to_owned(),
@@ -64,7 +64,7 @@ impl DocumentFrequencies {
     /// [`Error::Mismatch`] if they are of another vocabulary.
     pub fn merge(&mut self, other: &DocumentFrequencies) -> Result<()> {
         check_vocabulary("document frequencies", &self.vocabulary, &other.vocabulary)?;
-        // a document frequency stays at or below the number of documents where both are cut
+        // both saturate, so that a document frequency never exceeds the number of documents
         self.documents = self.documents.saturating_add(other.documents);
         for (sum, &more) in self.frequencies.iter_mut().zip(&other.frequencies) {
             *sum = sum.saturating_add(more);
@@ -72,7 +72,7 @@ impl DocumentFrequencies {
         Ok(())
     }
 
-    /// Documents, empty ones included.
+    /// Documents, including empty ones.
     pub fn documents(&self) -> u64 {
         self.documents
     }
@@ -82,7 +82,7 @@ impl DocumentFrequencies {
         &self.frequencies
     }
 
-    /// ln(1 + (N − df + ½) / (df + ½)); a term that no document has gets the largest.
+    /// ln(1 + (N − df + ½) / (df + ½)); largest for a term that no document has.
     pub fn weight(&self, term: TermId) -> f32 {
         inverse_document_frequency(self.documents, self.frequencies[term.index()])
     }
@@ -169,17 +169,17 @@ fn check_vocabulary(what: &str, expected: &str, found: &str) -> Result<()> {
     })
 }
 
-/// What was compressed, of which no more is read than `terms` numbers can be.
+/// Decompresses, but no more than `terms` numbers can take.
 fn unpacked(packed: &[u8], terms: usize) -> std::io::Result<Vec<u8>> {
     let mut numbers = Vec::new();
     let most = NUMBER_BYTES.saturating_mul(terms as u64);
-    // one more, so that the end of the frame, and with it the checksum, is reached
+    // one byte more, so that the end of the frame, with its checksum, is reached
     let mut reader = zstd::Decoder::with_buffer(packed)?.take(most.saturating_add(1));
     reader.read_to_end(&mut numbers)?;
     Ok(numbers)
 }
 
-/// A number in LEB128: seven bits a byte, the lowest first; the top bit says that more follow.
+/// A number in LEB128: seven bits per byte, the lowest first; the top bit is set if more follow.
 fn put(mut number: u64, bytes: &mut Vec<u8>) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
@@ -188,7 +188,7 @@ fn put(mut number: u64, bytes: &mut Vec<u8>) {
     bytes.push(number as u8);
 }
 
-/// The number at the beginning of `bytes`, which is taken off; none if it does not end or is too large.
+/// Takes the number at the beginning of `bytes` off; `None` if it does not end or is too large.
 fn take(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0u64;
     for shift in (0..64).step_by(7) {

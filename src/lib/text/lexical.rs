@@ -1,4 +1,4 @@
-//! The lexical part of a document's weights: how often it has a term, added to what a network makes of it.
+//! The lexical part of a document's weights: how often it has a term, added to the network's weights.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,15 @@ use crate::{
 };
 
 /// c · tf · (k1 + 1) / (tf + k1 · (1 − b + b · n / length)), added to the weight of each term that a
-/// document has: BM25's term frequency without its idf, which the query table brings.
+/// document has: BM25's term frequency without its idf, which is in the query table.
 ///
-/// A network that takes a maximum over tokens sees *that* a term occurs, and hardly how often. tf counts the
-/// word pieces that are read, n is the number of tokens, special ones included, `length` a constant, so that a document's weights
-/// depend on no other document. Not in the paper.
+/// A network that takes a maximum over tokens sees *that* a term occurs, but hardly how often. tf counts the
+/// word pieces that are read, n is the number of tokens, including special ones, and `length` is a constant,
+/// so that a document's weights depend on no other document. Not in the paper.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lexical {
-    /// c, 0 or more: what a term weighs that a document of the usual length has once.
+    /// c, 0 or more: the weight of a term that a document of the usual length has once.
     pub weight: f32,
     /// How fast a repeated term saturates, 0 or more.
     #[serde(default = "usual_k1")]
@@ -48,7 +48,7 @@ impl Lexical {
         Lexical { weight, k1: usual_k1(), b: usual_b(), length: usual_length() }
     }
 
-    /// A model's own part with another weight, if one is asked for; none where nothing is added.
+    /// A model's own part with another weight, if one is asked for; `None` if nothing is added.
     pub fn or_of(own: Option<Lexical>, weight: Option<f32>) -> Option<Lexical> {
         let all = match (own, weight) {
             (own, None) => own,
@@ -80,12 +80,12 @@ impl Lexical {
 #[derive(Clone, Debug)]
 pub struct LexicalPart {
     lexical: Lexical,
-    /// What each term is multiplied by; 0 for terms that do not count.
+    /// The factor of each term; 0 for terms that do not count.
     scales: Vec<f32>,
 }
 
 impl LexicalPart {
-    /// Counts the terms that can be asked for: no special tokens, and none of weight 0 in the query
+    /// Counts the terms that a query can have: no special tokens, and none of weight 0 in the query
     /// table, if there is one.
     ///
     /// # Errors
@@ -121,8 +121,7 @@ impl LexicalPart {
         Ok(self)
     }
 
-    /// Its constants and a fingerprint of the terms it counts, in a few characters; two that differ read
-    /// differently.
+    /// Its constants and a fingerprint of the terms it counts, as a short text that differs if they do.
     pub fn in_short(&self) -> String {
         let bytes: Vec<u8> = match self.scales.iter().all(|&scale| scale == 0.0 || scale == 1.0) {
             true => self.scales.iter().map(|&scale| u8::from(scale > 0.0)).collect(),
@@ -131,7 +130,7 @@ impl LexicalPart {
         format!("{},terms={:08x}", self.lexical.in_short(), crc32fast::hash(&bytes))
     }
 
-    /// What each term of a document gets, terms ascending: `ids` are its tokens, special ones included.
+    /// The lexical weight of each term of a document, terms ascending; `ids` are its tokens.
     pub fn of(&self, ids: &[u32]) -> Vec<(TermId, f32)> {
         let mut tf: BTreeMap<u32, u32> = BTreeMap::new();
         ids.iter().for_each(|&id| *tf.entry(id).or_default() += 1);
@@ -146,7 +145,7 @@ impl LexicalPart {
             .collect()
     }
 
-    /// A network's weights of a document and these, added up.
+    /// The sum of a network's weights of a document and these.
     ///
     /// # Errors
     /// [`Error::Weight`] if a sum is not finite.

@@ -1,7 +1,6 @@
-//! Text to terms: the tokenizer, the vocabulary behind term ids, and the query side.
+//! Text to terms: the tokenizer, the vocabulary of the term ids, and the query side.
 //!
-//! Nothing here knows of files' formats, of documents or of tensors: a query is answered without a
-//! neural network.
+//! Nothing here knows file formats, documents or tensors: queries are answered without a neural network.
 
 mod ascii;
 mod bm25;

@@ -50,8 +50,8 @@ impl QueryTable {
     /// `weight` `[V]`. A token that the file does not name weighs 1.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Format`] or [`Error::Line`] for what is no table;
-    /// [`Error::Mismatch`] for a token or a length that is not the vocabulary's.
+    /// [`Error::Io`]; [`Error::Format`] or [`Error::Line`] for what is not a table;
+    /// [`Error::Mismatch`] for a token that is not in the vocabulary, or another length.
     pub fn read(file: &Path, vocabulary: &Vocabulary) -> Result<QueryTable> {
         let bytes = io::read_bytes(file)?;
         if file.extension().is_some_and(|extension| extension == "safetensors") {
@@ -137,9 +137,9 @@ fn from_safetensors(file: &Path, bytes: &[u8], vocabulary: &Vocabulary) -> Resul
         .map_err(|error| bad(format!("expected finite weights: {error}")))
 }
 
-/// Text to a sparse query by table look-up: no network, no parameters.
+/// Text to a sparse query by table look-up, without a network.
 ///
-/// q_j = 1[j ∈ tokens(text)] · max(table_j, 0), special tokens out. Source: `docs/method.md`,
+/// q_j = 1[j ∈ tokens(text)] · max(table_j, 0), without special tokens. Source: `docs/method.md`,
 /// "Query weights".
 pub struct QueryEncoder {
     tokenizer: Tokenizer,
@@ -168,14 +168,14 @@ impl QueryEncoder {
         &self.tokenizer
     }
 
-    /// SHA-256 of the weights in force, `[V]` little-endian f32, in hex: two tables with the same
+    /// SHA-256 of the effective weights, `[V]` little-endian f32, in hex: two tables with the same
     /// fingerprint make the same queries.
     pub fn fingerprint(&self) -> String {
         let bytes: Vec<u8> = self.weights.iter().flat_map(|weight| weight.to_le_bytes()).collect();
         super::vocabulary::hex(&Sha256::digest(bytes))
     }
 
-    /// The weighted terms of a text; a term that comes twice counts once.
+    /// The weighted terms of a text; a repeated term counts once.
     ///
     /// # Errors
     /// As [`Tokenizer::pieces`].

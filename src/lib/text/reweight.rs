@@ -1,4 +1,4 @@
-//! Query weights by a collection's own statistics.
+//! Query weights from a collection's own statistics.
 
 use super::{DocumentFrequencies, QueryTable};
 use crate::{error::Result, sparse::TermId};
@@ -6,7 +6,7 @@ use crate::{error::Result, sparse::TermId};
 /// How a query table and the document frequencies of a collection make query weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reweighting {
-    /// The idf alone, where there is no model's table.
+    /// The idf alone, if the model has no table.
     Idf,
     /// The geometric mean of table and idf: table^(1 − share) · idf^share, `share` from 0 to 1.
     Geometric {
@@ -19,8 +19,8 @@ impl Reweighting {
     /// What a model's table is reweighted by.
     pub const OF_A_MODEL: Reweighting = Reweighting::Geometric { share: 0.5 };
 
-    /// The weight of a term with the weight `table`, whose idf in the collection is `idf` ≥ 0. What does
-    /// not weigh anything in the table does not here.
+    /// The weight of a term with the weight `table`, whose idf in the collection is `idf` ≥ 0. A weight
+    /// of 0 or less becomes 0.
     pub fn weight(self, table: f32, idf: f32) -> f32 {
         if table <= 0.0 {
             return 0.0;
@@ -36,7 +36,7 @@ impl Reweighting {
     /// The table of a collection, from one over the same vocabulary.
     ///
     /// # Errors
-    /// None for weights and counts that are in their ranges.
+    /// None for weights and counts within their ranges.
     pub fn table(self, table: &QueryTable, counted: &DocumentFrequencies) -> Result<QueryTable> {
         let weights = (0..).map(TermId).zip(table.weights());
         let weights = weights.map(|(term, &weight)| self.weight(weight, counted.weight(term)));

@@ -15,22 +15,22 @@ use crate::{
 /// A text as the encoder reads it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tokens {
-    /// Token ids, special tokens included, cut to the length asked for.
+    /// Token ids, including special tokens, truncated to the requested length.
     pub ids: Vec<u32>,
-    /// Tokens of the whole text, special tokens included, before the cut.
+    /// Tokens of the whole text, including special tokens, before truncation.
     pub whole: usize,
     /// Word pieces (tokens without the special ones) of the whole text.
     pub pieces: usize,
 }
 
 impl Tokens {
-    /// Whether the text was cut.
+    /// Whether the text was truncated.
     pub fn truncated(&self) -> bool {
         self.whole > self.ids.len()
     }
 }
 
-/// A model's tokenizer, with padding and truncation taken off: both are ours.
+/// A model's tokenizer without its padding and truncation, which l0 does itself.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     short: Option<AsciiWordPiece>,
@@ -42,7 +42,7 @@ pub struct Tokenizer {
     suffix: Vec<u32>,
 }
 
-/// What the files next to a `tokenizer.json` say of it.
+/// What the files next to a `tokenizer.json` say about it.
 #[derive(Default, Deserialize)]
 struct Beside {
     mask_token: Option<Name>,
@@ -77,11 +77,11 @@ impl Beside {
 impl Tokenizer {
     /// From a model directory (`tokenizer.json`, or `vocab.txt` of an uncased or cased BERT), which
     /// may be the name of a shipped model or one on the hub (`io::hub`), or from a `tokenizer.json` itself.
-    /// Which tokens are special and surround a text is read off it; the mask token's name is in the files
+    /// It says which tokens are special and surround a text; the name of the mask token is in the files
     /// next to it.
     ///
     /// # Errors
-    /// As [`io::hub::resolve`]; [`Error::Io`] if there is none, [`Error::Format`] if it is no tokenizer.
+    /// As [`io::hub::resolve`]; [`Error::Io`] if there is none, [`Error::Format`] if it is not a tokenizer.
     pub fn load(path: &Path) -> Result<Tokenizer> {
         let path = &io::hub::resolve(path, io::hub::Need::Tokenizer)?;
         let (json, vocab) = (path.join("tokenizer.json"), path.join("vocab.txt"));
@@ -107,10 +107,10 @@ impl Tokenizer {
     /// From the bytes of a `tokenizer.json`.
     ///
     /// # Errors
-    /// [`Error::Usage`] saying what is wrong; the caller knows the file's name.
+    /// [`Error::Usage`] with what is wrong; the caller adds the file's name.
     pub fn from_json(json: &[u8]) -> Result<Tokenizer> {
         let bad = |error: tokenizers::Error| Error::Usage(format!("not a tokenizer: {error}"));
-        // the crate panics on some strings that no JSON may hold
+        // the crate panics on some strings that are not valid JSON
         let parsed = caught(|| tokenizers::Tokenizer::from_bytes(json));
         let parsed = parsed.ok_or_else(|| Error::Usage("not a tokenizer: damaged".into()))?;
         let mut inner = parsed.map_err(bad)?;
@@ -156,28 +156,28 @@ impl Tokenizer {
         Tokenizer::from_json(inner.to_string(false).map_err(bad)?.as_bytes())
     }
 
-    /// The bytes of the `tokenizer.json` it was made from, for an index to carry.
+    /// The bytes of the `tokenizer.json` it was made from, to be stored in an index.
     pub fn to_json(&self) -> &[u8] {
         &self.json
     }
 
-    /// The tokens behind the ids.
+    /// The tokens of the ids.
     pub fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
     }
 
-    /// Whether a term is a special token (`[CLS]`, `[UNK]` …), which no query carries.
+    /// Whether a term is a special token (`[CLS]`, `[UNK]` …), which no query has.
     pub fn is_special(&self, term: TermId) -> bool {
         self.special.contains(&term.0)
     }
 
-    /// The token that stands for a hidden one, if the tokenizer has it.
+    /// The token that replaces a hidden one (`[MASK]`), if the tokenizer has it.
     pub fn mask(&self) -> Option<TermId> {
         self.mask
     }
 
-    /// The text that a token stands for by itself: a WordPiece continuation without its `##`, other
-    /// tokens decoded and trimmed; none for bytes that are no text.
+    /// The text of a token by itself: a WordPiece continuation without its `##`, other tokens
+    /// decoded and trimmed; `None` for bytes that are not text.
     pub fn surface(&self, term: TermId) -> Option<String> {
         if self.is_word_piece() {
             let token = self.vocabulary.token(term);
@@ -188,8 +188,8 @@ impl Tokenizer {
         (!text.contains(char::REPLACEMENT_CHARACTER)).then(|| text.to_owned())
     }
 
-    /// Whether a token begins a word: it is no WordPiece continuation, or has the mark of a space before it
-    /// that other vocabularies use.
+    /// Whether a token begins a word: it is not a WordPiece continuation, or it has the mark that other
+    /// vocabularies use for a space before it.
     pub fn begins_word(&self, term: TermId) -> bool {
         let token = self.vocabulary.token(term);
         if self.is_word_piece() {
@@ -204,7 +204,7 @@ impl Tokenizer {
         matches!(self.inner.get_model(), ModelWrapper::WordPiece(_))
     }
 
-    /// The word pieces of a text, no special token added, none cut.
+    /// The word pieces of a text, without special tokens and without truncation.
     ///
     /// # Errors
     /// [`Error::Usage`] if the tokenizer refuses the text, which a sound one never does.
@@ -217,7 +217,7 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The ids that an encoder reads: word pieces between the special tokens of the model, cut to
+    /// The ids that an encoder reads: word pieces between the special tokens of the model, truncated to
     /// `max_tokens` by leaving out the last word pieces.
     ///
     /// # Errors
@@ -230,7 +230,7 @@ impl Tokenizer {
         Ok(Tokens { ids, whole: pieces.len() + around, pieces: pieces.len() })
     }
 
-    /// How many special tokens stand around every text.
+    /// How many special tokens every text gets.
     pub fn special_around(&self) -> usize {
         self.prefix.len() + self.suffix.len()
     }
@@ -250,7 +250,7 @@ fn tokens_by_id(inner: &tokenizers::Tokenizer) -> Result<Vec<String>> {
     Ok(pairs.into_iter().map(|(_, token)| token).collect())
 }
 
-/// The special tokens before and behind a text, read off an example.
+/// The special tokens before and after a text, found by encoding an example.
 fn template(inner: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), tokenizers::Error> {
     let bare = inner.encode_fast("a", false)?.get_ids().to_vec();
     let whole = inner.encode_fast("a", true)?.get_ids().to_vec();

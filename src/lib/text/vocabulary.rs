@@ -1,4 +1,4 @@
-//! The tokens behind the term ids, and the fingerprint by which artefacts know each other.
+//! The tokens of the term ids, and the fingerprint by which files are matched.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ impl Vocabulary {
         Vocabulary { tokens, ids, fingerprint }
     }
 
-    /// Number of tokens, special ones included; term ids are below it.
+    /// Number of tokens, including special ones; term ids are below it.
     pub fn len(&self) -> usize {
         self.tokens.len()
     }

@@ -14,11 +14,11 @@ use crate::{
     ops::{kernels, sum_of_squares},
 };
 
-/// A variable with what the optimizer knows of it.
+/// A variable with the optimizer's state.
 pub struct Slot {
     /// The variable's name.
     pub name: String,
-    /// What is moved.
+    /// What is updated.
     pub var: Var,
     moments: Moments,
     /// Updates so far.
@@ -30,7 +30,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// A variable that was not moved yet.
+    /// A variable before its first update.
     ///
     /// # Errors
     /// [`crate::Error::Compute`].
@@ -48,7 +48,7 @@ impl Slot {
         })
     }
 
-    /// Moves the variable against `gradient`, which is multiplied with `factor` first.
+    /// Updates the variable by `gradient`, which is multiplied by `factor` first.
     ///
     /// # Errors
     /// [`crate::Error::Compute`].
@@ -99,7 +99,7 @@ impl Slot {
         }
     }
 
-    /// Puts saved numbers and moments in place.
+    /// Restores saved numbers and moments.
     ///
     /// # Errors
     /// [`crate::Error::Compute`] if they are not of the variable's size.
@@ -215,7 +215,7 @@ impl InplaceOp2 for Fused<'_> {
     }
 }
 
-/// Length of all gradients together.
+/// The norm of all gradients together.
 ///
 /// # Errors
 /// [`crate::Error::Compute`].

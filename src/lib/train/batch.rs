@@ -17,14 +17,14 @@ use crate::{
 pub struct TrainBatch {
     /// Q · N documents as the encoder reads them, by query, then rank.
     pub documents: Vec<Vec<u32>>,
-    /// The distinct word pieces of each query, special ones out, ascending.
+    /// The distinct word pieces of each query, without special ones, ascending.
     pub query_terms: Vec<Vec<u32>>,
     /// The queries as the encoder reads them.
     pub query_tokens: Vec<Vec<u32>>,
     /// Teacher scores of `documents`, if a loss asks for them.
     pub teacher: Option<Vec<f32>>,
     /// Pairs (query, row of `documents`) that repeat the text of the query's first document: no
-    /// negatives when a query is held against the whole batch.
+    /// negatives when a query is compared with the whole batch.
     pub twins: Vec<(usize, usize)>,
 }
 
@@ -72,7 +72,7 @@ impl Shape {
                 .map(move |(row, _)| (query, row))
                 .collect::<Vec<_>>()
         });
-        // in parallel: a device would wait for them
+        // in parallel, so that a device does not wait
         let texts: Vec<&String> = chosen.iter().flat_map(|example| &example.docs).collect();
         let ids = |text: &String| Ok(tokenizer.tokens(text, self.max_tokens)?.ids);
         let documents: Vec<Result<Vec<u32>>> = texts.into_par_iter().map(ids).collect();
@@ -97,11 +97,11 @@ impl Shape {
         Ok(batch)
     }
 
-    /// A positive first and others behind it, up to N; where nothing is known to be good, N drawn
-    /// ones with the teacher's best first.
+    /// A positive first and others after it, up to N; without known positives, N drawn ones with the
+    /// teacher's best first.
     fn choose(&self, Drawn { example, place, mut random }: Drawn) -> Result<Chosen> {
         let Example { query, docs, positives, scores } = example;
-        // one of the positives takes part, and a teacher's score is never made up
+        // one of the positives takes part, and teacher scores are never invented
         let usable = docs.len() - positives + positives.min(1);
         if self.teacher && (scores.is_none() || usable < self.documents) {
             let with = if scores.is_some() { "with" } else { "without" };

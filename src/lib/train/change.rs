@@ -9,7 +9,7 @@ use crate::{
     io,
 };
 
-/// The text of a recipe as it is run: the file, and the changes as comments.
+/// The text of the recipe that is run: the file, and the changes as comments.
 ///
 /// # Errors
 /// As [`io::read_text`].
@@ -21,7 +21,7 @@ pub fn with_changes(file: &Path, changes: &[String]) -> Result<String> {
     Ok(text)
 }
 
-/// Makes one change; the value is read as TOML, and as a string if it is none.
+/// Makes one change; the value is read as TOML, or as a string if it is not valid TOML.
 pub(super) fn set(table: &mut Table, change: &str) -> Result<()> {
     let bad = |reason: &str| Error::Usage(format!("--set {change}: {reason}"));
     let (path, value) = change.split_once('=').ok_or_else(|| bad("expected a.b=value"))?;
@@ -74,7 +74,7 @@ pub(super) fn with_nearest(message: &str) -> String {
     }
 }
 
-/// Letters to change, add or leave out to make one word of the other.
+/// The edit distance of two words.
 fn edits(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();

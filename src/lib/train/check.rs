@@ -1,4 +1,4 @@
-//! A look at training data before an hour is spent on them.
+//! Checks training data before time is spent on them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,10 +8,10 @@ use std::{
 use super::{recipe::SourceRecipe, source::Source};
 use crate::{error::Result, formats::examples::Parsed, text::Tokenizer};
 
-/// Faults that are told one by one.
+/// Faults that are printed one by one.
 const TOLD: usize = 10;
 
-/// What a source holds.
+/// What is in a source.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Findings {
     /// Examples that can be used.
@@ -38,7 +38,7 @@ pub struct Findings {
     pub documents: u64,
     /// Keys that are not read, and in how many examples.
     pub unread: BTreeMap<String, u64>,
-    /// How columns are read that are told by their places.
+    /// How columns are read that are read by position.
     pub by_place: Option<String>,
 }
 
@@ -132,7 +132,7 @@ impl fmt::Display for Findings {
             write!(f, "\n{count:>8} with a key `{key}`, which is not read")?;
         }
         if let Some(columns) = &self.by_place {
-            write!(f, "\ncolumns are told by their places: {columns}")?;
+            write!(f, "\ncolumns are read by position: {columns}")?;
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! A run's model held against judged queries, as its user would: saved, encoded, indexed, searched
+//! A run's model measured on judged queries, as its user would do it: saved, encoded, indexed, searched
 //! and measured by the same parts as the programs.
 //!
-//! The model that measured best so far stands in `DIR/best`, a whole model directory whose
-//! `l0.json` says what it measured; a run that is gone on with reads it there.
+//! The best model so far is in `DIR/best`, a whole model directory whose `l0.json` has its measure; a
+//! resumed run reads it there.
 
 use std::{
     collections::BTreeMap,
@@ -105,7 +105,7 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// Opens the collections; queries that nobody judged are left out.
+    /// Opens the collections; queries without judgements are left out.
     ///
     /// # Errors
     /// [`Error::Usage`] for a measure that is none; [`Error::Io`], [`Error::Format`] and
@@ -131,10 +131,10 @@ impl Evaluator {
         })
     }
 
-    /// Takes up the best of the run that was begun in `folder`.
+    /// Continues with the best model of the run in `folder`.
     ///
     /// # Errors
-    /// [`Error::Format`] if what stands there is no model of ours.
+    /// [`Error::Format`] if what is there is not a model of l0.
     pub fn resume(&mut self, folder: &Path) -> Result<()> {
         let file = folder.join("best").join("l0.json");
         if !file.exists() {

@@ -26,7 +26,7 @@ struct Part {
     sha256: String,
 }
 
-/// What the exported model has in place of its models' own.
+/// Settings of the exported model that replace those of its models.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
     /// The weight of the lexical part; 0 for none.
@@ -51,14 +51,14 @@ impl Changes {
     }
 }
 
-/// Writes the mean of models that differ in their numbers alone as one directory.
+/// Writes the mean of models that differ only in their numbers as one directory.
 ///
 /// Runs of several seeds from one start lie in one basin, so that the mean of their weights is a model,
 /// often a better one (Wortsman et al. 2022, arXiv 2203.05482). Lexical part, threshold, activation and
 /// query table are those of the models, apart from the changes.
 ///
 /// # Errors
-/// [`Error::Usage`] without a model, for a number out of its range and for a folder that is not empty;
+/// [`Error::Usage`] without a model, for a number out of range and for a folder that is not empty;
 /// [`Error::Mismatch`] for models that differ in sizes, vocabulary, activation, longest text, lexical
 /// part, threshold, pruning rule, or in having a query table; [`Error::Format`] for a weight that the size cannot hold;
 /// those of reading and writing.

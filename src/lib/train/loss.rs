@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::error::Result;
 
-/// What a ranking is measured by.
+/// The ranking losses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LossKind {

@@ -23,7 +23,7 @@ use crate::{
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MaskedLmRecipe {
-    /// Documents of its own: a file of JSON lines with `_id`, `text` and perhaps `title`; default: those of
+    /// Separate documents: a file of JSON lines with `_id`, `text` and perhaps `title`; default: those of
     /// the sources.
     pub corpus: Option<PathBuf>,
     /// Which texts of the sources.
@@ -32,10 +32,10 @@ pub struct MaskedLmRecipe {
     /// Share of a text's word pieces that are guessed, at least one; special tokens never are.
     #[serde(default = "fifteen_percent")]
     pub share: f64,
-    /// Of these, the share that is hidden behind `[MASK]`,
+    /// Of these, the share that `[MASK]` replaces,
     #[serde(default = "eighty_percent")]
     pub mask: f64,
-    /// and the share that a random word piece stands for; the rest stays as it is.
+    /// and the share that a random word piece replaces; the rest stays as it is.
     #[serde(default = "ten_percent")]
     pub random: f64,
 }
@@ -120,7 +120,7 @@ impl MaskedLmRecipe {
         docs.swap_remove(random.below(docs.len()))
     }
 
-    /// The text with pieces hidden; places in it, ascending, and what stood there.
+    /// The text with pieces hidden; places in it, ascending, and the hidden pieces.
     fn hide(
         &self,
         mut ids: Vec<u32>,
@@ -148,14 +148,14 @@ impl MaskedLmRecipe {
     }
 }
 
-/// What stands for a hidden word piece.
+/// What replaces a hidden word piece.
 pub struct Pieces {
     mask: u32,
     plain: Vec<u32>,
 }
 
 impl Pieces {
-    /// The mask token and all that is no special token.
+    /// The mask token and all tokens that are not special.
     ///
     /// # Errors
     /// [`Error::Usage`] if the vocabulary lacks either.
@@ -177,13 +177,13 @@ impl Pieces {
 pub struct MaskedBatch {
     /// As the encoder reads them.
     pub texts: Vec<Vec<u32>>,
-    /// For each text, places in it and what stood there.
+    /// For each text, places in it and the hidden pieces.
     pub hidden: Vec<Vec<(u32, u32)>>,
 }
 
 impl MaskedBatch {
-    /// The mean cross entropy over all hidden pieces, `micro_batch` texts at a time: `each` is given
-    /// the part of the loss that some texts make up, to be differentiated; the parts add up.
+    /// The mean cross entropy over all hidden pieces, `micro_batch` texts at a time: `each` gets
+    /// the part of the loss of some texts, to be differentiated; the loss is the sum of the parts.
     ///
     /// # Errors
     /// As [`TensorEncoder::masked_loss`]; whatever `each` fails with.

@@ -1,6 +1,6 @@
-//! Hard negatives out of a search: documents that rank high and are not judged good.
+//! Hard negatives from a search: documents that rank high and are not judged relevant.
 //!
-//! How a query is answered is the caller's, so that training knows nothing of indexes.
+//! The caller answers the queries, so that training does not depend on indexes.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub struct MineRule {
     pub first: usize,
     /// The last.
     pub last: usize,
-    /// How many a query, drawn at random from those ranks.
+    /// How many per query, drawn at random from those ranks.
     pub count: usize,
     /// How far a negative's score must lie below that of the best good document, if that one was
     /// found: hits nearer to it may be good themselves.
@@ -31,12 +31,12 @@ pub struct MineRule {
     pub seed: u64,
 }
 
-/// What mining came to.
+/// The result of mining.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mined {
     /// Queries written.
     pub written: u64,
-    /// Queries without a good document, which are left out.
+    /// Queries without a relevant document, which are left out.
     pub without_good: u64,
     /// Queries without any negative, which are left out.
     pub without_negative: u64,

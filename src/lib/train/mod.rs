@@ -1,11 +1,11 @@
 //! Examples and a base model in, a trained model out.
 //!
-//! `recipe` and its `stage`s say what is to happen, `source` draws examples, `batch` makes tokens of them,
-//! `objective` a loss of their weights, `masked` one of hidden word pieces, `adamw` moves the variables,
-//! `trainer` drives, `record` tells, `state` keeps what a run is resumed from and `save` writes the
-//! directory that other programs load. `evaluate` measures while the run goes on, `check` looks at data
-//! before an hour is spent, `mine` finds hard negatives, `export` writes a trained model as a directory
-//! to ship, and `score` asks `teacher`s about examples.
+//! `recipe` and its `stage`s describe the run, `source` draws examples, `batch` turns them into tokens,
+//! `objective` computes a loss of their weights, `masked` one of hidden word pieces, `adamw` updates the
+//! variables, `trainer` runs the steps, `record` logs, `state` keeps what a run is resumed from, and `save`
+//! writes the directory that other programs load. `evaluate` measures during the run, `check` examines data
+//! before it, `mine` finds hard negatives, `export` writes a trained model as a directory to ship, and
+//! `score` asks `teacher`s about examples.
 
 pub mod adamw;
 pub mod batch;

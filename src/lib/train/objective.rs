@@ -9,13 +9,13 @@ use super::{
 };
 use crate::{error::Result, ops::count_terms};
 
-/// What the loss is a function of, besides the document weights.
+/// What the loss depends on, in addition to the document weights.
 pub struct Objective<'a> {
-    /// The stage in force.
+    /// The current stage.
     pub stage: &'a RetrievalRecipe,
     /// The step within it, from 0.
     pub step: u64,
-    /// `[V]`: the weight of each term in a query, 0 or more; none for the Siamese encoder.
+    /// `[V]`: the weight of each term in a query, 0 or more; `None` for the Siamese encoder.
     pub table: Option<&'a Tensor>,
     /// The threshold's θ.
     pub theta: Option<&'a Tensor>,
@@ -27,10 +27,10 @@ pub struct Scored {
     pub loss: Tensor,
     /// Each part under its name, before its factor.
     pub parts: Vec<(&'static str, f64)>,
-    /// λ in force.
+    /// The current λ.
     pub lambda: f64,
-    /// Document weights as they would be indexed, `[Q · N, V]`, without a graph; none where word
-    /// pieces are guessed.
+    /// Document weights as they would be indexed, `[Q · N, V]`, without a graph; `None` if word pieces
+    /// are guessed.
     pub weights: Option<Tensor>,
 }
 
@@ -146,7 +146,7 @@ fn ranking(
 /// `budget` terms, the mean of weights above 0, the largest.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sparsity {
-    /// Mean terms a document.
+    /// Mean terms per document.
     pub terms: f64,
     /// Share of documents over the budget.
     pub over: f64,

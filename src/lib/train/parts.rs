@@ -1,4 +1,4 @@
-//! What is trained besides the encoder: the query table and the threshold.
+//! What is trained in addition to the encoder: the query table and the threshold.
 
 use candle_core::{DType, Device, Tensor, Var};
 
@@ -14,7 +14,7 @@ use crate::{
 pub(super) enum Table {
     Frozen(Tensor),
     /// Deviation: the released code takes the relu of its table, where a term that has come below 0
-    /// gets no gradient any more and stays there. Ours is put back to 0 after each step, at which the
+    /// gets no gradient any more and stays there. Here it is set to 0 after each step, at which the
     /// gradient is that of a weight above it: a term that queries need comes back.
     Learned(Var),
     /// ln(1 + relu(E w + b)): [`embedding_table`].
@@ -26,7 +26,7 @@ pub(super) enum Table {
 }
 
 impl Table {
-    /// `[V]` as it stands, with a gradient for what is learned; `words` `[V, H]` are the encoder's.
+    /// `[V]`, the current weights, with a gradient for what is learned; `words` `[V, H]` are the encoder's.
     pub fn weights(&self, words: &Tensor) -> Result<Tensor> {
         match self {
             Table::Frozen(table) => Ok(table.clone()),
@@ -51,7 +51,7 @@ impl Table {
         }
     }
 
-    /// Puts weights that a step has brought below 0 back to it.
+    /// Sets weights that a step has brought below 0 to 0.
     pub fn settle(&self) -> Result<()> {
         match self {
             Table::Learned(table) => Ok(table.set(&table.maximum(0.0)?.detach())?),
@@ -60,7 +60,7 @@ impl Table {
     }
 
     /// The table that the recipe names, else the base's own; none for the Siamese encoder, and none
-    /// where no stage ranks and nobody names one.
+    /// if no stage ranks and the recipe names none.
     pub fn open(
         recipe: &Recipe,
         directory: &ModelDirectory,
@@ -73,7 +73,7 @@ impl Table {
             return Ok(None);
         }
         if *kind == QueryKind::Embedding {
-            // every term begins with ln 2: the source tells no start, and this one prefers no term
+            // every term begins with ln 2: the source gives no start, and this one prefers no term
             let weight = Var::zeros(words.dim(1)?, DType::F32, device)?;
             let bias = Var::new(1.0f32, device)?;
             return Ok(Some(Table::Embedding { weight, bias, words: *embeddings }));

@@ -28,7 +28,7 @@ use crate::{
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// Where every random choice comes from.
+    /// The seed of every random choice.
     #[serde(default)]
     pub seed: u64,
     /// What is trained.
@@ -46,7 +46,7 @@ pub struct Recipe {
     pub pool: Option<PoolRecipe>,
     /// One after the other.
     pub stage: Vec<StageRecipe>,
-    /// Measuring while the run goes on.
+    /// Evaluation during the run.
     pub evaluate: Option<EvaluateRecipe>,
     /// Steps between two records of the log.
     #[serde(default = "ten")]
@@ -80,7 +80,7 @@ pub struct ModelRecipe {
     pub lexical_scale: LexicalScale,
 }
 
-/// What multiplies the lexical part.
+/// The factor of the lexical part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LexicalScale {
@@ -103,10 +103,10 @@ pub enum HeadKind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QueryKind {
-    /// A table that stays as it is.
+    /// A fixed table.
     #[default]
     Idf,
-    /// A table that is learned, with a learning rate of its own.
+    /// A learned table, with its own learning rate.
     Learned,
     /// A table that is a learned function of the word embeddings (Li-LSR).
     Embedding,
@@ -123,24 +123,24 @@ pub struct QueryRecipe {
     pub kind: QueryKind,
     /// The table's file, or `unit`; default: the base's own.
     pub table: Option<PathBuf>,
-    /// Weights of the table below this are 0 (of one that is learned, at the start): words of almost every
-    /// text decide little, and cost much.
+    /// Weights of the table below this are 0 (of a learned one, at the start): words of almost every text
+    /// matter little, and cost much.
     pub drop_below: Option<f32>,
-    /// Learning rate of what is learned of the table.
+    /// Learning rate of the table's learned numbers.
     pub lr: Option<f64>,
     /// For `embedding`: whether its gradient reaches the word embeddings.
     #[serde(default)]
     pub embeddings: Embeddings,
 }
 
-/// What a table of [`QueryKind::Embedding`] does to the word embeddings.
+/// Whether a table of [`QueryKind::Embedding`] trains the word embeddings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Embeddings {
-    /// They are trained by it too, as in the source, which freezes nothing.
+    /// They get its gradient too, as in the source, which freezes nothing.
     #[default]
     Trained,
-    /// They are trained by the documents alone.
+    /// They get only the gradient of the documents.
     Frozen,
 }
 
@@ -172,7 +172,7 @@ pub struct OptimizerRecipe {
     pub betas: [f64; 2],
     /// Added to the root of the second moment.
     pub epsilon: f64,
-    /// The longest gradient; longer ones are shortened to it.
+    /// The largest norm of the gradient; larger ones are scaled down to it.
     pub clip: Option<f64>,
     /// Learning rates of variables by the beginning of their names, under each stage's schedule: of several
     /// that fit, the longest name counts.
@@ -200,7 +200,7 @@ pub struct SourceRecipe {
     /// Which judgements of a folder.
     #[serde(default = "train")]
     pub split: String,
-    /// How often it is drawn from, against the other sources.
+    /// How often it is drawn from, relative to the other sources.
     #[serde(default = "one")]
     pub weight: f64,
     /// Lines of a file that are shuffled together.
@@ -209,7 +209,7 @@ pub struct SourceRecipe {
 }
 
 impl SourceRecipe {
-    /// A source with everything but its path as it is by default.
+    /// A source with defaults for everything except its path.
     pub fn of(path: PathBuf) -> SourceRecipe {
         let (split, weight, buffer) = (train(), one(), ten_thousand());
         SourceRecipe { path, texts: None, scores: None, split, weight, buffer }
@@ -268,7 +268,7 @@ impl QueryRecipe {
 }
 
 impl OptimizerRecipe {
-    /// The learning rate of a variable's own, if it has one.
+    /// The variable's own learning rate, if it has one.
     pub fn rate_of(&self, name: &str) -> Option<f64> {
         let fits = self.rates.iter().filter(|(start, _)| name.starts_with(start.as_str()));
         fits.max_by_key(|(start, _)| start.len()).map(|(_, &rate)| rate)
@@ -316,7 +316,7 @@ impl Recipe {
     /// Reads a file and applies `--set` changes, each `path=value`.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Format`] for what is no TOML, no recipe or no sense;
+    /// [`Error::Io`]; [`Error::Format`] for what is not TOML, not a recipe, or inconsistent;
     /// [`Error::Usage`] for a change that cannot be made.
     pub fn load(file: &Path, changes: &[String]) -> Result<Recipe> {
         Recipe::parse(&io::read_text(file)?, changes).map_err(|error| match error {

@@ -1,4 +1,4 @@
-//! What a run says of itself: one record a logged step, and alarms with advice.
+//! The log of a run: one record per logged step, and alarms with advice.
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
@@ -13,7 +13,7 @@ use crate::{
 /// One step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {
-    /// Steps done, this one included.
+    /// Steps done, including this one.
     pub step: u64,
     /// The stage's name, or its number.
     pub stage: String,
@@ -21,11 +21,11 @@ pub struct Record {
     pub loss: f64,
     /// Its parts, before their factors.
     pub parts: BTreeMap<String, f64>,
-    /// λ in force.
+    /// The current λ.
     pub lambda: f64,
-    /// The learning rate in force.
+    /// The current learning rate.
     pub rate: f64,
-    /// Length of all gradients together.
+    /// The norm of all gradients together.
     pub gradient: f64,
     /// What documents look like, where they were weighted.
     pub sparsity: Option<Sparsity>,
@@ -93,14 +93,14 @@ impl fmt::Display for Record {
     }
 }
 
-/// The memory this process has now, where the system tells.
+/// The memory of this process, if the system reports it.
 fn memory_mb() -> Option<u64> {
     let status = io::read_text(Path::new("/proc/self/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kilobytes| kilobytes / 1024)
 }
 
-/// Looks at every step for what ruins a run.
+/// Checks every step for what ruins a run.
 #[derive(Debug)]
 pub struct Watch {
     terms: usize,
@@ -110,7 +110,7 @@ pub struct Watch {
 
 /// Steps in a row without any term that end a run.
 const EMPTY_STEPS: u64 = 20;
-/// Steps whose mean loss is held against the mean of as many before.
+/// Steps whose mean loss is compared with the mean of as many before.
 const WINDOW: usize = 500;
 
 impl Watch {
@@ -122,7 +122,7 @@ impl Watch {
     /// Adds an alarm to the record if there is reason for one.
     ///
     /// # Errors
-    /// [`Error::Format`] if going on has no sense: a loss that is no number, or documents that are
+    /// [`Error::Format`] if continuing is useless: a loss that is not a number, or documents that are
     /// all empty for 20 steps.
     pub fn look(&mut self, record: &mut Record, folder: &Path) -> Result<()> {
         let stop = |reason: String| Err(Error::format(folder, reason));

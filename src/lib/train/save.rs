@@ -1,8 +1,8 @@
 //! The model directory that other programs load: Hugging Face's files, Sentence Transformers'
-//! files, the query table in up to three spellings, and our own `l0.json`, in one flat folder.
+//! files, the query table in up to three spellings, and l0's own `l0.json`, in one flat folder.
 //!
 //! Source: `docs/formats.md`, "Model directories", where each loader was run. The class paths are those
-//! of Sentence Transformers 5, which version 6 reads too. A vocabulary head is none of their classes:
+//! of Sentence Transformers 5, which version 6 reads too. A vocabulary head is not one of their classes:
 //! `l0_head.py` has it, with a router that finds it in both versions.
 
 mod card;
@@ -21,7 +21,7 @@ use crate::{
     text::{Lexical, Reweighting, Tokenizer},
 };
 
-/// What a directory is made of.
+/// The contents of a directory.
 pub struct Saved<'a> {
     /// The directory the run began with, for its config and tokenizer.
     pub base: &'a Path,
@@ -31,11 +31,11 @@ pub struct Saved<'a> {
     pub head: Option<&'a VocabularyHead>,
     /// The tokenizer.
     pub tokenizer: &'a Tokenizer,
-    /// Query weights `[V]`; none for a Siamese encoder.
+    /// Query weights `[V]`; `None` for a Siamese encoder.
     pub table: Option<Vec<f32>>,
     /// Whether the model was trained to rank at all.
     pub ranks: bool,
-    /// Whether the table was left as it was.
+    /// Whether the table is unchanged.
     pub frozen: bool,
     /// The activation.
     pub activation: Activation,
@@ -49,13 +49,13 @@ pub struct Saved<'a> {
     pub prune: Prune,
     /// Whether an index reweights the query table by its collection, and how.
     pub reweighting: Option<Reweighting>,
-    /// What else `l0.json` says.
+    /// Further keys of `l0.json`.
     pub record: Map<String, Value>,
     /// The recipe, as TOML.
     pub recipe: &'a str,
     /// How much room it may take.
     pub size: Size,
-    /// The text of the model card, in place of the one that is made.
+    /// The text of the model card, in place of the generated one.
     pub card: Option<&'a str>,
 }
 
@@ -81,10 +81,10 @@ const HEAD: &str = "document_1_VocabularyHead";
 const MODULE: &str = include_str!("l0_head.py");
 
 impl Saved<'_> {
-    /// Writes all files, each whole or not at all, the weights last.
+    /// Writes all files, each atomically, the weights last.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Format`] if the base's small files are no JSON.
+    /// [`Error::Io`]; [`Error::Format`] if the base's small files are not JSON.
     pub fn write(&self, folder: &Path) -> Result<()> {
         folder::make(folder)?;
         self.config(folder)?;
@@ -114,7 +114,7 @@ impl Saved<'_> {
             folder::write(&folder.join("train_config.toml"), self.recipe.as_bytes())?;
         }
         folder::write(&folder.join("README.md"), self.card().as_bytes())?;
-        // last: a folder without it is no model, so an interrupt leaves none that lacks its conventions
+        // last: a folder without it is not a model, so an interrupt leaves no model without its conventions
         let all = self.variables.iter().map(|(name, var)| Named::variable(name.clone(), var));
         write_tensors(&folder.join("model.safetensors"), all.collect(), self.width())
     }
@@ -204,7 +204,7 @@ impl Saved<'_> {
         let name = folder.join("tokenizer.json");
         let mut tokenizer: Map<String, Value> = serde_json::from_slice(self.tokenizer.to_json())
             .map_err(|error| Error::format(&name, error.to_string()))?;
-        // both are the caller's: a stored cut would cut silently
+        // both are up to the caller: a stored limit would truncate silently
         tokenizer.insert("truncation".into(), Value::Null);
         tokenizer.insert("padding".into(), Value::Null);
         match self.size {
@@ -280,7 +280,7 @@ impl Saved<'_> {
     fn pooling_config(&self) -> Value {
         let terms = self.tokenizer.vocabulary().len();
         match self.head {
-            // the files of the model itself say all else
+            // the files of the model itself have everything else
             Some(_) => json!({"word_embedding_dimension": terms}),
             None => {
                 // Sentence Transformers has no word for three and four logarithms; l0.json has
@@ -291,7 +291,7 @@ impl Saved<'_> {
         }
     }
 
-    /// The weights as they act: relu of the table, special tokens 0, every token named, since a
+    /// The effective weights: relu of the table, special tokens 0, every token named, since a
     /// token that is missing weighs 1 to some readers and 0 to others.
     fn table_files(&self, folder: &Path, table: &[f32]) -> Result<()> {
         let special = |id: u32| self.tokenizer.is_special(TermId(id));

@@ -1,9 +1,9 @@
 //! Teachers' scores of examples: every distinct text is encoded once, every teacher's scores are
-//! brought to 0 … 1 within each example, and the teachers are averaged.
+//! scaled to 0 … 1 within each example, and the teachers are averaged.
 //!
 //! Scores within one query are what a student learns from, so the smallest and the largest are those of
-//! the query's own documents; the published preparation takes them over chunks of 50 pairs, whatever
-//! queries these belong to (`docs/method.md`, "Teacher scores").
+//! the query's own documents; the published preparation takes them over chunks of 50 pairs of any
+//! queries (`docs/method.md`, "Teacher scores").
 
 use std::{collections::BTreeMap, fmt, ops::Range, sync::Arc};
 
@@ -22,7 +22,7 @@ use crate::{
 /// Texts that are encoded at a time.
 const CHUNK: usize = 256;
 
-/// Distinct strings, numbered in the order in which they came.
+/// Distinct strings, numbered in the order of their first occurrence.
 #[derive(Default)]
 struct Distinct {
     all: Vec<Arc<str>>,
@@ -54,7 +54,7 @@ pub struct Work {
     queries: Distinct,
     documents: Distinct,
     examples: Vec<Numbered>,
-    /// The documents of all examples, one list behind the other.
+    /// The documents of all examples, one list after the other.
     docs: Vec<usize>,
 }
 
@@ -62,7 +62,7 @@ pub struct Work {
 pub struct Scores {
     /// Averaged over teachers, 0 to 1.
     pub mean: Vec<f32>,
-    /// As each teacher gave them, if they were asked for.
+    /// The raw scores of each teacher, if they were asked for.
     pub raw: Vec<Vec<f32>>,
     /// Examples whose scores are all equal: they teach nothing.
     pub flat: u64,
@@ -71,7 +71,7 @@ pub struct Scores {
 /// Whether the teachers' own scores are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Raw {
-    /// They are dropped once they are averaged.
+    /// They are dropped after averaging.
     Drop,
     /// They are written in addition to the average.
     Keep,
@@ -125,7 +125,7 @@ impl Work {
         self.examples.is_empty()
     }
 
-    /// The documents that BM25 counts, in words.
+    /// The documents that BM25 counts, as text.
     pub fn statistics(&self) -> String {
         match &self.texts {
             Some(texts) => format!("the {} documents of the folder", texts.documents().count()),
@@ -139,8 +139,8 @@ impl Work {
         sides.iter().flatten().map(|text| text.len() as u64).sum()
     }
 
-    /// The scores of several teachers with their weights; `each` is told of texts and bytes that were
-    /// encoded.
+    /// The scores of several teachers with their weights; `each` is called with the texts and bytes
+    /// encoded so far.
     ///
     /// A teacher's s become (s − min) / (max − min) over the documents of the example, all 0 where
     /// they are equal; then Σ weight · s / Σ weight. BM25 counts the documents of the folder of
@@ -242,7 +242,7 @@ impl fmt::Display for Work {
     }
 }
 
-/// The vectors of texts, in their order; texts of like length are encoded together.
+/// The vectors of texts, in their order; texts of similar length are encoded together.
 fn encode(
     teacher: &Teacher,
     texts: &[&str],
@@ -264,7 +264,7 @@ fn encode(
     Ok(vectors.unwrap_or(Vectors::Sparse(Vec::new())).scattered(&order))
 }
 
-/// (s − min) / (max − min); zeros where all are equal.
+/// (s − min) / (max − min); zeros if all are equal.
 fn normalised(scores: &[f32]) -> impl Iterator<Item = f64> {
     let least = f64::from(scores.iter().copied().fold(f32::INFINITY, f32::min));
     let most = f64::from(scores.iter().copied().fold(f32::NEG_INFINITY, f32::max));

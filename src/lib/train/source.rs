@@ -1,6 +1,6 @@
-//! Draws: examples of several sources in an order that the seed and the number of the draw decide.
+//! Draws: examples of several sources, in an order that depends only on the seed and the number of the draw.
 //!
-//! No state but the count of draws is needed to go on: `skip` draws again without parsing.
+//! A run is resumed from the count of draws alone: `skip` draws again without parsing.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ pub struct Random {
 }
 
 impl Random {
-    /// A stream of its own for each seed and number.
+    /// A separate stream for each seed and number.
     pub fn new(seed: u64, number: u64) -> Random {
         let mut random = Random { state: seed };
         random.state = random.next() ^ number;
@@ -141,7 +141,7 @@ impl Texts {
     }
 }
 
-/// Where the raw examples of a source stand.
+/// Where the raw examples of a source are.
 enum Rows {
     /// A file's records, read again for every pass.
     File { path: PathBuf, open: Option<ExampleReader>, buffer: Vec<RawExample>, size: usize },
@@ -173,7 +173,7 @@ enum Raw {
 pub struct Drawn {
     /// The example.
     pub example: Example,
-    /// Where it stands.
+    /// Where it is.
     pub place: Place,
     /// For the choices within it.
     pub random: Random,
@@ -183,7 +183,7 @@ impl Source {
     /// Opens a file of examples or a BEIR folder.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Format`] or [`Error::Line`] for a folder that is no collection.
+    /// [`Error::Io`]; [`Error::Format`] or [`Error::Line`] for a folder that is not a collection.
     pub fn open(recipe: &SourceRecipe, seed: u64) -> Result<Source> {
         let random = Random::new(seed, 0);
         if !recipe.path.is_dir() {
@@ -265,12 +265,12 @@ impl Source {
         }
     }
 
-    /// The texts behind ids, if the source has them.
+    /// The texts of ids, if the source has them.
     pub(super) fn into_texts(self) -> Option<Texts> {
         self.texts
     }
 
-    /// The columns that are told by their places, if they are.
+    /// The columns that are read by position, if any.
     pub fn positional(&self) -> Option<&Positional> {
         self.positional.as_ref()
     }
@@ -357,7 +357,7 @@ fn document_lines(path: &Path) -> Result<DocumentLines> {
 /// Documents of a corpus that are shuffled together.
 const CORPUS_BUFFER: usize = 10_000;
 
-/// Reads on until `size` records wait, or the end.
+/// Reads until `size` records are buffered, or to the end.
 fn fill<T>(
     open: &mut Option<impl Iterator<Item = Result<T>>>,
     buffer: &mut Vec<T>,
@@ -394,7 +394,7 @@ impl Mixture {
     /// Opens a corpus alone: examples of one document and no query.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Format`] for a folder that is no collection.
+    /// [`Error::Io`]; [`Error::Format`] for a folder that is not a collection.
     pub fn of_corpus(path: &Path, seed: u64) -> Result<Mixture> {
         Ok(Mixture { sources: vec![(1.0, Source::corpus(path, seed)?)], seed, draws: 0 })
     }
@@ -404,7 +404,7 @@ impl Mixture {
         self.draws
     }
 
-    /// The next example, where it stands, and a generator for the choices within it.
+    /// The next example, where it is, and a generator for the choices within it.
     ///
     /// # Errors
     /// [`Error::Line`] or [`Error::Format`] for an example that cannot be used; [`Error::Io`].
@@ -416,7 +416,7 @@ impl Mixture {
         Ok(Drawn { example: parsed.example, place, random })
     }
 
-    /// Goes on as after `draws` draws.
+    /// Continues as after `draws` draws.
     ///
     /// # Errors
     /// [`Error::Io`].

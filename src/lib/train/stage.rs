@@ -26,7 +26,7 @@ pub enum Schedule {
     Linear,
     /// To 0 at the end of the stage, along half a cosine.
     Cosine,
-    /// Not at all.
+    /// It does not fall.
     Constant,
 }
 
@@ -38,7 +38,7 @@ pub struct StageRecipe {
     pub name: String,
     /// Steps.
     pub steps: u64,
-    /// Queries a step; texts a step, where word pieces are guessed.
+    /// Queries per step; texts per step if word pieces are guessed.
     pub batch: usize,
     /// Texts that go through the encoder together; default: all of a step.
     pub micro_batch: Option<usize>,
@@ -74,7 +74,7 @@ enum Kind {
     Distill,
 }
 
-/// The keys of every stage, for a message that tells what is known.
+/// The keys of every stage, for a message that names the known ones.
 const EVERY_STAGE: &str =
     "`kind`, `name`, `steps`, `batch`, `micro_batch`, `lr`, `warmup`, `schedule`";
 
@@ -106,7 +106,7 @@ impl<'de> Deserialize<'de> for Task {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetrievalRecipe {
-    /// Documents a query.
+    /// Documents per query.
     #[serde(default = "two_documents")]
     pub documents: usize,
     /// Ranking losses, added up.
@@ -115,7 +115,7 @@ pub struct RetrievalRecipe {
     pub regularizer: Option<RegularizerRecipe>,
     /// What queries pay; for the Siamese encoder.
     pub query_regularizer: Option<RegularizerRecipe>,
-    /// The hard threshold, in force in this stage.
+    /// The hard threshold of this stage.
     pub threshold: Option<ThresholdRecipe>,
 }
 
@@ -131,7 +131,7 @@ pub struct LossRecipe {
     /// Student scores are divided by it.
     #[serde(default = "one")]
     pub temperature: f64,
-    /// Teacher scores are multiplied with it.
+    /// Teacher scores are multiplied by it.
     #[serde(default = "one")]
     pub teacher_scale: f64,
 }
@@ -161,7 +161,7 @@ pub struct RegularizerRecipe {
     /// T: λ rises as (step/T)² over so many steps of the stage.
     #[serde(default)]
     pub ramp: u64,
-    /// Terms a document has for nothing; for `l0_mask` and `ratio`.
+    /// Terms that a document has for free; for `l0_mask` and `ratio`.
     pub threshold: Option<u32>,
     /// For `l0_mask`.
     #[serde(default)]
@@ -210,7 +210,7 @@ fn two_documents() -> usize {
     2
 }
 
-/// A sane bound, so that a wild number is an error and not a wild allocation.
+/// An upper bound, so that a wrong number is an error and not a huge allocation.
 const MOST_DOCUMENTS: usize = 1 << 20;
 
 impl StageRecipe {
@@ -257,7 +257,7 @@ impl StageRecipe {
         }
     }
 
-    /// The corpus of its own that a stage reads.
+    /// The separate corpus that a stage reads.
     pub fn corpus(&self) -> Option<&Path> {
         match &self.task {
             Task::Retrieval(_) | Task::Distill(_) => None,

@@ -1,8 +1,8 @@
-//! A run that can be gone on with: variables, moments, step and place in the data, in one folder
-//! that appears whole or not at all.
+//! The state from which a run is resumed: variables, moments, step and place in the data, in one folder
+//! that is written atomically.
 //!
 //! `DIR/checkpoints/step-00000100/` holds `state.safetensors` (`var.NAME`, `first.NAME`,
-//! `second.NAME`) and `state.json`. Random choices need no state of their own: they depend on the
+//! `second.NAME`) and `state.json`. Random choices need no further state: they depend on the
 //! seed, the step and the draw.
 
 use std::{
@@ -36,14 +36,14 @@ pub struct State {
     pub draws: u64,
     /// The recipe with its changes, as TOML.
     pub recipe: String,
-    /// The fingerprint of the vocabulary; checkpoints of before have none.
+    /// The fingerprint of the vocabulary; old checkpoints have none.
     #[serde(default)]
     pub vocabulary: String,
     /// Updates of each variable.
     pub updates: BTreeMap<String, u64>,
 }
 
-/// What a run is, apart from its state: a checkpoint of another one is refused.
+/// What identifies a run: a checkpoint of another one is refused.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
     /// The recipe with its changes, as TOML.
@@ -97,7 +97,7 @@ impl State {
     /// Reads the last checkpoint under `folder` into `slots`.
     ///
     /// # Errors
-    /// [`Error::Format`] if there is none or it is broken; [`Error::Mismatch`] if it is of another
+    /// [`Error::Format`] if there is none or it is damaged; [`Error::Mismatch`] if it is of another
     /// recipe or vocabulary.
     pub fn load(folder: &Path, origin: Origin, slots: &mut [Slot]) -> Result<State> {
         let Some((_, path)) = checkpoints(folder)?.pop() else {

@@ -1,6 +1,6 @@
 //! Teachers: models whose scores of a query's documents a student learns from.
 //!
-//! | said as | teacher | score of a query and a document |
+//! | name | teacher | score of a query and a document |
 //! |---|---|---|
 //! | `DIR` | what the directory is: one of the next three | |
 //! | | dense, by Sentence Transformers' `modules.json` with a pooling | product or cosine, as its files say |
@@ -61,7 +61,7 @@ impl FromStr for TeacherName {
 
 impl fmt::Display for TeacherName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // a model of the hub has a name that is better than its place
+        // the name of a model on the hub is better than its path
         let said = |folder: &Path| {
             io::hub::name_of(folder).unwrap_or_else(|| folder.display().to_string())
         };
@@ -77,7 +77,7 @@ impl fmt::Display for TeacherName {
 }
 
 impl TeacherName {
-    /// The same teacher by its directory, where it was said by a name on the hub (`io::hub`).
+    /// The same teacher by its directory, if it was given by a name on the hub (`io::hub`).
     fn resolved(self) -> Result<TeacherName> {
         let at = |folder: PathBuf| io::hub::resolve(&folder, Need::Model);
         Ok(match self {
@@ -94,7 +94,7 @@ impl TeacherName {
 pub struct TeacherOptions<'a> {
     /// Tokens of a document that are read, in place of the teacher's own limit.
     pub max_tokens: Option<usize>,
-    /// Whose word pieces BM25 counts; none for those of the default model.
+    /// Whose word pieces BM25 counts; `None` for those of the default model.
     pub tokenizer: Option<&'a Path>,
 }
 
@@ -130,7 +130,7 @@ pub fn described(teachers: &[(Teacher, f64)]) -> String {
 /// The sentence encoder that a name means, over the word pieces of `tokenizer`.
 ///
 /// # Errors
-/// As [`Teacher::load`]; [`Error::Usage`] for a teacher that is no sentence encoder;
+/// As [`Teacher::load`]; [`Error::Usage`] for a teacher that is not a sentence encoder;
 /// [`Error::Mismatch`] for another vocabulary.
 pub(super) fn dense(name: &str, tokenizer: &Tokenizer) -> Result<DenseEncoder> {
     let teacher = Teacher::load(name.parse()?, TeacherOptions::default())?;
@@ -155,7 +155,7 @@ pub(super) fn dense(name: &str, tokenizer: &Tokenizer) -> Result<DenseEncoder> {
     Ok(*encoder)
 }
 
-/// Which side of a score a text stands on.
+/// Which side of a score a text is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// A query.
@@ -195,7 +195,7 @@ impl Vectors {
         }
     }
 
-    /// Puts vectors of the same kind behind these.
+    /// Appends vectors of the same kind.
     pub fn append(&mut self, more: Vectors) {
         match (self, more) {
             (Vectors::Dense(all), Vectors::Dense(more)) => all.extend(more),
@@ -280,7 +280,7 @@ impl Teacher {
         Ok(Teacher { name, tokenizer, kind: Kind::Sparse { encoder: Box::new(encoder), table } })
     }
 
-    /// What it is, in a few words.
+    /// A short description.
     pub fn kind(&self) -> &'static str {
         match &self.kind {
             Kind::Dense { .. } => "dense",
@@ -290,7 +290,7 @@ impl Teacher {
         }
     }
 
-    /// SHA-256 of its weights; none for BM25.
+    /// SHA-256 of its weights; `None` for BM25.
     pub fn sha256(&self) -> Option<&str> {
         match &self.kind {
             Kind::Dense { encoder, .. } => Some(&encoder.sha256),
@@ -299,7 +299,7 @@ impl Teacher {
         }
     }
 
-    /// Takes the statistics that BM25 needs off a corpus; other teachers need none.
+    /// Counts the statistics of a corpus that BM25 needs; other teachers need none.
     ///
     /// # Errors
     /// As [`Tokenizer::pieces`].
@@ -344,7 +344,7 @@ impl Teacher {
             Kind::Sparse { encoder, .. } => {
                 let tokens = |text: &&str| tokenizer.tokens(text, encoder.max_tokens);
                 let tokens = texts.par_iter().map(tokens).collect::<Result<Vec<_>>>()?;
-                // as l0-encode does: without word pieces there is nothing to show to the network
+                // as l0-encode does: without word pieces there is no input for the network
                 let ids = tokens.iter().map(|tokens| match tokens.pieces {
                     0 => &[][..],
                     _ => &tokens.ids,

@@ -23,7 +23,7 @@ pub(super) enum Numbers<'a> {
     Host(Cow<'a, [f32]>),
 }
 
-/// A tensor as a file knows it.
+/// A tensor of the file.
 pub(super) struct Named<'a> {
     pub name: String,
     pub shape: Vec<usize>,
@@ -65,7 +65,7 @@ pub(super) enum Width {
     Byte,
 }
 
-/// A tensor of the file, and what of a model's tensor it holds.
+/// A tensor of the file, and the part of a model's tensor that it holds.
 struct Part<'t, 'a> {
     tensor: &'t Named<'a>,
     kind: Kind,
@@ -155,7 +155,7 @@ fn parts<'t, 'a>(tensors: &'t [Named<'a>], width: Width) -> Vec<Part<'t, 'a>> {
     parts
 }
 
-/// Writes tensors by name, with the metadata that older loaders want.
+/// Writes tensors by name, with the metadata that older loaders need.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Compute`] if a device does not give its numbers; [`Error::Format`] naming the
@@ -190,7 +190,7 @@ pub(super) fn write(
     Ok(())
 }
 
-/// Numbers that are turned into bytes at a time.
+/// Numbers that are converted to bytes at a time.
 const CELLS: usize = 1 << 14;
 
 fn header(parts: &[Part]) -> String {
@@ -241,7 +241,7 @@ fn byte(x: f32, scale: f32) -> i8 {
     if scale == 0.0 {
         return 0;
     }
-    // the scale is rounded: a quotient may lie above 127 by a little
+    // the scale is rounded, so a quotient may be slightly above 127
     (x / scale).round_ties_even().clamp(-LARGEST, LARGEST) as i8
 }
 

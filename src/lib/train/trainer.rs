@@ -38,10 +38,10 @@ use setup::Distillation;
 
 /// The folder of checkpoints, in that of the run.
 const CHECKPOINTS: &str = "checkpoints";
-/// The longest that a run says nothing, however seldom it logs.
+/// The longest time without a message, however seldom the run logs.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// A run that can be stepped, saved and gone on with.
+/// A run that can be stepped, saved and resumed.
 pub struct Trainer {
     recipe: Recipe,
     text: String,
@@ -61,14 +61,14 @@ pub struct Trainer {
     mixture: Mixture,
     ahead: Option<Ahead>,
     evaluator: Option<Evaluator>,
-    /// For each stage, the corpus of its own if it has one.
+    /// For each stage, its separate corpus if it has one.
     corpora: Vec<Option<Mixture>>,
     pieces: Option<Pieces>,
     distillation: Option<Distillation>,
     step: u64,
 }
 
-/// What a run tells of.
+/// What a run reports.
 pub enum Told<'a> {
     /// A step that was logged.
     Step(&'a Record),
@@ -117,7 +117,7 @@ impl Trainer {
         ))
     }
 
-    /// Goes on from the last checkpoint of the folder.
+    /// Resumes from the last checkpoint of the folder.
     ///
     /// # Errors
     /// As [`State::load`].
@@ -142,10 +142,10 @@ impl Trainer {
         self.evaluator.as_mut().map_or(Ok(()), |evaluator| evaluator.resume(folder))
     }
 
-    /// Runs to the end, telling of each record and evaluation; then writes the model directory.
+    /// Runs to the end, reporting each record and evaluation; then writes the model directory.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the folder holds another run; [`Error::Format`] if the loss is no number
+    /// [`Error::Usage`] if the folder holds another run; [`Error::Format`] if the loss is not a number
     /// or every document became empty; as [`Trainer::step`].
     pub fn run(&mut self, mut tell: impl FnMut(Told)) -> Result<()> {
         self.check_folder()?;
@@ -189,8 +189,7 @@ impl Trainer {
         saved.write(&self.folder)
     }
 
-    /// What the log says that the model as it stands measured; a run that was resumed at its end knows
-    /// it from there.
+    /// What the log has as the current model's measure; a run resumed at its end takes it from there.
     fn logged_evaluation(&self) -> Result<Option<Value>> {
         let text = io::read_text(&self.folder.join("train.jsonl"))?;
         let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -212,7 +211,7 @@ impl Trainer {
         found.map(Some)
     }
 
-    /// A folder with a model or with checkpoints of a run is not written over.
+    /// A folder with a model or with checkpoints of a run is not overwritten.
     fn check_folder(&self) -> Result<()> {
         if self.folder.as_os_str() == "-" {
             return Err(Error::Usage("-o: expected a folder, found the standard output".into()));
@@ -223,7 +222,7 @@ impl Trainer {
                 self.folder.display()
             )));
         }
-        // what a run leaves that was killed before its first checkpoint is no loss
+        // what a run killed before its first checkpoint leaves may be overwritten
         let ours = |name: &String| {
             name == CHECKPOINTS || name.starts_with('.') || name == "train.jsonl" && self.is_log()
         };
@@ -358,7 +357,7 @@ impl Trainer {
         self.folder.join(CHECKPOINTS)
     }
 
-    /// Weights that are no numbers are not saved: what was saved before them stays.
+    /// Weights that are not numbers are not saved: the last checkpoint stays.
     fn check_weights(&self) -> Result<()> {
         for slot in &self.slots {
             if !sum_of_squares([slot.var.as_tensor()].into_iter())?.is_finite() {
@@ -390,14 +389,14 @@ impl Trainer {
         folder::Log::open(&path, &kept)
     }
 
-    /// Whether the stage of the last step cuts weights; a stage without documents leaves that as it was.
+    /// Whether the stage of the last step applies a threshold; a stage without documents changes nothing.
     fn is_cut(&self) -> bool {
         let at = self.recipe.stage_of(self.step.saturating_sub(1)).map_or(0, |(at, _)| at);
         let mut done = self.recipe.stage[..=at].iter().filter_map(StageRecipe::retrieval);
         done.next_back().is_some_and(|stage| stage.threshold.is_some())
     }
 
-    /// The model as it stands, to be written.
+    /// The current model, to be written.
     ///
     /// # Errors
     /// [`Error::Compute`].

@@ -1,4 +1,4 @@
-//! Downloads from a server on this machine that keeps to the hub's words, or breaks them as it is told.
+//! Downloads from a server on this machine that keeps the hub's protocol, or breaks it as a test asks.
 
 use std::{
     collections::BTreeMap,

@@ -1,9 +1,10 @@
 //! One query of two runs: the same top k, the same up to ties, or another.
 //!
-//! A pair of documents is inverted if each run puts another of them first; a document that a run has
-//! not is behind all that it has. An inverted pair is excused if its scores tie in either run. A score
+//! A pair of documents is inverted if the runs disagree on which comes first; a document that a run
+//! does not have comes after all that it has. An inverted pair is excused if its scores tie in
+//! either run. A score
 //! that a run does not have is taken from the other, on its scale: so a document that fell off at the
-//! cut is excused only if it ties with those that stand in its place.
+//! cutoff is excused only if it ties with those that took its place.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +39,7 @@ impl Likeness {
     }
 }
 
-/// Why a document does not stand where the other run has it.
+/// Why a document is not where the other run has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mark {
     /// It does.

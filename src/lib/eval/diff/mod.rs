@@ -1,7 +1,7 @@
 //! Two runs side by side: are they the same ranking, and if not, where and by how much.
 //!
 //! No judgements are needed: this is how one engine is checked against another. What the scores of
-//! two engines have in common is told in `scores`, what a tie excuses in `likeness`.
+//! two engines have in common is in `scores`, what a tie excuses in `likeness`.
 
 mod likeness;
 mod render;
@@ -41,7 +41,7 @@ impl Tolerance {
     }
 }
 
-/// What two runs have in common and what not.
+/// What two runs have in common, and what differs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diff {
     /// The first run's name.
@@ -52,7 +52,7 @@ pub struct Diff {
     pub k: usize,
     /// The queries of either run in byte order.
     pub queries: Vec<QueryDiff>,
-    /// What is to be said of the scores of documents that both runs have.
+    /// How the scores of the documents that both runs have compare.
     pub scores: ScoreDiff,
 }
 
@@ -84,7 +84,7 @@ pub fn diff(a: &Run, b: &Run, k: usize, tolerance: Tolerance) -> Diff {
     Diff { a, b, k, queries: queries.collect(), scores }
 }
 
-/// What a comparison must come to, else exit status 4.
+/// What a comparison must reach, else exit status 4.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Wanted {
     /// Every query is the same, up to ties.
@@ -111,7 +111,7 @@ impl Diff {
         self.mean(|query| query.overlap)
     }
 
-    /// As [`Diff::overlap`], and those that a tie at the cut keeps out count as there.
+    /// As [`Diff::overlap`], where documents that a tie at the cutoff keeps out count as shared.
     pub fn overlap_with_ties(&self) -> f64 {
         self.mean(|query| query.overlap_with_ties)
     }
@@ -126,10 +126,10 @@ impl Diff {
         (!all.is_empty()).then(|| all.iter().sum::<f64>() / all.len() as f64)
     }
 
-    /// Whether it comes to what is wanted.
+    /// Checks that it reaches what is required.
     ///
     /// # Errors
-    /// [`Error::Floor`] naming what it does not come to.
+    /// [`Error::Floor`] naming what it does not reach.
     pub fn check(&self, wanted: &Wanted) -> Result<()> {
         let Diff { a, b, k, .. } = self;
         let fail = |text: String| Err(Error::Floor(format!("{a} and {b}: {text}")));

@@ -9,7 +9,7 @@ use crate::eval::{Detail, Format, Scores};
 
 /// The most ranks of a query that are shown side by side.
 const ROWS: usize = 10;
-/// How many of them stand before the first that differs.
+/// How many of them come before the first that differs.
 const ROWS_BEFORE: usize = 2;
 
 /// All ways in which a query can be alike, in the order of the outputs.
@@ -21,8 +21,8 @@ const ALL: [Likeness; 5] = [
     Likeness::OnlyInB,
 ];
 
-/// Writes a comparison: with [`Detail::PerQuery`] a line a query first, then what all come to, the
-/// measures of both runs if there are any, and `shown` queries that differ, side by side (in text).
+/// Writes a comparison: with [`Detail::PerQuery`] a line per query first, then the summary, the measures
+/// of both runs if there are any, and `shown` queries that differ, side by side (in text).
 ///
 /// # Errors
 /// Those of `output`.
@@ -55,7 +55,7 @@ pub fn render_diff(
     apart.take(shown).try_for_each(|query| side_by_side(output, query))
 }
 
-/// What all queries come to, a line each.
+/// The summary of all queries, one line per value.
 fn summary(output: &mut impl Write, diff: &Diff) -> io::Result<()> {
     let Diff { a, b, k, queries, scores } = diff;
     writeln!(output, "A\t{a}\nB\t{b}")?;
@@ -95,7 +95,7 @@ fn summary(output: &mut impl Write, diff: &Diff) -> io::Result<()> {
     }
 }
 
-/// A factor with at least four digits that say something, whatever its size.
+/// A factor with at least four significant digits, whatever its size.
 fn factor_text(factor: f64) -> String {
     if (1e-3..1e6).contains(&factor) { format!("{factor:.6}") } else { format!("{factor:.6e}") }
 }

@@ -49,18 +49,18 @@ pub struct Fit {
     pub by_query: Quotients,
 }
 
-/// What is to be said of the scores of two runs.
+/// How the scores of two runs compare.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScoreDiff {
     /// Documents that both runs have, over all queries.
     pub shared: usize,
-    /// Those with the very same score.
+    /// Those with exactly the same score.
     pub equal: usize,
     /// Those with scores within the tolerance.
     pub within: usize,
-    /// The largest difference; none if nothing differs.
+    /// The largest difference; `None` if nothing differs.
     pub absolute: Option<Apart>,
-    /// The largest difference as a share of the larger score; none if nothing differs.
+    /// The largest difference as a share of the larger score; `None` if nothing differs.
     pub relative: Option<Apart>,
     /// A factor between the two, if it leaves at most half of the usual difference.
     pub fit: Option<Fit>,
@@ -78,7 +78,7 @@ impl ScoreDiff {
         let within = count(&|pair| tolerance.ties(pair.a, pair.b));
         let fit = if within < pairs.len() { fit(&pairs) } else { None };
         let factor = fit.as_ref().map_or(1.0, |fit| fit.factor);
-        // what a factor alone makes equal needs no further word
+        // what a factor alone makes equal needs no further explanation
         let is_open = pairs.iter().any(|pair| !tolerance.ties(pair.a, factor * pair.b));
         let explained = is_open.then(|| {
             let decimals = runs.map(decimals);
@@ -202,7 +202,7 @@ fn decimals(run: &Run) -> Option<i32> {
 /// leaves none that is above half a unit of either run's last decimal.
 fn rounding(pairs: &[Pair], decimals: [Option<i32>; 2], fit: Option<&Fit>) -> Option<String> {
     let half = |decimals: Option<i32>| decimals.map_or(0.0, |places| 0.5 * 10f64.powi(-places));
-    // the last bits of doubles come on top
+    // plus the last bits of doubles
     let [ours, theirs] = decimals.map(|decimals| half(decimals) * (1.0 + 1e-9));
     let whole_on_both = decimals == [Some(0); 2] && fit.is_none();
     if ours + theirs == 0.0 || whole_on_both {

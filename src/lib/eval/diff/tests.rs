@@ -51,14 +51,14 @@ fn a_ranking_is_the_same_up_to_ties_or_another() {
     // one has a hit that the other has not, and both had room for it
     check(three, "a 3, b 2", 10, EXACT, Different, [2.0 / 3.0; 2]);
     check("a 3, b 2, c 1", "a 3, b 2, d 1", 10, EXACT, Different, [2.0 / 3.0; 2]);
-    // what comes behind the cut is not compared
+    // what comes after the cutoff is not compared
     check(three, "a 3, b 2, d 1", 2, EXACT, Identical, [1.0, 1.0]);
 }
 
 #[test]
 fn a_tie_at_the_cut_is_excused_and_nothing_else() {
     use Likeness::{Different, UpToTies};
-    // d has in B the score that c has in A: both could stand there
+    // d has in B the score that c has in A: both could be there
     check("a 3, b 2, c 1", "a 3, b 2, d 1", 3, EXACT, UpToTies, [2.0 / 3.0, 1.0]);
     // the last of a list ties with itself alone
     check("a 3, b 2, c 1", "a 3, b 2, d 1.5", 3, EXACT, Different, [2.0 / 3.0; 2]);

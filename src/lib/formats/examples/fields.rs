@@ -1,4 +1,4 @@
-//! The keys of a record in the order in which they stand, and what a key's place says.
+//! The keys of a record in their order, and what the position of a key means.
 
 use std::fmt;
 
@@ -53,17 +53,17 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
-/// Keys that are labels wherever they stand.
+/// Keys that are labels in any position.
 pub(super) const LABELS: [&str; 4] = ["scores", "label", "score", "labels"];
 
-/// Keys of forms whose records are never told by place.
+/// Keys of forms whose columns are never read by position.
 const STRUCTURE: [&str; 8] =
     ["docs", "positives", "pos", "negs", "positive_passages", "negative_passages", "qid", "neg"];
 
-/// Keys that are told by name and have a place as well.
+/// Keys that are read by name and have a position as well.
 const COLUMNS: [&str; 4] = ["query", "anchor", "positive", "negative"];
 
-/// Keys whose place says what they are, as in data sets of Sentence Transformers: the first text is the
+/// Keys whose position says what they are, as in data sets of Sentence Transformers: the first text is the
 /// anchor, the second the positive, all others are negatives. It is that of the first record of a
 /// file; a record with other keys, or in another order, is refused.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +75,7 @@ impl Positional {
     /// The order of keys, if none of the forms has these by name.
     ///
     /// # Errors
-    /// What makes it ambiguous: a known name in another's place, an id, or a first text that is none.
+    /// Why it is ambiguous: a known name in the position of another, an id, or a first value without text.
     pub(super) fn of(fields: &Fields) -> Result<Option<Positional>, String> {
         let has = |keys: &[&str]| keys.iter().any(|key| fields.has(key));
         let texts: Vec<&(String, Value)> =
@@ -95,13 +95,13 @@ impl Positional {
             }
             if key == "id" || key == "pid" || key.ends_with("_id") {
                 return Err(format!(
-                    "an id `{key}` among columns told by place, {}",
+                    "an id `{key}` among columns read by position, {}",
                     named(fields)
                 ));
             }
             let is_text = value.is_string() || (place > 1 && value.is_array());
             if !is_text {
-                return Err(format!("no text in `{key}`, a column told by place"));
+                return Err(format!("no text in `{key}`, a column read by position"));
             }
         }
         Ok(Some(Positional { keys: fields.keys().map(str::to_owned).collect() }))

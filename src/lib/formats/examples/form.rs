@@ -17,7 +17,7 @@ pub struct Example {
     pub query: String,
     /// Texts or ids of documents, the positives first; at least one.
     pub docs: Vec<String>,
-    /// How many of `docs` are known to be good; 0 if the scores alone tell.
+    /// How many of `docs` are known to be relevant; 0 if only the scores say.
     pub positives: usize,
     /// A teacher's score of each document, finite.
     pub scores: Option<Vec<f32>>,
@@ -140,7 +140,7 @@ fn of_columns(raw: &Fields, texts: &[&str]) -> Result<Parsed, String> {
     Ok(parsed(example, raw, &read, false))
 }
 
-/// Labels of Sentence Transformers: one score a document, or one margin a negative.
+/// Labels of Sentence Transformers: one score per document, or one margin per negative.
 fn labels(raw: &Fields, documents: usize) -> Result<Option<Vec<f32>>, String> {
     let Some(label) = LABELS.into_iter().find_map(|key| raw.get(key)) else { return Ok(None) };
     let numbers = match label {
@@ -355,7 +355,7 @@ mod tests {
             (r#"{"pos":"a","negs":[]}"#, "no query"),
             (r#"{"query":"q","pos":[],"negs":["b"]}"#, "an empty list pos"),
             (r#"{"query":"q","pos":{"title":"t"}}"#, "pos that is no text"),
-            (r#"{"query":"q","url":"a","_id":"b"}"#, "an id `_id` among columns told by place"),
+            (r#"{"query":"q","url":"a","_id":"b"}"#, "an id `_id` among columns read by position"),
             (r#"{"query":"q","pages":3}"#, "no text in `pages`"),
             (r#"{"answer":"a","query":"q"}"#, "`query` in place 2 of keys answer, query"),
             (r#"{"query":"q"}"#, "keys query"),

@@ -1,4 +1,4 @@
-//! A file of examples, record by record, whatever its first bytes say it is.
+//! A file of examples, record by record, in any format recognised by its first bytes.
 
 use arrow_array::{
     Array, ArrayRef, RecordBatch,
@@ -22,8 +22,8 @@ use crate::{
     io::{Content, Input, Lines},
 };
 
-/// The records of a file in order. A record that is none is an [`Error::Line`] and the next call goes
-/// on behind it.
+/// The records of a file in order. A bad record is an [`Error::Line`], and the next call continues
+/// after it.
 pub struct ExampleReader {
     name: String,
     first: Option<Result<RawExample>>,
@@ -51,11 +51,11 @@ impl ExampleReader {
         Ok(reader)
     }
 
-    /// The columns that are told by their places, if the first record has such; asked before the
+    /// The columns that are read by position, if the first record has such; to be called before the
     /// first record is taken.
     ///
     /// # Errors
-    /// [`Error::Line`] for columns that leave it open which is which.
+    /// [`Error::Line`] for ambiguous columns.
     pub fn positional(&self) -> Result<Option<Positional>> {
         match &self.first {
             Some(Ok(first)) => first.positional(&self.name),
@@ -135,8 +135,8 @@ fn is_read(kind: &DataType) -> bool {
     }
 }
 
-/// A cell as the JSON that it would be; a number that JSON does not have is a string, which no reader
-/// of scores takes.
+/// A cell as JSON; a number that JSON does not have becomes a string, which no reader of scores
+/// accepts.
 pub(super) fn value_at(column: &ArrayRef, at: usize) -> Value {
     if column.is_null(at) {
         return Value::Null;

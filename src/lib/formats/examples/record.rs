@@ -1,4 +1,4 @@
-//! A record on its way from a file to an example: where it stands, and what was found in it.
+//! A record on its way from a file to an example: where it is, and what was found in it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
     io::Line,
 };
 
-/// Where an example stands.
+/// Where an example is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Place {
     /// The file, as the user named it.
@@ -23,7 +23,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// What is wrong with the example that stands here.
+    /// What is wrong with the example at this place.
     pub fn error(&self, wanted: &str, found: &str) -> Error {
         match self.line {
             0 => Error::format(&*self.file, format!("expected {wanted}, found {found}")),
@@ -41,12 +41,12 @@ pub enum RawExample {
     Row(u64, Fields),
 }
 
-/// What a record says.
+/// The contents of a record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parsed {
     /// The example.
     pub example: Example,
-    /// Whether its strings can be nothing but ids.
+    /// Whether its strings can only be ids.
     pub ids: bool,
     /// Keys that are not read.
     pub unread: Vec<String>,
@@ -63,15 +63,15 @@ impl RawExample {
         }
     }
 
-    /// The columns that are told by their places, if this record, a file's first, has such.
+    /// The columns that are read by position, if this record, a file's first, has such.
     ///
     /// # Errors
-    /// [`Error::Line`] for keys that leave it open which is which.
+    /// [`Error::Line`] for ambiguous keys.
     pub fn positional(&self, file: &str) -> Result<Option<Positional>> {
         let bad = |found| Error::line(file, self.number(), WANTED, found);
         match self {
             RawExample::Row(_, fields) => Positional::of(fields).map_err(bad),
-            // what is no object is told when it is parsed
+            // what is not an object is refused when it is parsed
             RawExample::Line(line) => match serde_json::from_str(&line.text) {
                 Ok(fields) => Positional::of(&fields).map_err(bad),
                 Err(_) => Ok(None),
@@ -79,7 +79,7 @@ impl RawExample {
         }
     }
 
-    /// The example, its columns told by place where that is how the file's first record is read.
+    /// The example, its columns read by position if the file's first record is read so.
     ///
     /// # Errors
     /// [`Error::Line`] naming what is wrong with it.

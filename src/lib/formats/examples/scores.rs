@@ -1,7 +1,7 @@
-//! A teacher's scores in a file of their own, next to hard negatives by id: rows `qid, pid, score`.
+//! A teacher's scores in a separate file, next to hard negatives by id: rows `qid, pid, score`.
 //!
 //! The published scores of MS MARCO's hard negatives are a pickle, and reading a pickle runs what
-//! stands in it; so it is converted once, by anyone who trusts it.
+//! is in it; so it is converted once, by anyone who trusts it.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -17,7 +17,7 @@ use crate::{
     io::{Content, Input},
 };
 
-/// Numbers for ids, in the order in which they came.
+/// Numbers for ids, in the order of their first occurrence.
 #[derive(Default)]
 struct Numbers(BTreeMap<String, u32>);
 
@@ -42,7 +42,7 @@ impl ScoreFile {
     /// Reads a whole file of rows `qid, pid, score`, 12 bytes each in memory.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Format`] for a file that is no table, telling how to make one, or one
+    /// [`Error::Io`]; [`Error::Format`] for a file that is not a table, saying how to make one, or one
     /// of other columns; [`Error::Line`] for a row without ids or a finite score, or a pair that comes
     /// twice with two scores.
     pub fn read(path: &Path) -> Result<ScoreFile> {
@@ -100,7 +100,7 @@ impl ScoreFile {
         Ok(())
     }
 
-    /// The example with these scores, by its ids; the error says what has none.
+    /// The example with these scores, by its ids; the error names a pair without a score.
     pub fn fill(&self, mut example: Example) -> Result<Example, String> {
         let query = self.queries.0.get(&example.query);
         let score = |document: &String| {
@@ -121,6 +121,6 @@ impl ScoreFile {
 }
 
 const NO_TABLE: &str = "expected a Parquet file with columns qid, pid, score. A pickle is not read, for \
-reading one runs what stands in it; if you trust it, convert it once: python -c \"import gzip, pickle, \
+reading one runs what is in it; if you trust it, convert it once: python -c \"import gzip, pickle, \
 pandas; s = pickle.load(gzip.open('scores.pkl.gz')); pandas.DataFrame([(q, p, x) for q, d in s.items() \
 for p, x in d.items()], columns=['qid', 'pid', 'score']).to_parquet('scores.parquet')\"";

@@ -9,7 +9,7 @@
 //! | `raw_0` … | List&lt;Float32&gt;, child `element` | no | scores of one teacher as it gave them, if kept |
 //!
 //! Metadata are the keys `l0.examples` (the version of this table, 1), `l0.version` and `l0.teachers`.
-//! Parquet has 1,024 rows a group, since a row may hold a hundred texts. A JSON line has the columns
+//! Parquet has 1,024 rows per group, since a row may hold a hundred texts. A JSON line has the columns
 //! as its keys.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -45,7 +45,7 @@ pub struct ExampleWriter {
 }
 
 impl ExampleWriter {
-    /// Begins an output with `raw` columns of single teachers; `teachers` says who they are.
+    /// Begins an output with `raw` columns of single teachers; `teachers` describes them.
     ///
     /// # Errors
     /// [`crate::Error::Io`].

@@ -1,4 +1,4 @@
-//! The Common Index File Format: messages of protobuf, each behind its length: a header, the posting
+//! The Common Index File Format: messages of protobuf, each after its length: a header, the posting
 //! lists, the documents.
 //!
 //! | message | fields (number) |
@@ -25,7 +25,7 @@ pub struct Header {
     /// Posting lists that follow.
     #[prost(int32, tag = "2")]
     pub num_postings_lists: i32,
-    /// Documents that follow behind them.
+    /// Documents that follow them.
     #[prost(int32, tag = "3")]
     pub num_docs: i32,
     /// Posting lists of the whole collection.
@@ -87,7 +87,7 @@ pub struct DocRecord {
     pub doclength: i32,
 }
 
-/// Writes a message behind its length.
+/// Writes a message after its length.
 ///
 /// # Errors
 /// What writing says.
@@ -108,7 +108,7 @@ pub fn list(token: &str, postings: &[(u32, u32)]) -> PostingsList {
     PostingsList { term: token.to_owned(), df: found.len() as i64, cf, postings: found }
 }
 
-/// A sane bound, so that a wild length is an error and not a wild allocation.
+/// An upper bound, so that a wrong length is an error and not a huge allocation.
 const MOST_BYTES: u64 = 1 << 31;
 
 /// Messages of an input, one after the other.
@@ -119,7 +119,7 @@ pub struct Messages<R> {
 }
 
 impl<R: Read> Messages<R> {
-    /// Of an input that messages name as `name`.
+    /// Reads an input that messages call `name`.
     pub fn new(name: &str, input: R) -> Messages<R> {
         Messages { name: name.to_owned(), input, read: 0 }
     }
@@ -127,7 +127,7 @@ impl<R: Read> Messages<R> {
     /// The next message; `what` it should be is for the error.
     ///
     /// # Errors
-    /// [`Error::Format`], with the message's number from 1, if the input ends or is none.
+    /// [`Error::Format`], with the message's number from 1, if the input ends or is not a message.
     pub fn next<M: Message + Default>(&mut self, what: &str) -> Result<M> {
         self.read += 1;
         let number = self.read;
@@ -145,7 +145,7 @@ impl<R: Read> Messages<R> {
             .map_err(|error| bad(&self.name, format!("no such message: {error}")))
     }
 
-    /// That nothing follows.
+    /// Checks that nothing follows.
     ///
     /// # Errors
     /// [`Error::Format`] if something does.

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{Entry, Number, Target};
 
-/// What a collection and its field are called in the engine.
+/// The names of a collection and its field in the engine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Names {
     /// The index, collection or document type.
@@ -168,7 +168,7 @@ pub fn document(
     }
 }
 
-/// The body of a search, as every engine with an HTTP door takes it; none for one without.
+/// The body of a search, for every engine with an HTTP interface; `None` for others.
 pub fn body(target: Target, names: &Names, k: usize, entry: &Entry) -> Option<serde_json::Value> {
     use serde_json::json;
     let weights = json!(Weights { terms: entry.terms, by_token: target.by_token() });
@@ -200,7 +200,7 @@ pub fn body(target: Target, names: &Names, k: usize, entry: &Entry) -> Option<se
     })
 }
 
-/// The character of a query's id at which an engine would take it to end, if it has one.
+/// A character of a query's id that an engine would take for its end, if there is one.
 pub fn parts_a_query(target: Target, id: &str) -> Option<char> {
     let ends = match target {
         Target::Anserini => ['\n', '\r', '\t'],

@@ -1,5 +1,5 @@
-//! The forms in which other engines take sparse vectors, and give them: bytes only, whatever knows the
-//! vocabulary stands above.
+//! The forms in which other engines read and write sparse vectors: bytes only; what knows the
+//! vocabulary is in `index::exchange`.
 //!
 //! | form | one record | terms are | weights |
 //! |---|---|---|---|

@@ -106,7 +106,7 @@ impl Ids {
         }
     }
 
-    /// That there are not more ids than rows.
+    /// Checks that there are not more ids than rows.
     fn end(&self, name: &str, rows: usize) -> Result<()> {
         match self {
             Ids::Lines(ids) if ids.len() != rows => {
@@ -207,7 +207,7 @@ fn tei(input: Input, vocabulary: usize) -> impl Iterator<Item = Result<SparseVec
         };
         let name = lines.name().to_owned();
         let found = lines.check(raw).and_then(|line| {
-            // no record alone: how many texts a bad line stands for is unknown
+            // not a fault of one record: how many texts a bad line has is unknown
             let bad = |found: String| {
                 let wanted = r#"expected [[{"index", "value"}, ..], ..]"#;
                 Error::format(&name, format!("line {}: {wanted}, found {found}", line.number))
@@ -235,7 +235,7 @@ fn tei_vector(text: Vec<Weighted>, vocabulary: usize) -> Result<SparseVector, St
     SparseVector::from_unordered(pairs.collect()).map_err(|error| error.to_string())
 }
 
-/// What a whole number is in f32, so that it stays what it was.
+/// A whole number as f32, if that is exact.
 const MOST_IMPACT: i32 = 1 << 24;
 
 /// The documents of an inverted file: all postings are held, 12 bytes each.

@@ -1,4 +1,4 @@
-//! What an engine has to be told before it takes the documents: mappings, schemas, collections.
+//! What an engine needs before it takes the documents: mappings, schemas, collections.
 
 use serde_json::{Value, json};
 
@@ -8,12 +8,12 @@ use super::{Target, lines::Names};
 pub struct Schema {
     /// `mapping.json`, `collection.json` or `sd`.
     pub ending: &'static str,
-    /// What stands in it.
+    /// Its content.
     pub text: String,
 }
 
 /// The engine's schema for `documents` as [`super::lines::document`] writes them, none of whose weights is
-/// above `most`; none for a form that needs none.
+/// above `most`; empty for a form that needs none.
 pub fn schema(target: Target, names: &Names, documents: u64, most: f32) -> Option<Schema> {
     let field = names.field.as_str();
     let mapping = |settings: Value, vector: Value| {
@@ -37,7 +37,7 @@ pub fn schema(target: Target, names: &Names, documents: u64, most: f32) -> Optio
                 "quantization_ceiling_search": 16.0,
             }}}),
         ),
-        // since 9.1 a new field prunes the tokens of queries unless it is told not to
+        // since 9.1 a new field prunes the tokens of queries by default
         Target::Elasticsearch => mapping(
             json!({"index": {"number_of_shards": 1}}),
             json!({"type": "sparse_vector", "index_options": {"prune": false}}),

@@ -1,4 +1,4 @@
-//! How an exported file gets into its engine, and a query out of it: lines of a shell, for people.
+//! Shell commands that load an exported file into its engine and send a query.
 
 use super::{Target, lines::Names};
 

@@ -1,6 +1,6 @@
 //! Judgements and runs as trec_eval 10 reads them, and run lines as it can read them back.
 //!
-//! Columns are separated by white space; blank lines and lines that begin with `#` are passed over.
+//! Columns are separated by white space; blank lines and lines that begin with `#` are ignored.
 //! Nothing here knows what a measure is.
 
 mod qrels;

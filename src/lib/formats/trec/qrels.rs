@@ -14,7 +14,7 @@ const TREC_JUDGEMENT: &str = "`qid iter docno grade`";
 /// The header of BEIR judgements.
 const BEIR_HEADER: [&str; 3] = ["query-id", "corpus-id", "score"];
 
-/// A judgement: 0 not relevant, from 1 relevant, below 0 pooled but never looked at.
+/// A judgement: 0 not relevant, 1 or more relevant, below 0 pooled but not judged.
 pub type Grade = i32;
 
 /// Judgements by query and document, both in byte order.
@@ -26,8 +26,8 @@ pub struct Qrels {
 
 impl Qrels {
     /// Reads TREC judgements `qid iter docno grade`, or BEIR ones: `query-id`, `corpus-id`, `score`
-    /// between tabs under a header of these words. The first line tells which. Of a pair judged
-    /// twice the last grade holds.
+    /// between tabs under a header of these words. The first line decides which. Of a pair judged
+    /// twice the last grade counts.
     ///
     /// # Errors
     /// [`Error::Line`] for what is neither, through `rejects`; [`Error::Format`] if there is no
@@ -122,7 +122,7 @@ fn is_beir_header(text: &str) -> bool {
     text.split('\t').map(str::trim).eq(BEIR_HEADER)
 }
 
-/// Whether a line would do as a judgement, for a hint where a run is wanted.
+/// Whether a line is a judgement, for a hint if a run is expected.
 pub(super) fn is_judgement(text: &str) -> bool {
     is_beir_header(text) || QrelsForm::Trec.parse(text).is_ok()
 }

@@ -12,9 +12,9 @@ use crate::{
 /// A run line, for messages.
 const RUN_LINE: &str = "`qid Q0 docno rank score tag`";
 
-/// A run: rankings by query, in byte order. A document stands in a ranking once.
+/// A run: rankings by query, in byte order. A document is in a ranking once.
 ///
-/// Held in 16 bytes and the document's id a line, so that ten million lines need some 300 MB however
+/// A line takes 16 bytes and the document's id, so that ten million lines need some 300 MB however
 /// they are ordered.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Run {
@@ -23,12 +23,12 @@ pub struct Run {
 }
 
 impl Run {
-    /// Reads run lines `qid Q0 docno rank score tag` in any order. The rank is passed over, and so
-    /// is what follows the tag; the score is a double.
+    /// Reads run lines `qid Q0 docno rank score tag` in any order. The rank
+    /// and what follows the tag are ignored; the score is a double.
     ///
     /// # Errors
-    /// [`Error::Line`] for a line of another form, a score that is no number, and a document that
-    /// stands in its query's ranking already, through `rejects`; [`Error::Format`] if there is no
+    /// [`Error::Line`] for a line of another form, a score that is not a number, and a document that
+    /// is in its query's ranking already, through `rejects`; [`Error::Format`] if there is no
     /// line at all; [`Error::Io`].
     pub fn read(input: Input, rejects: &mut Rejects) -> Result<Run> {
         let mut run = Run { name: input.name().to_owned(), rankings: BTreeMap::new() };
@@ -144,7 +144,7 @@ impl Ranking {
         self.hits.iter().map(|hit| hit.score)
     }
 
-    /// Takes out each document that an earlier line names already.
+    /// Removes each document that an earlier line has already.
     fn refuse_repeated(&mut self, file: &str, qid: &str, rejects: &mut Rejects) -> Result<()> {
         let mut by_docno: Vec<(&str, Hit)> = self.iter().collect();
         by_docno.sort_unstable_by(|a, b| a.0.cmp(b.0).then(a.1.line.cmp(&b.1.line)));
@@ -226,7 +226,7 @@ impl<W: Write> RunWriter<W> {
             .map_err(|source| Error::io(&self.name, source))
     }
 
-    /// What was written into.
+    /// The output.
     pub fn into_inner(self) -> W {
         self.output
     }

@@ -71,7 +71,7 @@ impl Files {
         main.as_mut().ok_or_else(|| Error::format(output, "expected one file, found several"))
     }
 
-    /// Begins a file beside.
+    /// Begins a file next to it.
     pub(super) fn begin(&mut self, ending: &str) -> Result<Named> {
         Named::create(with_ending(&self.output, ending))
     }
@@ -81,7 +81,7 @@ impl Files {
         self.beside.push(file);
     }
 
-    /// A whole file beside.
+    /// Writes a whole file next to it.
     pub(super) fn put(&mut self, ending: &str, text: &str) -> Result<()> {
         let mut file = self.begin(ending)?;
         file.with(|out| out.write_all(text.as_bytes()))?;
@@ -89,7 +89,7 @@ impl Files {
         Ok(())
     }
 
-    /// Puts all in place, the one file last; returns the names of those beside.
+    /// Puts all in place, the main file last; returns the names of those next to it.
     pub(super) fn commit(self) -> Result<Vec<String>> {
         let names = self.beside.iter().map(|file| file.path.display().to_string()).collect();
         for file in self.beside.into_iter().chain(self.main) {

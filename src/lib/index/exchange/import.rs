@@ -21,13 +21,13 @@ pub struct Import<'a> {
     pub from: Source,
     /// A file of document ids, for forms that have none.
     pub ids: Option<&'a Path>,
-    /// The tokens behind the term ids.
+    /// The tokens of the term ids.
     pub vocabulary: &'a Vocabulary,
     /// Weights are divided by this.
     pub divide: f32,
     /// The model's name in the metadata; default: the form.
     pub name: Option<&'a str>,
-    /// What the rows stand for.
+    /// What the rows are.
     pub role: Role,
     /// Whether titles and texts are kept.
     pub keep_text: bool,

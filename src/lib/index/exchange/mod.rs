@@ -1,4 +1,4 @@
-//! An index or vectors in the form of another engine, with all that it needs beside; and back.
+//! An index or vectors in the form of another engine, with all that it needs next to it; and back.
 
 mod beside;
 mod files;
@@ -45,7 +45,7 @@ pub struct Export<'a> {
     pub k: usize,
 }
 
-/// What rows stand for.
+/// What the rows are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Documents.
@@ -67,7 +67,7 @@ pub struct Exported {
     pub most: f32,
     /// Weights that became 0 as whole numbers, and are left out.
     pub dropped: u64,
-    /// Names of the files beside.
+    /// Names of the files next to it.
     pub beside: Vec<String>,
 }
 
@@ -166,14 +166,14 @@ impl Export<'_> {
         Ok(token)
     }
 
-    /// Whether tokens stand in a text that is cut at white space.
+    /// Whether tokens are in a text that is split at white space.
     fn splits_at_space(&self) -> bool {
         let said = matches!(self.target, Target::Anserini | Target::Pisa | Target::Ciff);
         self.target == Target::Anserini || self.role == Role::Queries && said
     }
 }
 
-/// Whether files can be named after a path: no pipe, device or folder stands there.
+/// Whether files can be named after a path: it is not a pipe, device or folder.
 fn may_begin_names(output: &Path) -> bool {
     output != Path::new("-") && !io::is_folder(output) && io::is_file(output).unwrap_or(true)
 }
@@ -185,7 +185,7 @@ fn with_ending(output: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// What an export has told so far.
+/// The counts of an export so far.
 struct Writer<'a> {
     plan: &'a Export<'a>,
     extent: Extent,

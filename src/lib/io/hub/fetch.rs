@@ -1,5 +1,5 @@
-//! Downloads into the cache: blobs first, each whole and checked or not at all, then their links, then our
-//! list of them, then the name of the revision.
+//! Downloads into the cache, in this order: blobs, each complete and checked; links to them; l0's list of
+//! files; the name of the revision.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +26,7 @@ use crate::{
 /// Files of a tokenizer.
 const TOKENIZER: [&str; 4] =
     ["tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"];
-/// Files of a model besides these and its weights.
+/// Files of a model in addition to these and its weights.
 const SMALL: [&str; 8] = [
     "config.json",
     "config_sentence_transformers.json",
@@ -37,10 +37,10 @@ const SMALL: [&str; 8] = [
     "query_token_weights.txt",
     "l0.json",
 ];
-/// Weights, the first that is there.
+/// Weights, in order of preference.
 const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
-/// What a hub says of a revision.
+/// A hub's description of a revision.
 #[derive(Deserialize)]
 struct Info {
     sha: String,
@@ -62,7 +62,7 @@ struct Lfs {
     size: Option<u64>,
 }
 
-/// A file and what its bytes are: named in the cache by their hash.
+/// A file and its bytes, which the cache names by their hash.
 struct Blob {
     file: String,
     size: u64,
@@ -70,7 +70,7 @@ struct Blob {
     hash: String,
 }
 
-/// A revision on its way into the cache.
+/// A revision that is being downloaded.
 struct Fetch<'a> {
     hub: Hub,
     name: &'a Name,
@@ -80,11 +80,11 @@ struct Fetch<'a> {
     files: BTreeMap<String, Sibling>,
 }
 
-/// Downloads what is needed of a model and not there yet; returns its snapshot.
+/// Downloads the files of a model that are needed and missing; returns its snapshot.
 ///
 /// # Errors
-/// [`Error::Format`] naming the address, what it answered and the remedy, or the file whose bytes are not
-/// what the hub says; [`Error::Io`].
+/// [`Error::Format`] naming the address, its answer and the remedy, or the file whose hash is not the one
+/// that the hub states; [`Error::Io`].
 pub(super) fn fetch(name: &Name, folder: &Path, need: Need) -> Result<PathBuf> {
     let hub = Hub::from_environment();
     let Name { repository, revision } = name;
@@ -95,7 +95,7 @@ pub(super) fn fetch(name: &Name, folder: &Path, need: Need) -> Result<PathBuf> {
         return Err(Error::format(&url, format!("expected a commit, found `{}`", info.sha)));
     }
     folder::make(&folder.join("blobs"))?;
-    // one process downloads, the others find it there
+    // one process downloads, the others wait and find it
     let _alone = folder::wait_for(folder)?;
     let files = info.siblings.into_iter().filter(|file| is_below(&file.rfilename));
     let files = files.map(|file| (file.rfilename.clone(), file)).collect();
@@ -105,7 +105,7 @@ pub(super) fn fetch(name: &Name, folder: &Path, need: Need) -> Result<PathBuf> {
     blobs.iter().try_for_each(|blob| fetch.download(blob))?;
     let snapshot = fetch.link(&blobs)?;
     if need == Need::Model {
-        // that all is there, for the next run
+        // so that the next run knows the snapshot is complete
         let list = whole::list(folder, &fetch.commit);
         folder::make(list.parent().unwrap_or(folder))?;
         let files: String = wanted.iter().map(|file| format!("{file}\n")).collect();
@@ -115,7 +115,7 @@ pub(super) fn fetch(name: &Name, folder: &Path, need: Need) -> Result<PathBuf> {
     Ok(snapshot)
 }
 
-/// Whether a path leads nowhere but down.
+/// Whether a path stays within its folder.
 fn is_below(path: &str) -> bool {
     Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
 }
@@ -170,7 +170,7 @@ impl Fetch<'_> {
         Ok(wanted)
     }
 
-    /// The folders of a model, `""` and what its modules name, each with `/` behind.
+    /// The folders of a model, `""` and what its modules name, each with a `/` at the end.
     fn folders(&self) -> Result<BTreeSet<String>> {
         let mut folders = BTreeSet::from([String::new()]);
         if let Some(modules) = self.small::<Vec<Module>>("modules.json")? {
@@ -189,7 +189,7 @@ impl Fetch<'_> {
         Ok(folders)
     }
 
-    /// A small file that tells of others; none if the model has none of that name.
+    /// A small file that names others; `None` if the model does not have it.
     fn small<T: DeserializeOwned>(&self, file: &str) -> Result<Option<T>> {
         if !self.files.contains_key(file) {
             return Ok(None);
@@ -221,7 +221,7 @@ impl Fetch<'_> {
         self.folder.join("blobs").join(&blob.hash)
     }
 
-    /// Brings a blob into the cache, unless it is there; goes on where an earlier try broke off.
+    /// Downloads a blob unless the cache has it; continues where an earlier attempt stopped.
     fn download(&self, blob: &Blob) -> Result<()> {
         let target = self.place(blob);
         if fs::metadata(&target).is_ok_and(|there| there.len() == blob.size) {
@@ -272,7 +272,7 @@ impl Fetch<'_> {
         fs::rename(&partial, &target).map_err(fail)
     }
 
-    /// Adds to a file what follows of a blob, as far as it comes.
+    /// Appends the rest of a blob to a file, as far as it arrives.
     fn go_on(&self, blob: &Blob, file: &mut File) -> Result<(), Failed> {
         let fail = |source| Failed::Final(Error::io(self.folder, source));
         let have = file.seek(SeekFrom::End(0)).map_err(fail)?;
@@ -288,7 +288,7 @@ impl Fetch<'_> {
                 Ok(count) => count,
                 Err(error) => return Err(Failed::Passing(error.to_string())),
             };
-            // more than was said is not wanted: the hash tells
+            // nothing after the stated length is read; the hash decides
             let count = count.min(usize::try_from(blob.size - done).unwrap_or(count));
             file.write_all(&buffer[..count]).map_err(fail)?;
             done += count as u64;
@@ -312,7 +312,7 @@ impl Fetch<'_> {
         Ok(snapshot)
     }
 
-    /// Notes which commit the revision is.
+    /// Records which commit the revision is.
     fn name_revision(&self) -> Result<()> {
         if is_commit(&self.name.revision) {
             return Ok(());
@@ -323,12 +323,12 @@ impl Fetch<'_> {
     }
 }
 
-/// A link that leads to a blob; a copy where there are no links.
+/// Links to a blob, or copies it on a file system without links.
 fn place(to: &str, blob: &Path, link: &Path) -> std::io::Result<()> {
     if link.exists() {
         return Ok(());
     }
-    // one that leads nowhere is in the way
+    // a broken link is in the way
     let _ = fs::remove_file(link);
     #[cfg(unix)]
     {
@@ -342,7 +342,7 @@ fn place(to: &str, blob: &Path, link: &Path) -> std::io::Result<()> {
     }
 }
 
-/// The hash of a file's bytes of the kind that its blob has.
+/// The hash of a file's bytes, of the same kind as the blob's.
 fn hash(file: &mut File, blob: &Blob) -> std::io::Result<String> {
     file.rewind()?;
     let mut sha256 = Sha256::new();

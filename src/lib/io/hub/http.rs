@@ -1,4 +1,4 @@
-//! Requests to a hub, with what its refusals mean and what is done until an answer comes.
+//! Requests to a hub: retries, timeouts, and what its refusals mean.
 
 use std::{
     env,
@@ -13,28 +13,28 @@ use ureq::{Agent, http::Response};
 use super::ENDPOINT;
 use crate::error::{Error, Result};
 
-/// To make a connection, to see the first of an answer, and between two pieces of it, unless
-/// `HF_HUB_DOWNLOAD_TIMEOUT` says otherwise.
+/// Timeout for a connection, for the beginning of an answer, and between two pieces of it, unless
+/// `HF_HUB_DOWNLOAD_TIMEOUT` is set.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often something is tried that comes no further.
+/// Attempts without progress before giving up.
 const ATTEMPTS: u32 = 5;
-/// What is waited before the second, and longer before each further one.
+/// The pause before the second attempt; it grows with each further one.
 const PAUSE: Duration = Duration::from_millis(200);
-/// What is read of an answer at a time.
+/// Bytes of an answer read at a time.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// A small answer is not larger.
+/// The largest small answer.
 const LARGEST_ANSWER: u64 = 64 << 20;
 
 /// Why there is no answer.
 pub(super) enum Failed {
-    /// It may come if it is asked for again.
+    /// Another attempt may succeed.
     Passing(String),
-    /// It will not.
+    /// Another attempt will fail as well.
     Final(Error),
 }
 
-/// A variable of the environment, if it says anything.
+/// A variable of the environment, if it is not empty.
 fn variable(name: &str) -> Option<String> {
     let value = env::var(name).ok()?;
     Some(value.trim().to_owned()).filter(|value| !value.is_empty())
@@ -46,7 +46,7 @@ pub(super) fn endpoint() -> String {
     endpoint.trim_end_matches('/').to_owned()
 }
 
-/// Whom to ask, and as whom.
+/// The endpoint and the token.
 pub(super) struct Hub {
     agent: Agent,
     endpoint: String,
@@ -54,20 +54,20 @@ pub(super) struct Hub {
     patience: Duration,
 }
 
-/// Tries that came no further, with the pauses between them.
+/// Attempts without progress, with the pauses between them.
 #[derive(Default)]
 pub(super) struct Tries(u32);
 
 impl Tries {
-    /// Begins to count again: something came.
+    /// Resets the count after progress.
     pub fn forget(&mut self) {
         self.0 = 0;
     }
 
-    /// Waits before another try.
+    /// Waits before another attempt.
     ///
     /// # Errors
-    /// The number of tries, if they were enough.
+    /// The number of attempts, if no more are left.
     pub fn pause(&mut self) -> Result<(), u32> {
         self.0 += 1;
         if self.0 == ATTEMPTS {
@@ -78,8 +78,8 @@ impl Tries {
     }
 }
 
-/// The body of an answer, given up if nothing comes for a while. Another thread reads it; one that waits
-/// for a server that is silent for ever is left to that.
+/// The body of an answer, which times out if nothing comes for a while. Another thread reads it; a thread
+/// that waits for a silent server is abandoned.
 struct Body {
     pieces: Receiver<io::Result<Vec<u8>>>,
     piece: io::Cursor<Vec<u8>>,
@@ -97,7 +97,7 @@ impl Body {
                     piece
                 });
                 let is_last = !matches!(&read, Ok(piece) if !piece.is_empty());
-                // nobody may want more
+                // the receiver may be gone
                 if sender.send(read).is_err() || is_last {
                     return;
                 }
@@ -126,7 +126,7 @@ impl Read for Body {
 }
 
 impl Hub {
-    /// As `HF_ENDPOINT` and `HF_TOKEN` say. The token goes to the endpoint alone, not to where it
+    /// From `HF_ENDPOINT` and `HF_TOKEN`. The token is sent only to the endpoint, not to where it
     /// redirects.
     pub fn from_environment() -> Hub {
         let patience = variable("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|text| text.parse().ok());
@@ -141,15 +141,15 @@ impl Hub {
         Hub { agent: config.into(), endpoint: endpoint(), token: variable("HF_TOKEN"), patience }
     }
 
-    /// The address of something of the hub's.
+    /// The address of a path on the hub.
     pub fn address(&self, path: &str) -> String {
         format!("{}/{path}", self.endpoint)
     }
 
-    /// A small answer as text, asked for again where that may help.
+    /// A small answer as text, with retries.
     ///
     /// # Errors
-    /// [`Error::Format`] naming the address and what it answered.
+    /// [`Error::Format`] naming the address and its answer.
     pub fn text(&self, url: &str, model: &str) -> Result<String> {
         let mut tries = Tries::default();
         loop {
@@ -171,7 +171,7 @@ impl Hub {
         Ok(text)
     }
 
-    /// The bytes from `from` on, or from 0 if the server knows no ranges; with where they begin.
+    /// The bytes from `from` on, or from 0 if the server does not support ranges, and where they begin.
     pub fn open(
         &self,
         url: &str,

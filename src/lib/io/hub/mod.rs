@@ -1,9 +1,9 @@
-//! Models under their names on a hub, `org/name` or `org/name@revision`: where the cache that Hugging Face's
-//! libraries share has them, and, with the cargo feature `hub`, how they come into it.
+//! Models under their names on a hub, `org/name` or `org/name@revision`: where they are in the cache that
+//! Hugging Face's libraries share, and, with the cargo feature `hub`, how they are downloaded into it.
 //!
 //! The cache holds `models--org--name/refs/REVISION` (a commit), `blobs/HASH` and
-//! `snapshots/COMMIT/FILE`, links to blobs. A model that is known to be there whole (`whole`) is taken as it
-//! is, without asking anybody.
+//! `snapshots/COMMIT/FILE`, links to blobs. A model that is known to be complete (`whole`) is used
+//! without a request.
 
 #[cfg(feature = "hub")]
 mod fetch;
@@ -20,18 +20,18 @@ use std::{
 use super::carried;
 use crate::error::{Error, Result};
 
-/// The revision of a name that has none.
+/// The revision of a name that does not give one.
 const MAIN: &str = "main";
-/// Where downloads come from, unless `HF_ENDPOINT` says otherwise.
+/// Where downloads come from, unless `HF_ENDPOINT` is set.
 #[cfg(feature = "hub")]
 const ENDPOINT: &str = "https://huggingface.co";
 
-/// What a directory is wanted for.
+/// What a directory is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// A network, with all that belongs to it.
+    /// A network, with all its files.
     Model,
-    /// A tokenizer alone.
+    /// Only a tokenizer.
     Tokenizer,
 }
 
@@ -44,14 +44,14 @@ struct Name {
     revision: String,
 }
 
-/// How far a download has come.
+/// The progress of a download.
 #[derive(Clone, Debug)]
 pub struct Download<'a> {
     /// The model, `org/name@commit`.
     pub model: &'a str,
     /// The file in it.
     pub file: &'a str,
-    /// Bytes that are there.
+    /// Bytes that have arrived.
     pub done: u64,
     /// Bytes of the whole file.
     pub total: u64,
@@ -60,13 +60,13 @@ pub struct Download<'a> {
 type Teller = Box<dyn Fn(&Download) + Send + Sync>;
 static TELLER: OnceLock<Teller> = OnceLock::new();
 
-/// Sets, once, who is told how far downloads have come.
+/// Sets, once, what the progress of downloads is reported to.
 pub fn tell_downloads(teller: impl Fn(&Download) + Send + Sync + 'static) {
     let _ = TELLER.set(Box::new(teller));
 }
 
 impl Name {
-    /// A name of the form `org/name` or `org/name@revision`; none for anything else.
+    /// A name of the form `org/name` or `org/name@revision`; `None` for anything else.
     fn parse(path: &Path) -> Option<Name> {
         let text = path.to_str()?;
         let (repository, revision) = text.split_once('@').unwrap_or((text, MAIN));
@@ -84,7 +84,7 @@ impl Name {
         cache.join(format!("models--{}", self.repository.replace('/', "--")))
     }
 
-    /// The commit that the cache knows under the revision, or the revision itself if it is one.
+    /// The commit that the cache has for the revision, or the revision itself if it is a commit.
     fn commit(&self, folder: &Path) -> Option<String> {
         let known = fs::read_to_string(folder.join("refs").join(&self.revision)).ok();
         let known = known.map(|text| text.trim().to_owned()).filter(|commit| is_commit(commit));
@@ -96,7 +96,7 @@ fn is_commit(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Where Hugging Face's libraries keep what they downloaded; none if there is no home either.
+/// The cache of Hugging Face's libraries; `None` if no home directory is known either.
 fn cache() -> Option<PathBuf> {
     let of = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     of("HF_HUB_CACHE")
@@ -105,13 +105,13 @@ fn cache() -> Option<PathBuf> {
         .or_else(|| of("HOME").map(|home| home.join(".cache/huggingface/hub")))
 }
 
-/// The directory that a path, the name of a carried folder (`l0:NAME`) or a name on the hub means: a path
-/// that is there is itself, and so is what has not the form of a name.
+/// The directory that a path, the name of an embedded folder (`l0:NAME`) or a name on the hub means. A path
+/// that exists is used as it is, and so is anything that does not have the form of a name.
 ///
 /// # Errors
-/// [`Error::Format`] for a folder that is not carried, with those that are, and for a name that neither a
-/// directory nor the cache has, or that the cache has not whole, saying where it was looked for and what to
-/// do; with the feature `hub`, [`Error::Format`] and [`Error::Io`] of the download.
+/// [`Error::Format`] for a folder that is not embedded, naming those that are, and for a name that neither a
+/// directory nor the cache has, or that is incomplete in the cache, saying where it was looked for and what
+/// to do; with the feature `hub`, [`Error::Format`] and [`Error::Io`] of the download.
 pub fn resolve(path: &Path, need: Need) -> Result<PathBuf> {
     if let Some(found) = carried::resolve(path) {
         return found;
@@ -142,7 +142,7 @@ pub fn resolve(path: &Path, need: Need) -> Result<PathBuf> {
     })
 }
 
-/// What a hub refused, with why it was asked at all: the name may be a path with a mistake in it.
+/// A hub's refusal, with the reason for asking it: the name may be a mistyped path.
 #[cfg(feature = "hub")]
 fn asked(path: &Path, error: Error) -> Error {
     match error {
@@ -202,7 +202,7 @@ fn is_offline() -> bool {
     matches!(value.as_str(), "1" | "true" | "yes" | "on")
 }
 
-/// `org/name@commit` for a snapshot in a cache, whose path says both; none for other folders.
+/// `org/name@commit` for a snapshot in a cache, whose path has both; `None` for other folders.
 pub fn name_of(folder: &Path) -> Option<String> {
     let commit = folder.file_name()?.to_str().filter(|name| is_commit(name))?;
     let snapshots = folder.parent()?;

@@ -1,16 +1,16 @@
-//! Whether the cache has all of a model.
+//! Whether a model in the cache is complete.
 //!
-//! Others fetch file by file, and what is missing is not always missed: without its modules, its query
-//! table or our `l0.json` an inference-free model passes for a Siamese one, or a threshold is not applied.
-//! So a snapshot is taken only where one of these says which files the model has:
+//! Other tools fetch file by file, and a missing file is not always noticed: without its modules, its query
+//! table or `l0.json` an inference-free model is taken for a Siamese one, or a threshold is not applied.
+//! So a snapshot is used only if one of these says which files the model has:
 //!
-//! - our own list of what was downloaded, `.l0/COMMIT` next to the snapshots;
+//! - l0's own list of what was downloaded, `.l0/COMMIT` next to the snapshots;
 //! - `modules.json`, which names the parts, as `router_config.json` does; all they name must be there, and
-//!   `l0.json` too if `README.md` speaks of it, as the cards of our models do where it matters;
-//! - `.no_exist/COMMIT/modules.json`, with which Hugging Face's library notes that it asked and found none;
-//! - `.gitattributes`, which nobody asks for by itself: only a download of all files brings it. (A
-//!   `README.md` says nothing: model cards are fetched alone.) As that comes early in such a download, none
-//!   may be half done: no file `.incomplete` among the blobs.
+//!   `l0.json` too if `README.md` mentions it, as the cards of l0's models do where it matters;
+//! - `.no_exist/COMMIT/modules.json`, with which Hugging Face's library records that there is no such file;
+//! - `.gitattributes`, which nothing asks for by itself: only a download of all files brings it. (A
+//!   `README.md` proves nothing: model cards are fetched alone.) As it comes early in such a download, no
+//!   file may be unfinished: there is no `.incomplete` among the blobs.
 
 use std::{
     collections::BTreeMap,
@@ -43,13 +43,13 @@ const TOKENIZER: &[&str] = &["tokenizer.json", "vocab.txt"];
 /// A network's file, either of them.
 const WEIGHTS: &[&str] = &["model.safetensors", "pytorch_model.bin"];
 
-/// Where our list of a commit's files is, in the model's folder of the cache.
+/// Where l0's list of a commit's files is, in the model's folder of the cache.
 pub(super) fn list(folder: &Path, commit: &str) -> PathBuf {
     folder.join(".l0").join(commit)
 }
 
-/// What a commit's snapshot, in the model's folder of the cache, lacks or is not known to have; none if
-/// all that is needed is there.
+/// What a commit's snapshot, in the model's folder of the cache, lacks or is not known to have; `None` if it
+/// is complete.
 pub(super) fn lack(folder: &Path, commit: &str, need: Need) -> Option<String> {
     let snapshot = folder.join("snapshots").join(commit);
     if need == Need::Tokenizer {
@@ -73,21 +73,21 @@ pub(super) fn lack(folder: &Path, commit: &str, need: Need) -> Option<String> {
     part(&snapshot, "", "Transformer")
 }
 
-/// Whether all files were asked for, and none is on its way.
+/// Whether all files were asked for, and none is unfinished.
 fn is_download_of_all(folder: &Path, snapshot: &Path) -> bool {
     let blobs = fs::read_dir(folder.join("blobs")).into_iter().flatten().flatten();
     let is_partial = |path: PathBuf| path.extension().is_some_and(|end| end == "incomplete");
     snapshot.join(".gitattributes").exists() && !blobs.map(|blob| blob.path()).any(is_partial)
 }
 
-/// What is missing of the files that `modules.json` and what it leads to name.
+/// What is missing of the files that `modules.json`, and the files it leads to, name.
 fn named(snapshot: &Path) -> Option<String> {
     let card = fs::read(snapshot.join("README.md")).unwrap_or_default();
     let is_ours = memchr::memmem::find(&card, b"`l0.json`").is_some();
     if is_ours && !snapshot.join("l0.json").exists() {
         return Some("l0.json".into());
     }
-    // what cannot be read is left to the loader, which says what is wrong with it
+    // the loader reports what cannot be read
     let modules: Vec<Module> = parse(&snapshot.join("modules.json"))?;
     modules.iter().find_map(|module| part(snapshot, &module.path, &module.r#type))
 }
@@ -120,7 +120,7 @@ fn is_router(kind: &str) -> bool {
     kind.ends_with("Router") || kind.ends_with("Asym")
 }
 
-/// The names, if a folder has none of them.
+/// The names, if a folder has no file of these names.
 fn any(folder: &Path, names: &[&str]) -> Option<String> {
     (!names.iter().any(|name| folder.join(name).exists())).then(|| either(names))
 }

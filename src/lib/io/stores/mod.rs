@@ -1,8 +1,9 @@
 //! Objects in stores as inputs and outputs: `s3://`, `gs://` and `https://`, with the cargo feature `stores`.
 //!
-//! An input is read as it comes; what must be read at any position is copied to a nameless temporary file
-//! first. An output is written to a temporary file and sent when it is committed: in `s3://` and `gs://` it
-//! appears whole or not at all; of `https://` that is the server's affair. Credentials come from the environment, as the crate `object_store` reads them.
+//! An input is streamed; what must be read at any position is copied to a nameless temporary file first. An
+//! output is written to a temporary file and sent when it is committed: atomically to `s3://` and `gs://`; of
+//! `https://` the server decides. Credentials come from the environment, as the crate `object_store` reads
+//! them.
 
 #[cfg(feature = "stores")]
 mod objects;
@@ -18,7 +19,7 @@ use crate::error::{Error, Result};
 #[cfg(feature = "stores")]
 pub(super) use objects::{Target, open};
 
-/// How paths of objects begin.
+/// The prefixes of the paths of objects.
 const SCHEMES: [&str; 4] = ["s3://", "gs://", "https://", "http://"];
 
 /// An object that is being read.
@@ -27,13 +28,13 @@ pub(super) struct Object {
     pub body: Box<dyn Read + Send>,
 }
 
-/// The address of an object; none for a path of the file system.
+/// The address of an object; `None` for a path of the file system.
 pub(super) fn address(path: &Path) -> Option<&str> {
     let is_one = |text: &&str| SCHEMES.iter().any(|scheme| text.starts_with(scheme));
     path.to_str().filter(is_one)
 }
 
-/// Where an output goes that is an object.
+/// The target of an output that is an object.
 #[cfg(not(feature = "stores"))]
 pub(super) enum Target {}
 

@@ -1,4 +1,4 @@
-//! Requests to stores: the one place that knows a runtime.
+//! Requests to stores: the only file with an async runtime.
 
 use std::{
     error::Error as _,
@@ -24,21 +24,21 @@ use tokio::runtime::{Builder, Runtime};
 use super::Object;
 use crate::error::{Error, Result};
 
-/// What is sent at a time; what is not longer is sent as one.
+/// Bytes sent at a time; a shorter object is sent in one request.
 const PART_BYTES: u64 = 16 << 20;
-/// The longest that one request may take: an input is read as fast as it is worked on, and a large output
-/// may be one request.
+/// Timeout of a request: long, since an input is read as fast as it is processed, and a large output may be
+/// one request.
 const WHOLE: &str = "7days";
-/// The longest without a byte of an answer.
+/// Timeout without a byte of an answer.
 const SILENCE: &str = "5min";
 /// The most parts; stores take ten thousand.
 const PARTS: u64 = 9_000;
 
-/// One thread's runtime, which works while it is waited for.
+/// A single-threaded runtime, which works while a caller waits for it.
 fn runtime() -> Result<&'static Runtime> {
     static RUNTIME: OnceLock<io::Result<Runtime>> = OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| {
-        // a second provider is no fault: they do the same
+        // an error means that a provider is installed already
         let _ = rustls::crypto::ring::default_provider().install_default();
         Builder::new_current_thread().enable_all().build()
     });
@@ -94,11 +94,11 @@ impl Target {
         Ok(Target { address: address.to_owned(), store, path })
     }
 
-    /// Sends a file from its beginning. In `s3://` and `gs://` it appears whole or not at all; whether a
-    /// PUT that breaks off leaves a part of it is the affair of an `http(s)://` server.
+    /// Sends a file from its beginning: atomically to `s3://` and `gs://`. What an interrupted PUT leaves
+    /// is up to an `http(s)://` server.
     ///
     /// # Errors
-    /// [`Error::Format`] with what the store answered; [`Error::Io`] of the file.
+    /// [`Error::Format`] with the store's answer; [`Error::Io`] of the file.
     pub fn send(&self, mut file: File) -> Result<()> {
         let fail = |source| Error::io(&self.address, source);
         let bytes = file.metadata().map_err(fail)?.len();
@@ -119,8 +119,7 @@ impl Target {
     }
 }
 
-/// Sends a file in parts of so many bytes, and has them joined last; if anything fails, has them thrown
-/// away.
+/// Sends a file in parts of so many bytes and joins them at the end; aborts the upload on any failure.
 async fn send_parts(
     address: &str,
     upload: &mut dyn MultipartUpload,
@@ -141,7 +140,7 @@ async fn send_parts(
     };
     let sent = sent.await;
     if sent.is_err() {
-        // its own error matters less than the one that came first
+        // an error of aborting matters less than the first error
         let _ = upload.abort().await;
     }
     sent
@@ -184,7 +183,7 @@ impl Read for Body {
     }
 }
 
-/// What a store said, with what it gives as the cause.
+/// The error of a store, with its cause.
 fn said(error: &object_store::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -138,7 +138,7 @@ impl Raw {
             ("classifier_activation", &self.classifier_activation),
         ];
         for (field, name) in all {
-            // `gelu_python` is the same function; `gelu_new` and `gelu_pytorch_tanh` are near it, not it
+            // `gelu_python` is the same function; `gelu_new` and `gelu_pytorch_tanh` only approximate it
             if let Some(other) =
                 name.as_deref().filter(|name| !["gelu", "gelu_python"].contains(name))
             {
@@ -173,7 +173,7 @@ impl Raw {
                         "expected relative_attention_num_buckets {BUCKETS}, found {buckets}"
                     ));
                 }
-                // its code counts from 1 whatever the padding token is
+                // its code counts from 1 for any padding token
                 Ok(Form { positions: padded(1), relative: true, ..bert })
             }
             Architecture::ModernBert => self.modernbert(bert),

@@ -12,7 +12,7 @@ use crate::{
 /// Queries at a time: their scores stay in a core's cache.
 const QUERIES: usize = 32;
 
-/// Sizes and room for attention, to be used again.
+/// Sizes and buffers for attention, reused between documents.
 pub(super) struct Attention {
     heads: usize,
     /// Of one head.
@@ -87,7 +87,7 @@ impl Attention {
 
 /// What each head adds to the score of two tokens by their distance, before scores are divided by √d.
 pub(super) struct Distances {
-    /// `[heads, 2P − 1]`, from the farthest token before to the farthest behind.
+    /// `[heads, 2P − 1]`, from the farthest token before to the farthest after.
     table: Vec<f32>,
     longest: usize,
 }

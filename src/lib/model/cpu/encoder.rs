@@ -20,7 +20,7 @@ use crate::{
 
 /// Terms that are scored at a time, whole panels: with H = 384 their bytes stay in a core's cache.
 const TILE: usize = 24 * WIDTH;
-/// Documents that meet the decoder of a vocabulary head together: its rows come from memory once
+/// Documents that go through the decoder of a vocabulary head together: its rows are read once
 /// for all of them.
 const POOLED: usize = 32;
 
@@ -64,14 +64,14 @@ struct Vocabulary {
     decoder: PackedLinear,
 }
 
-/// Room for the computation of one document, to be used again for the next.
+/// Buffers for the computation of one document, reused for the next.
 struct Buffers {
     query_key_value: Vec<f32>,
     context: Vec<f32>,
     wide: Vec<f32>,
     /// Both halves of a gated layer.
     both: Vec<f32>,
-    /// What a norm leaves of the states, where the states themselves are still needed.
+    /// The normed states, if the states themselves are still needed.
     normed: Vec<f32>,
     attention: Attention,
 }
@@ -83,8 +83,8 @@ impl CpuEncoder {
     }
 
     /// As [`CpuEncoder::new`], but in the products of the layers and of the head's transform both
-    /// sides are rounded to bf16. Sums and all else are f32, the decoder too: its screen leaves so
-    /// few products that bf16 would gain nothing.
+    /// sides are rounded to bf16. Sums and everything else are f32, including the decoder: its screen
+    /// leaves so few products that bf16 would gain nothing.
     pub fn in_bf16(config: Config, weights: Weights) -> CpuEncoder {
         CpuEncoder::of_kind(Kind::Bf16, config, weights)
     }
@@ -281,7 +281,7 @@ impl CpuEncoder {
         buffers.normed = normed;
     }
 
-    /// What attention makes of x, into `buffers.context`.
+    /// Attention over x, into `buffers.context`.
     fn attend(&self, x: &[f32], layer: &Packed, buffers: &mut Buffers) {
         let Buffers { query_key_value, context, attention, .. } = buffers;
         let hidden = self.config.hidden;
@@ -326,7 +326,7 @@ impl CpuEncoder {
 }
 
 impl Head {
-    /// Takes the parts that are packed out of the weights; none for a model without a head.
+    /// Takes the parts that are packed out of the weights; `None` for a model without a head.
     fn new(kind: Kind, config: &Config, weights: &mut Weights) -> Option<Head> {
         match (std::mem::take(&mut weights.head), &config.vocabulary_head) {
             (HeadParts::None, _) | (HeadParts::Vocabulary { .. }, None) => None,

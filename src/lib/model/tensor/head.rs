@@ -85,7 +85,7 @@ impl VocabularyVars {
         }
     }
 
-    /// What the decoder meets: `[B, columns]`.
+    /// The decoder's input: `[B, columns]`.
     pub fn mapped(&self, pooled: &Tensor) -> Result<Tensor> {
         match &self.map {
             Some(map) => ops::linear(pooled, map, &self.zeros),

@@ -13,7 +13,7 @@ use crate::{
 /// The name of every variable that is trained and saved.
 pub(super) type Names<'a> = Vec<(String, &'a Var)>;
 
-/// A bias, or the zeros that stand for one.
+/// A bias, or zeros without one.
 pub(super) enum Bias {
     Trained(Var),
     Zeros(Tensor),

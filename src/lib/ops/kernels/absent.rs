@@ -1,4 +1,4 @@
-//! What stands in for the driver in a build that knows no CUDA.
+//! The driver's replacement in a build without CUDA.
 
 use candle_core::{CudaStorage, DType, Device, Error, Result, Shape, Tensor};
 

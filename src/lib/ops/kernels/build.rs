@@ -1,5 +1,5 @@
-//! Compiles the kernels to PTX where the feature `cuda` asks for them, and looks whether the larger model that
-//! ships with the programs is among the sources: it is too large for a package.
+//! Compiles the kernels to PTX for the feature `cuda`, and checks whether the larger shipped model is among
+//! the sources: it is too large for a package.
 //!
 //! PTX for compute capability 8.0: the driver finishes it for the card at hand when it is loaded.
 

@@ -6,7 +6,7 @@ use super::{
     Arg, Grid, Side,
     driver::{empty, launch, multiply},
 };
-/// What a kernel takes for granted.
+/// Checks what a kernel assumes.
 pub(super) fn want(fits: bool, what: &str) -> Result<()> {
     if fits { Ok(()) } else { Err(candle_core::Error::Msg(format!("kernels: expected {what}"))) }
 }
@@ -26,7 +26,7 @@ impl NormParts<'_> {
     }
 }
 
-/// What becomes of a product behind its bias.
+/// What is applied to a product after its bias.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Finish {
     /// Nothing.
@@ -156,7 +156,7 @@ pub(crate) fn norm_backward(
     Ok([dx, sums.narrow(0, 0, h)?.copy()?, sums.narrow(0, h, h)?.copy()?])
 }
 
-/// x + bias, or gelu of it, in place of an `x` `[…, N]` that nobody else has; bias `[N]` in f32, N a multiple
+/// x + bias, or gelu of it, in place; `x` `[…, N]` must have no other owner; bias `[N]` in f32, N a multiple
 /// of 4.
 pub(crate) fn add_bias(x: &Tensor, bias: &Tensor, finish: Finish) -> Result<()> {
     let fits = x.dims().last() == Some(&bias.dim(0)?) && bias.dtype() == DType::F32;
@@ -221,7 +221,7 @@ pub(crate) fn product(left: Side, right: Side, dtype: DType) -> Result<Tensor> {
     Ok(out)
 }
 
-/// `[V, H]` in f32, zero but for the sums of rows of `gradient` at `ids`.
+/// `[V, H]` in f32, zero except for the sums of rows of `gradient` at `ids`.
 pub(crate) fn spread_rows(gradient: &Tensor, ids: &Tensor, terms: usize) -> Result<Tensor> {
     let (rows, h) = gradient.dims2()?;
     want(ids.dims() == [rows], "an id for each row")?;

@@ -1,7 +1,7 @@
 //! Kernels and products on a CUDA device, by candle's driver bindings.
 //!
-//! Of the kernels, `unsafe` stands here alone. What it rests on: everything of a device is enqueued on one stream, in the
-//! order of the calls, so a tensor that is freed is reused only behind what reads it; the numbers that leave
+//! Of the kernels, only this file has `unsafe`. What it relies on: everything of a device is enqueued on one
+//! stream, in the order of the calls, so a freed tensor is reused only after its readers; numbers that leave
 //! do so on a second stream that waits for the first, and the tensor is kept until they have arrived.
 
 use std::sync::{Arc, Mutex};
@@ -172,7 +172,7 @@ fn kind(tensor: &Tensor) -> Result<sys::cudaDataType> {
     })
 }
 
-/// Takes the numbers out of a tensor that shares them with nobody and is used no more.
+/// Takes the numbers out of a tensor that does not share them and is no longer used.
 pub(crate) fn into_storage(tensor: &Tensor) -> Result<CudaStorage> {
     let take = Take(Mutex::new(None));
     tensor.inplace_op1(&take)?;
@@ -193,7 +193,7 @@ impl InplaceOp1 for Take {
 
     fn cuda_fwd(&self, storage: &mut CudaStorage, _: &Layout) -> Result<()> {
         let device = storage.device.clone();
-        // SAFETY: nobody reads the one byte that stays behind.
+        // SAFETY: the one byte that is left is never read.
         let rest = CudaStorage::wrap_cuda_slice(unsafe { device.alloc::<u8>(1)? }, device);
         if let Ok(mut slot) = self.0.lock() {
             *slot = Some(std::mem::replace(storage, rest));
@@ -212,7 +212,7 @@ pub(crate) struct Port {
 
 type Pinned = PinnedHostSlice<f32>;
 
-/// Numbers on their way; tensor and memory are kept until they are there, also if nobody waits.
+/// Numbers being copied; tensor and memory are kept until they have arrived, even if nothing waits.
 pub(crate) struct Landing {
     tensor: Tensor,
     memory: Option<Pinned>,
@@ -221,7 +221,7 @@ pub(crate) struct Landing {
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        // what failed on the device is told by the next call
+        // the next call reports what failed on the device
         let _ = self.arrived.synchronize();
     }
 }

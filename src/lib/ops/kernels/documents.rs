@@ -200,7 +200,7 @@ pub(crate) fn dropout(x: &Tensor, starts: &Starts, thinning: &Thinning) -> Resul
     Ok(out)
 }
 
-/// `[B, V]` in f32: the largest logit over the tokens of each document. Logits stand in memory for some rows
+/// `[B, V]` in f32: the largest logit over the tokens of each document. Logits are in memory for some rows
 /// and some terms at a time.
 pub(crate) fn max_pool_head(
     hidden: &Tensor,

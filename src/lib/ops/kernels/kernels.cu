@@ -1,8 +1,8 @@
 // The kernels of the encoder and of its training, for CUDA devices of compute capability 8.0 and later.
 //
 // Documents are packed: document d has the rows starts[d] .. starts[d + 1]. Numbers T are float, bf16 or half;
-// sums, norms, maxima and gradients of weights are float. `calls.rs` and `documents.rs` launch them; the plain formula
-// beside each caller is what they are tested against. One file, for what is shared is compiled into each.
+// sums, norms, maxima and gradients of weights are float. `calls.rs` and `documents.rs` launch them; they are
+// tested against the plain formula next to each caller. One file, since what is shared is compiled into each.
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -486,7 +486,7 @@ __device__ __forceinline__ void gather(const T *x, const u32 *starts, T *out, in
     }
 }
 
-// Where a number of [documents, heads, length, length] stands among those of its document without padding.
+// The place of a number of [documents, heads, length, length] among those of its document without padding.
 __device__ __forceinline__ u64 place(int head, int rows, int row, int column) {
     return ((u64)head * rows + row) * rows + column;
 }
@@ -567,7 +567,7 @@ extern "C" __global__ void max_over_tokens(const float *logits, const float *bia
         for (int at = 0; at < 8; at++) next[at] = x[(size_t)(row + at) * columns];
 #pragma unroll
         for (int at = 0; at < 8; at++) {
-            // a NaN wins and stays: it is told, not passed over
+            // a NaN wins and stays, so that it is reported
             bool larger = next[at] > most || next[at] != next[at];
             if (larger && most == most) most = next[at], winner = row + at;
         }

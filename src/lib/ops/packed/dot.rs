@@ -1,7 +1,7 @@
-//! Dot products of rows as they stand: the decoder's with the states of a document's tokens.
+//! Dot products of rows that are not packed: the decoder's with the states of a document's tokens.
 //!
 //! A dot product is sixteen running sums, each over every sixteenth number of k, added up in one fixed
-//! tree. It is the same function wherever it stands in a block and in whatever block, so what else
+//! tree. It is the same function anywhere in a block and in any block, so what else
 //! is computed with it changes no bit of it.
 
 use super::{Isa, portable, tile::WIDTH};

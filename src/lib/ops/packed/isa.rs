@@ -1,4 +1,4 @@
-//! Which instructions a processor has, and the kernels that stand for them.
+//! Which instructions a processor has, and the kernels for each.
 
 use std::ops::Range;
 

@@ -63,7 +63,7 @@ impl Panels {
         Panels { kind, columns, steps, data }
     }
 
-    /// Takes W again: columns are the rows of `x`, from `from` on; rows of `x` are `stride` long.
+    /// Replaces W: columns are the rows of `x`, from `from` on; rows of `x` are `stride` long.
     pub fn refill_from_rows(&mut self, x: &[f32], stride: usize, from: usize, k: usize) {
         self.reset(x.len() / stride, k);
         for (column, row) in x.chunks_exact(stride).enumerate() {
@@ -74,7 +74,7 @@ impl Panels {
         }
     }
 
-    /// Takes W again: k runs down the rows of `x`, and the columns are its own.
+    /// Replaces W: k runs down the rows of `x`, and the columns are those of `x`.
     pub fn refill_from_columns(&mut self, x: &[f32], stride: usize, from: usize, columns: usize) {
         let k = x.len() / stride;
         self.reset(columns, k);
@@ -89,7 +89,7 @@ impl Panels {
     fn reset(&mut self, columns: usize, k: usize) {
         (self.kind, self.columns, self.steps) = (Kind::F32, columns, k);
         let size = columns.div_ceil(WIDTH) * k;
-        // what stands there is written over, but for the last panel, whose rest must be finite
+        // old numbers are overwritten, except in the last panel, whose rest must be finite
         self.data.resize(size, Step::default());
         if !columns.is_multiple_of(WIDTH) {
             self.data[size - k..].fill(Step::default());

@@ -19,7 +19,7 @@ pub(crate) enum Finish {
     Overwrite,
     /// gelu of it is.
     Gelu,
-    /// It is added to what stands there.
+    /// It is added to what is there.
     Add,
 }
 

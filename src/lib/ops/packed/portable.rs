@@ -1,4 +1,4 @@
-//! Kernels in plain Rust: what every processor runs, and what the others are tested against.
+//! Kernels in plain Rust: they run on every processor, and the others are tested against them.
 
 use super::{
     bf16,

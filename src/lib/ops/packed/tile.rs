@@ -1,7 +1,7 @@
 //! The loops of a product, written once for all instruction sets.
 //!
 //! A block of rows times a few panels stays in registers while k runs; then its sums go to a
-//! [`Sink`]. Panels are the outer loop, so that weights come from memory once a product, and rows the
+//! [`Sink`]. Panels are the outer loop, so that weights are read once per product, and rows the
 //! inner one. Everything is inlined into one function for each instruction set, which alone says
 //! what instructions there are.
 

@@ -20,7 +20,7 @@ impl LogScale {
     }
 }
 
-/// What the loss is a function of, besides the document weights.
+/// What the loss depends on, in addition to the document weights.
 pub(in crate::train) struct DistillObjective<'a> {
     pub recipe: &'a DistillRecipe,
     /// What is kept of a document's weights: `TopK` cuts them, other rules are left to the encoder.

@@ -1,4 +1,4 @@
-//! How far a term's products with usual texts spread, which puts all terms on one scale.
+//! Mean and deviation of a term's products with background texts, which put all terms on one scale.
 
 use rayon::prelude::*;
 
@@ -8,7 +8,7 @@ use crate::{
     ops::packed::{Finish, Kind, PackedLinear},
 };
 
-/// Background passages that meet the rows together.
+/// Background passages per product with the rows.
 const PASSAGES: usize = 64;
 
 /// Vectors of length 1 less their mean.
@@ -27,14 +27,14 @@ pub(super) fn centred(mut vectors: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
     vectors
 }
 
-/// The vectors of the texts on which is measured what is usual.
+/// The vectors of the background texts.
 pub(super) struct Background {
     pub passages: Vec<Vec<f32>>,
     pub words: Vec<Vec<f32>>,
 }
 
 impl Background {
-    /// The same behind a map.
+    /// The same after a map.
     pub fn mapped(&self, map: &Matrix) -> Background {
         let all = |vectors: &[Vec<f32>]| {
             vectors.par_iter().map(|vector| decoder::product(map, vector)).collect()
@@ -50,7 +50,7 @@ pub(super) struct Usual {
     pub deviation: f32,
 }
 
-/// Added to every deviation: a row that all passages meet alike would divide by 0.
+/// Added to every deviation: a row with the same product for all passages would divide by 0.
 const LEAST_DEVIATION: f64 = 1e-3;
 
 /// Mean and standard deviation of each row's products.

@@ -16,9 +16,9 @@ use crate::{
 pub enum DecoderForm {
     /// A row of H numbers for each term.
     Full,
-    /// A row of so many numbers for each term, behind one map of the pooled vector.
+    /// A row of so many numbers for each term, after one map of the pooled vector.
     Rank(usize),
-    /// The word embeddings, behind one map of the pooled vector.
+    /// The word embeddings, after one map of the pooled vector.
     Tied,
 }
 
@@ -48,7 +48,7 @@ impl fmt::Display for DecoderForm {
     }
 }
 
-/// Rows of `rank` numbers and the map `[rank, H]` in front of them whose product is the closest to `rows`
+/// Rows of `rank` numbers and the map `[rank, H]` before them whose product is the closest to `rows`
 /// `[words, H]` in the sum of squares: the leading eigenvectors of rowsᵀ rows.
 pub(super) fn of_rank(rows: &[Vec<f32>], rank: usize) -> (Vec<Vec<f32>>, Matrix) {
     let width = rows.first().map_or(0, Vec::len);

@@ -1,4 +1,4 @@
-//! Rows fitted to short texts: the bag of a text's words is to come near the encoder's vector of the text.
+//! Rows fitted to short texts: the bag of a text's words should be near the encoder's vector of the text.
 //!
 //! Least squares with a ridge around the rows at the start, by conjugate gradients. Source:
 //! `docs/method.md`, "A decoder without training".
@@ -8,7 +8,7 @@ use rayon::prelude::*;
 /// Words of a text by the numbers of their rows, and their query weights.
 pub(super) type Bag = Vec<(u32, f32)>;
 
-/// Steps of conjugate gradients: what is left after them is far below what other texts would change.
+/// Steps of conjugate gradients: the rest is far below the effect of other texts.
 const STEPS: usize = 15;
 /// Rows whose sums are added up together: the same for any number of threads.
 const PART: usize = 1024;

@@ -33,12 +33,12 @@ pub use decoder::DecoderForm;
 const TEXTS: usize = 256;
 /// Fewest background passages that a spread can be measured on.
 const FEWEST: usize = 50;
-/// Letters that make a token a word: single ones say little.
+/// Letters that make a token a word: single letters are not informative.
 const LETTERS: usize = 2;
-/// The logit of a term that is switched off.
+/// The logit of a disabled term.
 const OFF: f32 = -1.0;
 
-/// On what the standard deviation of a term's products is measured.
+/// What the standard deviation of a term's products is measured on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spread {
     /// On the words of the vocabulary, of which there are many and of all kinds.
@@ -47,7 +47,7 @@ pub enum Spread {
     Passages,
 }
 
-/// What the model has besides the decoder's rows.
+/// What the model has in addition to the decoder's rows.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// θ: standard deviations above the mean at which a term begins to count.
@@ -62,9 +62,9 @@ pub struct Rules {
     pub decoder: DecoderForm,
     /// On what σ is measured; μ always is on the background passages.
     pub spread: Spread,
-    /// How much fitted rows are held where they were: about so many texts move a word half of the way.
+    /// How strongly fitted rows are kept where they were: about so many texts move a word half of the way.
     pub ridge: f32,
-    /// Query weights below this are 0: words of almost every text decide little, and cost much.
+    /// Query weights below this are 0: words of almost every text matter little, and cost much.
     pub drop_below: f32,
 }
 
@@ -85,14 +85,14 @@ pub struct Made {
 pub struct FromDense<'a> {
     /// Where its parts are.
     pub directory: &'a DenseDirectory,
-    /// Passages of the kind that will be indexed: what is usual is measured on them.
+    /// Passages of the kind that will be indexed: means and deviations are measured on them.
     pub background: &'a [String],
-    /// Short texts of the kind that is asked: rows are fitted so that the bag of a text's words comes near the
-    /// encoder's vector of the text. None to leave the rows as they are.
+    /// Short texts like the queries: rows are fitted so that the bag of a text's words comes near the
+    /// encoder's vector of the text. Empty to leave the rows as they are.
     pub queries: &'a [String],
-    /// Query weights; none for the idf of the background.
+    /// Query weights; `None` for the idf of the background.
     pub table: Option<&'a Path>,
-    /// All else.
+    /// The other settings.
     pub rules: Rules,
 }
 
@@ -141,8 +141,8 @@ impl FromDense<'_> {
         Ok(made)
     }
 
-    /// Puts the decoder behind the encoder, in the form that was asked for. What comes close to the rows and is
-    /// not equal to them is calibrated again.
+    /// Puts the decoder after the encoder, in the form that was asked for. A form that only approximates the
+    /// rows is calibrated again.
     fn set_head(
         &self,
         checkpoint: &mut Checkpoint,
@@ -319,7 +319,7 @@ impl FromDense<'_> {
     }
 }
 
-/// The vectors of texts, in their order; those of like length are encoded together.
+/// The vectors of texts, in their order; texts of similar length are encoded together.
 fn embed(
     encoder: &DenseEncoder,
     tokenizer: &Tokenizer,
@@ -353,7 +353,7 @@ fn words(tokenizer: &Tokenizer, background: &[String]) -> Vec<(TermId, String)> 
     };
     let terms = (0..tokenizer.vocabulary().len() as u32).map(TermId);
     let terms: Vec<TermId> = terms.filter(|&term| !tokenizer.is_special(term)).collect();
-    // a vocabulary may mark no beginnings at all
+    // a vocabulary may not mark beginnings at all
     let marked = terms.iter().any(|&term| tokenizer.begins_word(term));
     let terms = terms.into_iter().filter(|&term| !marked || tokenizer.begins_word(term));
     let texts = terms.filter_map(|term| Some((term, tokenizer.surface(term)?)));

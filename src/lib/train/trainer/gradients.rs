@@ -155,7 +155,7 @@ impl Trainer {
         }
     }
 
-    /// In the first step of the first stage that distils, brings the student's scores to the spread of the teacher's.
+    /// In the first step of the first `distill` stage, scales the student's scores to the teacher's spread.
     fn fit_scale(
         &self,
         objective: &DistillObjective,
@@ -193,7 +193,7 @@ impl Trainer {
         Ok((weights + added)?)
     }
 
-    /// What is dropped out in this step.
+    /// The dropout of this step.
     fn dropout(&self) -> Option<Dropout> {
         let rate = self.recipe.model.dropout;
         let key = self.recipe.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.step;
@@ -204,7 +204,7 @@ impl Trainer {
         self.slots.iter().map(|slot| store.get(&slot.var).cloned()).collect()
     }
 
-    /// A gradient that is missing is a mistake in the graph, and would go unseen.
+    /// A missing gradient is a mistake in the graph, which would go unnoticed.
     pub(super) fn check_gradients(
         &self,
         stage: &StageRecipe,

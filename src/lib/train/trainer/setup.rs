@@ -1,4 +1,4 @@
-//! What a run begins with: the base it trains, its data, and a slot for each variable.
+//! The start of a run: the base it trains, its data, and a slot for each variable.
 
 use std::{
     path::PathBuf,
@@ -118,13 +118,13 @@ pub(super) struct Distillation {
     pub near: Neighbourhood,
     /// Query weights at the start.
     pub first_table: Vec<f32>,
-    /// `[documents, width]`: what the base makes of the passages, if a stage trains the head alone.
+    /// `[documents, width]`: the passages pooled by the base, if a stage trains only the head.
     pub states: Option<Tensor>,
     pub scale: LogScale,
 }
 
 impl Distillation {
-    /// Reads the pool, has the teacher encode it and finds each query's neighbours; none for a recipe
+    /// Reads the pool, has the teacher encode it and finds each query's neighbours; `None` for a recipe
     /// without a pool.
     fn open(
         recipe: &Recipe,
@@ -171,7 +171,7 @@ impl Distillation {
         }
         let mut stages = recipe.stage.iter().filter_map(StageRecipe::distillation);
         let states = stages.any(|stage| stage.train == Trained::Head).then(|| -> Result<Tensor> {
-            // a teacher that is the base has pooled them already, and brought them to length 1
+            // if the teacher is the base, it has pooled them already, to length 1
             let states = match (&pool_recipe.teacher.dense, encoder.length()) {
                 (None, Length::One) => teacher.documents().to_vec(),
                 _ => pooled_states(&own()?, &pool.documents, |_| {}),
@@ -185,7 +185,7 @@ impl Distillation {
 }
 
 impl Base {
-    /// Reads a base and looks whether its parts and the recipe belong together.
+    /// Reads a base and checks that its parts match the recipe.
     fn read(recipe: &ModelRecipe) -> Result<Base> {
         let (directory, checkpoint) = match recipe.head {
             None => {
@@ -220,7 +220,7 @@ impl Base {
     }
 }
 
-/// The lexical part with the terms that the table of the start asks for.
+/// The lexical part with the terms that the initial table has.
 fn lexical(
     recipe: &Recipe,
     table: Option<&Table>,
