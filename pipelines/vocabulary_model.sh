@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # The default model of the programs (l0:default), from a sentence encoder, without labels and without training: rows of
-# MiniLM-L6's own words, fitted to short texts and calibrated on passages, in 8 bits. Then what it finds, by terms per document.
+# MiniLM-L6's own words, fitted to short texts and calibrated on passages, in 8 bits. pipelines/terms.sh then
+# says what it finds, by terms per document.
 #
 #   pipelines/vocabulary_model.sh [FOLDER]      FOLDER takes the model (default: target/vocabulary/l0-default;
 #                                               src/lib/model/shipped/default ships)
 #   DISTILL=1 pipelines/vocabulary_model.sh     also distils the whole network by recipes/vocabulary.toml (`run`), an hour
 #
-# Needs L0_DATA (train/ with BEIR folders and glosses, eval/, idf/) and L0_MODELS (minilm-l6; splade-tiny has to be there too). What is in target/vocabulary is not
-# made again; a run that was killed goes on. About ten minutes on two cores, and as much again for what it finds. No
-# judgement is read before the last step. docs/results.md says what came of it.
+# Needs L0_DATA (train/ with BEIR folders and glosses, eval/, idf/) and L0_MODELS (minilm-l6; splade-tiny has to be there too). What is in
+# target/vocabulary is not made again; a run that was killed goes on. About ten minutes on two cores. No
+# judgement is read. docs/results.md says what came of it.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 . "$here/pipelines/examples.sh"
@@ -31,7 +32,3 @@ for file in {,document_1_VocabularyHead/,query_0_SparseStaticEmbedding/}config.j
     install -Dm644 "small/$file" "$target/$file"
 done
 [ -z "${DISTILL:-}" ] || train vocabulary.toml run
-{
-    "$here/pipelines/terms.sh" base 'MiniLM, no training'
-    [ -z "${DISTILL:-}" ] || "$here/pipelines/terms.sh" run 'MiniLM, distilled'
-} | tee vocabulary.jsonl
