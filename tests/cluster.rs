@@ -353,7 +353,7 @@ fn parts_that_are_no_shards_of_one_input_are_not_joined() {
         ("one.parquet one.parquet", 3, "got a file that does not say"),
         ("0.parquet other.parquet 2.parquet", 3, "what made the vectors"),
         ("0.parquet 1.jsonl 2.parquet", 3, "a file that does not say"),
-        ("0.jsonl 1.jsonl 2.jsonl", 2, "want --format jsonl"),
+        ("0.jsonl 1.jsonl 2.jsonl", 2, "expected --format jsonl"),
         ("0.parquet cut.parquet 2.parquet", 1, "cut.parquet"),
         ("0.parquet none.parquet", 1, "none.parquet"),
         ("corpus.jsonl --format jsonl", 1, "corpus.jsonl:1"),

@@ -17,6 +17,7 @@ use l0::{
     io::{Input, Output},
     sparse::{SparseVector, TermId},
 };
+use proptest::prelude::*;
 
 fn meta() -> VectorMeta {
     VectorMeta {
@@ -77,6 +78,38 @@ fn what_is_written_is_read_back() {
         assert_eq!(got, rows(count), "{form}");
         let expected = (form != Form::JsonLines).then(meta);
         assert_eq!(got_meta, expected, "{form}");
+    }
+}
+
+/// A vector with one term per weight.
+fn weighted(weights: impl IntoIterator<Item = f32>) -> SparseVector {
+    SparseVector::new((0..).map(TermId).zip(weights)).unwrap()
+}
+
+#[test]
+fn lines_have_the_shortest_digits_of_a_weight() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vectors.jsonl");
+    let vector = weighted([0.1, 1.0, 1.7, 16_777_216.0, f32::MAX, f32::MIN_POSITIVE, 1e-45]);
+    write(&path, Form::JsonLines, &[Row { id: "a".into(), vector, ..Row::default() }]);
+    let line = std::fs::read_to_string(&path).unwrap();
+    let values = line.split_once("\"values\":").unwrap().1;
+    assert_eq!(values, "[0.1,1.0,1.7,16777216.0,3.4028235e+38,1.1754944e-38,1e-45]}\n");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Every finite number above 0, subnormal and huge ones as often as others of their exponent.
+    #[test]
+    fn lines_keep_the_bits_of_a_weight(bits in prop::collection::vec(1..0x7f80_0000u32, 1..400)) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vectors.jsonl");
+        let vector = weighted(bits.iter().copied().map(f32::from_bits));
+        write(&path, Form::JsonLines, &[Row { id: "a".into(), vector, ..Row::default() }]);
+        let (_, rows) = read_all(&path).unwrap();
+        let found: Vec<u32> = rows[0].vector.weights().iter().map(|w| w.to_bits()).collect();
+        prop_assert_eq!(found, bits);
     }
 }
 

@@ -26,6 +26,7 @@ mod index_fuzz;
 mod layouts;
 mod paper;
 mod pipes;
+mod process;
 mod programs_search;
 mod readme;
 mod recipes;

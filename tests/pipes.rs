@@ -111,9 +111,9 @@ fn a_run_says_only_what_a_run_can_say() {
     }
     work.write("q.txt", "q1\tthe sea\nq 2\tthe sea\nq3\tthe sea\n");
     let line = "l0-query good.l0x q.txt -k 1 --format trec -o q.run --quiet";
-    run(work.shell(line), b"")
-        .exits(0)
-        .says("query 2 has no hits: a TREC run cannot say the id `q 2`");
+    run(work.shell(line), b"").exits(0).says(
+        "query 2 has no hits: expected an id without white space, as TREC runs need, found `q 2`",
+    );
     let run = work.text("q.run");
     assert!(run.contains("q1 Q0 ") && run.contains("q3 Q0 ") && !run.contains("q 2"), "{run}");
 }

@@ -9,6 +9,9 @@ use std::{
 
 use l0::{
     formats::vectors::{Form, Row, VectorMeta, Writer},
+    index::Index,
+    io::Input,
+    search::{AnswerConfig, AnswerForm, Detail, Engine, Method, Questions, SearchConfig},
     sparse::{SparseVector, TermId},
     text::Tokenizer,
 };
@@ -124,6 +127,32 @@ fn runs_name_the_tag_and_explanations_the_terms() {
     assert_eq!(terms, ["water", "sea"]);
 }
 
+/// Texts of the index that were read to answer in a form.
+fn text_blocks_read(form: AnswerForm, detail: Detail) -> u64 {
+    let desk = Desk::indexed();
+    let index = Index::open(&desk.path("a.l0x")).unwrap();
+    let config = SearchConfig { k: 10, method: Method::Exact, detail };
+    let engine = Engine::new(vec![index], config).unwrap();
+    let input = Input::open(&desk.file("queries.txt", "water sea\nwater\nglass\n")).unwrap();
+    let questions = Questions::open(input, &engine.indexes()[0]).unwrap();
+    let mut output = l0::io::Output::create(&desk.path("answers")).unwrap();
+    let answers = AnswerConfig { form, tag: "l0".into(), columns: 80 };
+    let count = engine.reply_all(questions, &answers, &mut output, |_, error| panic!("{error}"));
+    output.commit().unwrap();
+    assert_eq!((count.unwrap().queries, lines(&desk.path("answers")) >= 3), (3, true));
+    engine.indexes()[0].text_blocks_read()
+}
+
+#[test]
+fn only_forms_that_show_texts_read_them() {
+    for detail in [Detail::Hit, Detail::Terms] {
+        assert_eq!(text_blocks_read(AnswerForm::Trec, detail), 0);
+        // the first query has two hits, the second the same, the third none
+        assert_eq!(text_blocks_read(AnswerForm::JsonLines, detail), 4);
+        assert_eq!(text_blocks_read(AnswerForm::Text, detail), 4);
+    }
+}
+
 #[test]
 fn an_answer_comes_before_the_next_question() {
     let desk = Desk::indexed();
@@ -186,7 +215,11 @@ fn appended_documents_stand_behind_the_others() {
     check(desk.run("l0-index", &skip, rest), 1, "");
     assert!(bytes("b.l0x") == bytes("a.l0x"));
     assert_eq!(fs::read_dir(desk.folder.path()).unwrap().count(), 2); // nothing is left behind
-    check(desk.run("l0-index", &["append", "b.l0x", "-o", "/dev/null"], rest), 2, "want -o FILE");
+    check(
+        desk.run("l0-index", &["append", "b.l0x", "-o", "/dev/null"], rest),
+        2,
+        "expected -o FILE",
+    );
 }
 
 #[test]
@@ -297,7 +330,11 @@ fn wrong_usage_ends_with_2_and_bad_data_with_1_and_no_file() {
     check(desk.run("l0-query", &["none.l0x"], ""), 1, "none.l0x: ");
     desk.file("empty.l0x", "");
     check(desk.run("l0-query", &["empty.l0x"], ""), 1, "got an empty file");
-    check(desk.run("l0-index", &["-o", "b.l0x"], ROWS), 2, "want --model DIR or --tokenizer DIR");
+    check(
+        desk.run("l0-index", &["-o", "b.l0x"], ROWS),
+        2,
+        "expected --model DIR or --tokenizer DIR",
+    );
     check(desk.run("l0-index", &["--tokenizer", TOY], ROWS), 2, "want -o INDEX");
     let args = ["--tokenizer", TOY, "-o", "b.l0x"];
     let twice = [ROWS, ROWS].concat();

@@ -48,7 +48,7 @@ fn no_model_means_the_default_one_and_its_index_needs_no_name_either() {
     }
     work.write("v.jsonl", rows);
     let untold = line(&work, "l0-index v.jsonl -o b.l0x").exits(2);
-    untold.says("want --model DIR or --tokenizer DIR");
+    untold.says("expected --model DIR or --tokenizer DIR");
 }
 
 #[test]

@@ -323,7 +323,7 @@ fn a_run_is_measured_as_its_user_would_and_the_best_model_is_kept() {
         serde_json::from_str(&run(env!("CARGO_BIN_EXE_l0-eval"), &eval)).unwrap();
     assert_eq!(line["value"].as_f64().unwrap(), mean(best));
 
-    check_fails(&place.run("out", &few), 2, "out holds a run; --resume");
+    check_fails(&place.run("out", &few), 2, "out holds a run; go on with --resume");
     let nowhere = "evaluate={ every = 5, data = [\"testdata/toy-st\"] }";
     check_fails(&place.run("new", &["--set", nowhere]), 1, "test.tsv");
     let unknown = "evaluate={ every = 5, data = [\"testdata/demo\"], measure = \"goodness\" }";

@@ -86,7 +86,7 @@ fn run(args: Args) -> Result<()> {
     let (indexes, queries) = paths(&args)?;
     let indexes = indexes.iter().map(|path| Index::open(path)).collect::<Result<_>>()?;
     let detail = if args.explain { Detail::Terms } else { Detail::Hit };
-    let method = Method::new(&args.method, args.recall)?;
+    let method = method(&args)?;
     let config = SearchConfig { k: args.k as usize, method, detail };
     let engine = Engine::new(indexes, config)?;
     for promise in engine.promises()? {
@@ -126,6 +126,19 @@ fn run(args: Args) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// --method and --recall, of which each may want the other.
+fn method(args: &Args) -> Result<Method> {
+    match (args.method.as_str(), args.recall) {
+        ("approx", None) => {
+            Err(Error::Usage("--method approx: say how much with --recall, as 0.99".into()))
+        }
+        (name @ ("exact" | "exhaustive"), Some(_)) => {
+            Err(Error::Usage(format!("--recall is for --method approx, not {name}")))
+        }
+        (name, recall) => Method::new(name, recall),
+    }
 }
 
 /// The indexes and the queries: with --index every path is one of queries.

@@ -1,12 +1,16 @@
 //! Questions typed on a terminal, each answered at once, with a history that outlives the session.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs,
+    io::{self, Write},
+    path::PathBuf,
+};
 
 use rustyline::{Config, DefaultEditor, error::ReadlineError};
 
 use crate::{
     error::{Error, Result},
-    search::{Answer, AnswerConfig, AnswerForm, Engine, Question},
+    search::{AnswerConfig, AnswerForm, Engine, Question},
 };
 
 /// Asks until the end of input (Ctrl-D); Ctrl-C gives up a line. What was typed is kept in
@@ -29,11 +33,12 @@ pub fn converse(engine: &Engine, answers: &AnswerConfig) -> Result<()> {
             Err(ReadlineError::Eof) => break,
             Err(error) => return Err(terminal(error)),
         };
-        let answer = engine.reply(Question::typed(number, line)).sayable(answers.form);
-        // to people the question stands above its answer
-        let id = answer.id.filter(|_| answers.form != AnswerForm::Text);
-        let answer = Answer { id, hits: answer.hits, number: answer.number };
-        let written = answer.write(&mut io::stdout(), answers);
+        let mut answer = engine.reply(Question::typed(number, line));
+        if answers.form == AnswerForm::Text {
+            answer.id = None; // to people the question is just above its answer
+        }
+        let text = answer.render(engine, answers).text;
+        let written = io::stdout().write_all(text.as_bytes());
         written.map_err(|source| Error::io("<stdout>", source))?;
     }
     if let Some(file) = &history {

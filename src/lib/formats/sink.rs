@@ -11,7 +11,7 @@ use parquet::{
     file::{metadata::KeyValue, properties::EnabledStatistics, properties::WriterProperties},
     schema::types::ColumnPath,
 };
-use serde_json::Value;
+use serde::Serialize;
 
 use super::{
     arrow::{arrow_error, parquet_error},
@@ -117,9 +117,11 @@ impl Sink {
     }
 
     /// Writes a row as a line, where rows are lines.
-    pub fn line(&mut self, line: &Value) -> Result<()> {
+    pub fn line(&mut self, line: &impl Serialize) -> Result<()> {
         let Open::JsonLines(output) = &mut self.open else { return Ok(()) };
-        writeln!(output, "{line}").map_err(|source| Error::io(&self.name, source))
+        let written = serde_json::to_writer(&mut *output, line).map_err(std::io::Error::from);
+        let ended = written.and_then(|()| output.write_all(b"\n"));
+        ended.map_err(|source| Error::io(&self.name, source))
     }
 
     /// Writes a batch, where rows are columns; a reader at the other end of a pipe has it then.

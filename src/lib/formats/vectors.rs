@@ -23,7 +23,8 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     arrow::Table,
@@ -264,7 +265,7 @@ fn json_row(file: &str, line: &Line, lookup: Option<&Lookup>) -> Result<Row> {
         (Some(indices), _) => vector_of(indices, raw.get("values").unwrap_or(&Value::Null)),
         (None, Some(vector)) => match lookup {
             Some(lookup) => tokens_of(vector).and_then(|tokens| by_token(&tokens, lookup)),
-            None => Err("tokens without a vocabulary; say --tokenizer or --model".into()),
+            None => Err("tokens, and neither a tokenizer nor a model to look them up in".into()),
         },
         (None, None) => Err(format!("neither in `{id}`")),
     };
@@ -350,18 +351,34 @@ impl Writer {
     }
 }
 
-fn json_line(row: &Row, keep_text: bool) -> Value {
-    let terms: Vec<u32> = row.vector.terms().iter().map(|term| term.0).collect();
-    let mut line = json!({"_id": row.id, "indices": terms, "values": row.vector.weights()});
-    if let Some(n_tokens) = row.n_tokens {
-        line["n_tokens"] = n_tokens.into();
+/// A row as a line. A weight has the fewest digits that are read back as the same f32.
+#[derive(Serialize)]
+struct JsonRow<'a> {
+    _id: &'a str,
+    indices: Vec<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n_tokens: Option<u32>,
+    #[serde(flatten)]
+    texts: Option<JsonTexts<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truncated: Option<bool>,
+    values: &'a [f32],
+}
+
+#[derive(Serialize)]
+struct JsonTexts<'a> {
+    text: Option<&'a str>,
+    title: Option<&'a str>,
+}
+
+fn json_line(row: &Row, keep_text: bool) -> JsonRow<'_> {
+    let texts = || JsonTexts { text: row.text.as_deref(), title: row.title.as_deref() };
+    JsonRow {
+        _id: &row.id,
+        indices: row.vector.terms().iter().map(|term| term.0).collect(),
+        n_tokens: row.n_tokens,
+        texts: keep_text.then(texts),
+        truncated: row.truncated,
+        values: row.vector.weights(),
     }
-    if let Some(truncated) = row.truncated {
-        line["truncated"] = truncated.into();
-    }
-    if keep_text {
-        line["title"] = row.title.as_deref().into();
-        line["text"] = row.text.as_deref().into();
-    }
-    line
 }

@@ -58,7 +58,12 @@
 //! order; every 64th has a base, and the highest bit of an offset is 0. A list ends where that of the
 //! next term begins, the last with the section. The scale of f32 weights is 1.
 
-use std::{cmp::Reverse, collections::BTreeMap, path::Path};
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
@@ -85,18 +90,20 @@ pub struct Index {
     map: io::Mapped,
     pub(super) frame: Frame,
     metadata: Metadata,
+    text_blocks_read: AtomicU64,
 }
 
 impl Index {
-    /// Whether a file begins as an index does; a pipe does not.
+    /// Whether a file or an object begins as an index does, of which only the first bytes are read; a pipe
+    /// does not.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// As [`io::read_head`].
     pub fn is(path: &Path) -> Result<bool> {
         if path == Path::new("-") || !io::is_file(path)? {
             return Ok(false);
         }
-        Ok(io::map(path)?.starts_with(&MAGIC))
+        Ok(io::read_head(path, MAGIC.len())? == MAGIC)
     }
 
     /// Maps a file and checks its frame: magic, version, lengths, the checksums of header and
@@ -123,7 +130,8 @@ impl Index {
         frame: Frame,
         metadata: Metadata,
     ) -> Result<Index> {
-        let index = Index { name, map, frame, metadata };
+        let text_blocks_read = AtomicU64::new(0);
+        let index = Index { name, map, frame, metadata, text_blocks_read };
         index.check_lengths()?;
         Ok(index)
     }
@@ -213,10 +221,17 @@ impl Index {
         if offsets.is_empty() {
             return Ok(None);
         }
+        self.text_blocks_read.fetch_add(1, Ordering::Relaxed);
         let stored = texts::read(self.section(Section::Texts), offsets, doc.index());
         stored
             .map(Some)
             .ok_or_else(|| self.damaged(Section::Texts, &format!("no text for document {}", doc.0)))
+    }
+
+    /// Blocks of texts that [`Index::text`] has unpacked since the index was opened: of a search whose
+    /// output shows no text, none.
+    pub fn text_blocks_read(&self) -> u64 {
+        self.text_blocks_read.load(Ordering::Relaxed)
     }
 
     /// The postings of a term; an empty list for one outside the vocabulary.

@@ -19,7 +19,7 @@ impl Index {
                 what: format!("{}: {what}", other.name()),
                 expected: format!("{expected}, as in {}", self.name()),
                 got: got.to_owned(),
-                remedy: "build both from vectors of one model, with one --query-weights".into(),
+                remedy: "build both from vectors of one model, with the same query weights".into(),
             })
         };
         if left.vocabulary != right.vocabulary {

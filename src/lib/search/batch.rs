@@ -2,6 +2,7 @@
 //! as soon as no further query waits.
 
 use std::{
+    io::Write,
     sync::mpsc::{self, TryRecvError},
     thread,
 };
@@ -11,7 +12,7 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use super::{
     engine::Engine,
     questions::{Question, Questions},
-    render::{Answer, AnswerForm},
+    render::{Answer, AnswerForm, Hits, Rendered},
 };
 use crate::{
     error::{Error, Result},
@@ -47,7 +48,12 @@ impl Engine {
         let number = question.number;
         match question.parse() {
             Err(error) => Answer { number, id: None, hits: Err(error) },
-            Ok(query) => Answer { number, hits: self.answer(&query), id: query.id },
+            Ok(query) => {
+                let hits = self
+                    .vector(&query.body)
+                    .and_then(|vector| Ok(Hits { found: self.search(&vector)?, query: vector }));
+                Answer { number, id: query.id, hits }
+            }
         }
     }
 
@@ -58,6 +64,19 @@ impl Engine {
     /// [`Error::Io`] of the input or the output; the first error of an answer that is not about its
     /// query, such as a damaged index.
     pub fn reply_all(
+        &self,
+        questions: Questions,
+        config: &AnswerConfig,
+        output: &mut Output,
+        refused: impl FnMut(u64, &Error),
+    ) -> Result<Count> {
+        let stop = questions.stop();
+        let done = self.reply_each(questions, config, output, refused);
+        // after a failure the thread that reads would go on taking what is meant for others
+        done.inspect_err(|_| stop.stop())
+    }
+
+    fn reply_each(
         &self,
         mut questions: Questions,
         config: &AnswerConfig,
@@ -80,22 +99,21 @@ impl Engine {
             let Ok(first) = first else { break };
             let batch: Vec<_> =
                 std::iter::once(first).chain(receiver.try_iter().take(BATCH - 1)).collect();
-            let answers: Vec<Result<Answer>> = batch
-                .into_par_iter()
-                .map(|question| question.map(|question| self.reply(question)))
-                .collect();
+            let answer = |question| self.reply(question).render(self, config);
+            let answers: Vec<Result<Rendered>> =
+                batch.into_par_iter().map(|question| question.map(answer)).collect();
             for answer in answers {
-                let answer = answer?.sayable(config.form);
+                let Rendered { number, text, error } = answer?;
                 count.queries += 1;
-                match &answer.hits {
-                    Err(error) if concerns_query(error) => {
+                match error {
+                    Some(error) if concerns_query(&error) => {
                         count.errors += 1;
-                        refused(answer.number, error);
+                        refused(number, &error);
                     }
-                    Err(_) => return answer.hits.map(|_| count),
-                    Ok(_) => {}
+                    Some(error) => return Err(error),
+                    None => {}
                 }
-                let written = answer.write(output, config);
+                let written = output.write_all(text.as_bytes());
                 written.map_err(|source| Error::io(output.name(), source))?;
             }
         }
@@ -113,5 +131,5 @@ fn concerns_query(error: &Error) -> bool {
 }
 
 fn flush(output: &mut Output) -> Result<()> {
-    std::io::Write::flush(output).map_err(|source| Error::io(output.name(), source))
+    output.flush().map_err(|source| Error::io(output.name(), source))
 }

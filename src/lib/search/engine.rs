@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{Found, Method, promise, search_all};
 use crate::{
     error::{Error, Result},
-    formats::records::{Query, QueryBody},
+    formats::records::QueryBody,
     index::{Index, Language, StoredText},
     sparse::{SparseVector, TermId},
     text::{QueryEncoder, Vocabulary},
@@ -18,11 +18,11 @@ pub struct SearchConfig {
     pub k: usize,
     /// How they are found.
     pub method: Method,
-    /// What an answer tells of each hit.
+    /// What an answer says of each hit.
     pub detail: Detail,
 }
 
-/// What an answer tells of a hit.
+/// What an answer says of a hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
     /// Id, score, and the text if it was kept.
@@ -36,21 +36,6 @@ pub struct Engine {
     indexes: Vec<Index>,
     encoder: QueryEncoder,
     config: SearchConfig,
-}
-
-/// A document of an answer.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Shown {
-    /// The id that the user gave it.
-    pub id: String,
-    /// Its score.
-    pub score: f32,
-    /// Title and text, if the index keeps them.
-    #[serde(flatten)]
-    pub text: Option<StoredText>,
-    /// With [`Detail::Terms`]: what made the score, the largest part first, then the lower term.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub terms: Vec<Part>,
 }
 
 /// What one term adds to a score.
@@ -135,39 +120,44 @@ impl Engine {
         self.indexes.iter().map(|index| promise(index, self.config.k, recall)).collect()
     }
 
-    /// The best hits, by the configured method.
+    /// The best hits for a vector, by the configured method: numbers of documents and scores. Ids,
+    /// titles and texts are not read.
     ///
     /// # Errors
-    /// [`Error::Format`] if an index turns out to be damaged; as [`Engine::vector`].
+    /// [`Error::Format`] if an index turns out to be damaged.
+    pub fn search(&self, query: &SparseVector) -> Result<Vec<Found>> {
+        search_all(&self.indexes, query, self.config.k, self.config.method)
+    }
+
+    /// The best hits for a query.
+    ///
+    /// # Errors
+    /// As [`Engine::search`] and [`Engine::vector`].
     pub fn find(&self, query: &QueryBody) -> Result<Vec<Found>> {
-        let vector = self.vector(query)?;
-        search_all(&self.indexes, &vector, self.config.k, self.config.method)
+        self.search(&self.vector(query)?)
     }
 
-    /// The answer to a query.
+    /// The id of a hit.
     ///
     /// # Errors
-    /// As [`Engine::find`].
-    pub fn answer(&self, query: &Query) -> Result<Vec<Shown>> {
-        let vector = self.vector(&query.body)?;
-        let found = search_all(&self.indexes, &vector, self.config.k, self.config.method)?;
-        found.iter().map(|found| self.show(&vector, found)).collect()
+    /// As [`Index::docno`].
+    pub fn docno(&self, found: &Found) -> Result<&str> {
+        self.indexes[found.index].docno(found.hit.doc)
     }
 
-    fn show(&self, query: &SparseVector, found: &Found) -> Result<Shown> {
-        let index = &self.indexes[found.index];
-        Ok(Shown {
-            id: index.docno(found.hit.doc)?.to_owned(),
-            score: found.hit.score,
-            text: index.text(found.hit.doc)?,
-            terms: match self.config.detail {
-                Detail::Hit => Vec::new(),
-                Detail::Terms => self.parts(query, found)?,
-            },
-        })
+    /// Title and text of a hit, if its index keeps them.
+    ///
+    /// # Errors
+    /// As [`Index::text`].
+    pub fn text(&self, found: &Found) -> Result<Option<StoredText>> {
+        self.indexes[found.index].text(found.hit.doc)
     }
 
-    fn parts(&self, query: &SparseVector, found: &Found) -> Result<Vec<Part>> {
+    /// The terms that made the score of a hit, the largest part first, then the lower term.
+    ///
+    /// # Errors
+    /// As [`Index::weight`].
+    pub fn parts(&self, query: &SparseVector, found: &Found) -> Result<Vec<Part>> {
         let mut parts = Vec::new();
         for (term, weight) in query.iter() {
             if let Some(stored) = self.indexes[found.index].weight(term, found.hit.doc)? {

@@ -21,10 +21,10 @@ use std::{collections::BTreeSet, str::FromStr};
 
 pub use batch::{AnswerConfig, Count};
 pub use calibrate::calibrate;
-pub use engine::{Detail, Engine, Part, SearchConfig, Shown};
+pub use engine::{Detail, Engine, Part, SearchConfig};
 pub use measure::{Agreement, Latency};
 pub use questions::{Question, Questions};
-pub use render::{Answer, AnswerForm};
+pub use render::{Answer, AnswerForm, Hits, Rendered};
 pub use several::{Found, search_all};
 pub use topk::{Hit, TopK};
 
@@ -60,7 +60,7 @@ impl FromStr for Recall {
 }
 
 impl Method {
-    /// The words of `--method`.
+    /// Their names.
     pub const NAMES: [&str; 3] = ["exact", "exhaustive", "approx"];
 
     /// By its name; a recall is the knob of `approx` and of no other.
@@ -73,10 +73,10 @@ impl Method {
             ("exhaustive", None) => Ok(Method::Exhaustive),
             ("approx", Some(recall)) => Ok(Method::Approx(recall)),
             ("approx", None) => {
-                Err(Error::Usage("--method approx: say how much with --recall, as 0.99".into()))
+                Err(Error::Usage("approx: expected a recall, as 0.99, found none".into()))
             }
             ("exact" | "exhaustive", Some(_)) => {
-                Err(Error::Usage(format!("--recall is for --method approx, not {name}")))
+                Err(Error::Usage(format!("recall: expected the method approx, found {name}")))
             }
             _ => Err(Error::Usage(format!("want exact, exhaustive or approx, got `{name}`"))),
         }
@@ -102,8 +102,8 @@ pub fn search(index: &Index, query: &SparseVector, k: usize, method: Method) -> 
 
 fn calibration(index: &Index) -> Result<&Calibration> {
     index.metadata().calibration.as_ref().ok_or_else(|| {
-        let reason = "it was not calibrated for --method approx: write it to a file, not a pipe, \
-                      or join it anew with `l0-index merge`";
+        let reason = "it was not calibrated for approximate search: write it to a file, not a pipe, \
+                      or write it again with `l0-index merge`";
         Error::format(index.name(), reason)
     })
 }

@@ -1,19 +1,20 @@
-//! Answers as bytes: for people, for trec_eval, for programs.
+//! Answers as text: for people, for trec_eval, for programs.
 
-use std::{
-    fmt,
-    io::{self, Write},
-    str::FromStr,
-};
+use std::{fmt, str::FromStr};
 
 use serde::Serialize;
 
 use super::{
+    Found,
     batch::AnswerConfig,
-    engine::{Part, Shown},
+    engine::{Detail, Engine, Part},
     questions::message,
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    index::StoredText,
+    sparse::SparseVector,
+};
 
 /// How answers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub enum AnswerForm {
     Text,
     /// `qid Q0 docno rank score tag`
     Trec,
-    /// One object an answer: `{"_id", "hits": [{"id", "score"}]}` or `{"_id", "error"}`.
+    /// One object per answer: `{"_id", "hits": [{"id", "score"}]}` or `{"_id", "error"}`.
     JsonLines,
 }
 
@@ -68,91 +69,164 @@ pub struct Answer {
     pub number: u64,
     /// The query's id; none if the line could not be read.
     pub id: Option<String>,
-    /// Best first.
-    pub hits: Result<Vec<Shown>>,
+    /// What was found.
+    pub hits: Result<Hits>,
+}
+
+/// The hits of one query as numbers of documents; a form reads what it shows of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hits {
+    /// The weighted terms of the query.
+    pub query: SparseVector,
+    /// The hits, best first.
+    pub found: Vec<Found>,
+}
+
+/// An answer in one of the forms.
+#[derive(Debug)]
+pub struct Rendered {
+    /// Line or row of the query, from 1.
+    pub number: u64,
+    /// What is written.
+    pub text: String,
+    /// Why there are no hits. In a TREC run nothing is written for such a query.
+    pub error: Option<Error>,
 }
 
 impl Answer {
-    /// The answer, or, where the form cannot say an id of it, why.
-    pub fn sayable(self, form: AnswerForm) -> Answer {
-        let ids = self.hits.iter().flatten().map(|hit| &hit.id).chain(&self.id);
-        let bad = ids.into_iter().find(|id| id.is_empty() || id.contains(char::is_whitespace));
-        match bad.filter(|_| form == AnswerForm::Trec) {
-            None => self,
-            Some(id) => {
-                let reason = format!("a TREC run cannot say the id `{id}`; want --format jsonl");
-                Answer { hits: Err(Error::Usage(reason)), ..self }
+    /// The answer as it is written. Only the forms that show titles and texts read them.
+    pub fn render(self, engine: &Engine, config: &AnswerConfig) -> Rendered {
+        let (number, id) = (self.number, self.id.as_deref());
+        let text = self.hits.and_then(|hits| {
+            let sheet = Sheet { engine, id, hits: &hits };
+            match config.form {
+                AnswerForm::Text => sheet.text(config.columns),
+                AnswerForm::Trec => sheet.trec(&config.tag),
+                AnswerForm::JsonLines => sheet.json(),
             }
-        }
-    }
-
-    /// Writes the answer. In a TREC run an error has no place: nothing is written for it.
-    ///
-    /// # Errors
-    /// Of the writer.
-    pub fn write(&self, output: &mut dyn Write, config: &AnswerConfig) -> io::Result<()> {
-        match config.form {
-            AnswerForm::Text => self.write_text(output, config.columns),
-            AnswerForm::Trec => self.write_trec(output, &config.tag),
-            AnswerForm::JsonLines => self.write_json(output),
-        }
-    }
-
-    fn write_text(&self, output: &mut dyn Write, columns: usize) -> io::Result<()> {
-        if let Some(id) = &self.id {
-            writeln!(output, "{id}")?;
-        }
-        let hits = match &self.hits {
-            Ok(hits) if !hits.is_empty() => hits,
-            Ok(_) => return writeln!(output, "no hits\n"),
+        });
+        match text {
+            Ok(text) => Rendered { number, text, error: None },
             Err(error) => {
-                return writeln!(output, "line {}: {}\n", self.number, message(error));
+                let text = failure(config.form, number, id, &error);
+                Rendered { number, text, error: Some(error) }
             }
+        }
+    }
+}
+
+/// What is written of a query that has no hits because of an error.
+fn failure(form: AnswerForm, number: u64, id: Option<&str>, error: &Error) -> String {
+    match form {
+        AnswerForm::Text => format!("{}line {number}: {}\n\n", headline(id), message(error)),
+        AnswerForm::Trec => String::new(),
+        AnswerForm::JsonLines => {
+            let error = Fault { line: number, message: message(error) };
+            // strings and a number are always JSON
+            json_line(&ErrorRecord { id, error }).unwrap_or_default()
+        }
+    }
+}
+
+/// The hits of one query and where to read what a form shows of them.
+struct Sheet<'a> {
+    engine: &'a Engine,
+    id: Option<&'a str>,
+    hits: &'a Hits,
+}
+
+impl Sheet<'_> {
+    fn parts(&self, found: &Found) -> Result<Vec<Part>> {
+        match self.engine.config().detail {
+            Detail::Hit => Ok(Vec::new()),
+            Detail::Terms => self.engine.parts(&self.hits.query, found),
+        }
+    }
+
+    fn text(&self, columns: usize) -> Result<String> {
+        let mut text = headline(self.id);
+        if self.hits.found.is_empty() {
+            text += "no hits\n";
+        }
+        for (rank, found) in (1..).zip(&self.hits.found) {
+            let stored = self.engine.text(found)?.unwrap_or_default();
+            let (score, id) = (found.hit.score, self.engine.docno(found)?);
+            let head = format!("{rank:4}  {score:9.4}  {id}  {}", stored.title);
+            text += within(&head, columns).trim_end();
+            text += "\n";
+            if !stored.text.is_empty() {
+                text += &within(&format!("{INDENT}{}", one_line(&stored.text)), columns);
+                text += "\n";
+            }
+            for Part { token, query, document, part } in self.parts(found)? {
+                text += &format!("      {part:9.4}  {token}  ({query} · {document})\n");
+            }
+        }
+        Ok(text + "\n")
+    }
+
+    fn trec(&self, tag: &str) -> Result<String> {
+        let Some(id) = self.id else { return Ok(String::new()) };
+        fits_trec(id)?;
+        let mut text = String::new();
+        for (rank, found) in (1..).zip(&self.hits.found) {
+            let docno = self.engine.docno(found)?;
+            fits_trec(docno)?;
+            text += &format!("{id} Q0 {docno} {rank} {} {tag}\n", found.hit.score);
+        }
+        Ok(text)
+    }
+
+    fn json(&self) -> Result<String> {
+        let record = |found: &Found| {
+            Ok(HitRecord {
+                id: self.engine.docno(found)?.to_owned(),
+                score: found.hit.score,
+                text: self.engine.text(found)?,
+                terms: self.parts(found)?,
+            })
         };
-        for (rank, hit) in (1..).zip(hits) {
-            let title = hit.text.as_ref().map_or("", |stored| stored.title.as_str());
-            let head = format!("{rank:4}  {:9.4}  {}  {title}", hit.score, hit.id);
-            writeln!(output, "{}", within(&head, columns).trim_end())?;
-            if let Some(stored) = hit.text.as_ref().filter(|stored| !stored.text.is_empty()) {
-                writeln!(
-                    output,
-                    "{}",
-                    within(&format!("{INDENT}{}", one_line(&stored.text)), columns)
-                )?;
-            }
-            for Part { token, query, document, part } in &hit.terms {
-                writeln!(output, "      {part:9.4}  {token}  ({query} · {document})")?;
-            }
-        }
-        writeln!(output)
+        let hits = self.hits.found.iter().map(record).collect::<Result<Vec<_>>>()?;
+        json_line(&HitsRecord { id: self.id, hits: &hits })
     }
+}
 
-    fn write_trec(&self, output: &mut dyn Write, tag: &str) -> io::Result<()> {
-        let (Some(id), Ok(hits)) = (&self.id, &self.hits) else { return Ok(()) };
-        for (rank, hit) in (1..).zip(hits) {
-            writeln!(output, "{id} Q0 {} {rank} {} {tag}", hit.id, hit.score)?;
-        }
-        Ok(())
+/// Whether a TREC run, whose columns are parted by white space, can hold an id.
+fn fits_trec(id: &str) -> Result<()> {
+    if !id.is_empty() && !id.contains(char::is_whitespace) {
+        return Ok(());
     }
+    Err(Error::Usage(format!(
+        "expected an id without white space, as TREC runs need, found `{id}`; JSON lines hold any id"
+    )))
+}
 
-    fn write_json(&self, output: &mut dyn Write) -> io::Result<()> {
-        let id = self.id.as_deref();
-        match &self.hits {
-            Ok(hits) => serde_json::to_writer(&mut *output, &HitsRecord { id, hits })?,
-            Err(error) => {
-                let error = Fault { line: self.number, message: message(error) };
-                serde_json::to_writer(&mut *output, &ErrorRecord { id, error })?;
-            }
-        }
-        writeln!(output)
-    }
+/// The line above an answer for people.
+fn headline(id: Option<&str>) -> String {
+    id.map_or(String::new(), |id| format!("{id}\n"))
+}
+
+fn json_line(record: &impl Serialize) -> Result<String> {
+    let line = serde_json::to_string(record);
+    line.map(|line| line + "\n").map_err(|error| Error::io("answer", error.into()))
 }
 
 #[derive(Serialize)]
 struct HitsRecord<'a> {
     #[serde(rename = "_id")]
     id: Option<&'a str>,
-    hits: &'a [Shown],
+    hits: &'a [HitRecord],
+}
+
+#[derive(Serialize)]
+struct HitRecord {
+    id: String,
+    score: f32,
+    /// Title and text, if the index keeps them.
+    #[serde(flatten)]
+    text: Option<StoredText>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    terms: Vec<Part>,
 }
 
 #[derive(Serialize)]

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 
 /// Makes one change; the value is read as TOML, and as a string if it is none.
 pub(super) fn set(table: &mut Table, change: &str) -> Result<()> {
-    let bad = |reason: &str| Error::Usage(format!("--set {change}: {reason}"));
+    let bad = |reason: &str| Error::Usage(format!("change `{change}`: {reason}"));
     let (path, value) = change.split_once('=').ok_or_else(|| bad("want a.b=value"))?;
     let parsed = format!("x = {value}").parse::<Table>().ok().and_then(|mut one| one.remove("x"));
     let value = parsed.unwrap_or_else(|| Value::String(value.to_owned()));

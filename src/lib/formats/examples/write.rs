@@ -19,7 +19,7 @@ use arrow_array::{
     builder::{Float32Builder, Int32Builder, ListBuilder, StringBuilder},
 };
 use arrow_schema::{DataType, Field, SchemaRef};
-use serde_json::json;
+use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{
     super::{rows::element, sink::Sink, vectors::Form},
@@ -86,7 +86,7 @@ impl ExampleWriter {
     pub fn write(&mut self, example: &Example, raw: &[&[f32]]) -> Result<()> {
         let scores = example.scores.as_deref().unwrap_or_default();
         if self.sink.takes_lines() {
-            return self.sink.line(&json_line(example, scores, raw));
+            return self.sink.line(&JsonExample { example, scores, raw });
         }
         self.query.append_value(&example.query);
         example.docs.iter().for_each(|doc| self.docs.values().append_value(doc));
@@ -129,11 +129,24 @@ fn raw_name(at: usize) -> String {
     format!("raw_{at}")
 }
 
-fn json_line(example: &Example, scores: &[f32], raw: &[&[f32]]) -> serde_json::Value {
-    let Example { query, docs, positives, .. } = example;
-    let mut line = json!({"query": query, "docs": docs, "scores": scores, "positives": positives});
-    for (at, scores) in raw.iter().enumerate() {
-        line[raw_name(at)] = json!(scores);
+/// An example as a line, with its columns as keys.
+struct JsonExample<'a> {
+    example: &'a Example,
+    scores: &'a [f32],
+    raw: &'a [&'a [f32]],
+}
+
+impl Serialize for JsonExample<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        let Example { query, docs, positives, .. } = self.example;
+        let mut line = to.serialize_map(Some(4 + self.raw.len()))?;
+        line.serialize_entry("docs", docs)?;
+        line.serialize_entry("positives", positives)?;
+        line.serialize_entry("query", query)?;
+        for (at, scores) in self.raw.iter().enumerate() {
+            line.serialize_entry(&raw_name(at), scores)?;
+        }
+        line.serialize_entry("scores", self.scores)?;
+        line.end()
     }
-    line
 }

@@ -16,6 +16,7 @@ pub struct Names {
 }
 
 /// `{token: weight}`, or `{id: weight}` with ids as decimal strings.
+#[derive(Clone, Copy)]
 struct Weights<'a> {
     terms: &'a [(u32, &'a str, Number)],
     by_token: bool,
@@ -168,36 +169,111 @@ pub fn document(
     }
 }
 
+/// The body of a search.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub struct Body<'a>(Search<'a>);
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Search<'a> {
+    OpenSearch(Page<Named<'a, Named<'a, Tokens<'a>>>>),
+    Elasticsearch(Page<Named<'a, SparseVector<'a>>>),
+    Vespa(Yql<'a>),
+    Qdrant(Nearest<'a>),
+}
+
+/// A search of OpenSearch and Elasticsearch.
+#[derive(Serialize)]
+struct Page<Q> {
+    _source: [&'static str; 2],
+    query: Q,
+    size: usize,
+}
+
+#[derive(Serialize)]
+struct Tokens<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method_parameters: Option<Seismic>,
+    query_tokens: Weights<'a>,
+}
+
+#[derive(Serialize)]
+struct Seismic {
+    heap_factor: f32,
+    k: usize,
+    top_n: usize,
+}
+
+#[derive(Serialize)]
+struct SparseVector<'a> {
+    field: &'a str,
+    prune: bool,
+    query_vector: Weights<'a>,
+}
+
+#[derive(Serialize)]
+struct Yql<'a> {
+    hits: usize,
+    #[serde(rename = "input.query(q)")]
+    input: Weights<'a>,
+    ranking: &'static str,
+    yql: String,
+}
+
+#[derive(Serialize)]
+struct Nearest<'a> {
+    limit: usize,
+    query: Pair,
+    using: &'a str,
+    with_payload: [&'static str; 1],
+}
+
 /// The body of a search, as every engine with an HTTP door takes it; none for one without.
-pub fn body(target: Target, names: &Names, k: usize, entry: &Entry) -> Option<serde_json::Value> {
-    use serde_json::json;
-    let weights = json!(Weights { terms: entry.terms, by_token: target.by_token() });
+pub fn body<'a>(target: Target, names: &'a Names, k: usize, entry: &Entry<'a>) -> Option<Body<'a>> {
+    let weights = Weights { terms: entry.terms, by_token: target.by_token() };
     let field = names.field.as_str();
-    Some(match target {
-        Target::OpenSearch => json!({
-            "size": k, "_source": ["id", "title"],
-            "query": {"neural_sparse": {field: {"query_tokens": weights}}},
+    let neural = |method_parameters| {
+        let tokens = Tokens { method_parameters, query_tokens: weights };
+        let query = Named("neural_sparse", Named(field, tokens));
+        Search::OpenSearch(Page { _source: SHOWN, query, size: k })
+    };
+    Some(Body(match target {
+        Target::OpenSearch => neural(None),
+        Target::OpenSearchAnn => {
+            let top_n = entry.terms.len().max(1);
+            neural(Some(Seismic { heap_factor: 1.0, k, top_n }))
+        }
+        Target::Elasticsearch => {
+            let query = SparseVector { field, prune: false, query_vector: weights };
+            let query = Named("sparse_vector", query);
+            Search::Elasticsearch(Page { _source: SHOWN, query, size: k })
+        }
+        Target::Vespa => Search::Vespa(Yql {
+            hits: k,
+            input: weights,
+            ranking: "sparse",
+            yql: format!("select id from {} where true", names.collection),
         }),
-        Target::OpenSearchAnn => json!({
-            "size": k, "_source": ["id", "title"],
-            "query": {"neural_sparse": {field: {
-                "query_tokens": weights,
-                "method_parameters": {"k": k, "top_n": entry.terms.len().max(1), "heap_factor": 1.0},
-            }}},
-        }),
-        Target::Elasticsearch => json!({
-            "size": k, "_source": ["id", "title"],
-            "query": {"sparse_vector": {"field": field, "query_vector": weights, "prune": false}},
-        }),
-        Target::Vespa => json!({
-            "yql": format!("select id from {} where true", names.collection),
-            "ranking": "sparse", "hits": k, "input.query(q)": weights,
-        }),
-        Target::Qdrant => json!({
-            "query": pair(entry), "using": field, "limit": k, "with_payload": ["id"],
+        Target::Qdrant => Search::Qdrant(Nearest {
+            limit: k,
+            query: pair(entry),
+            using: field,
+            with_payload: ["id"],
         }),
         _ => return None,
-    })
+    }))
+}
+
+/// What a hit shows.
+const SHOWN: [&str; 2] = ["id", "title"];
+
+/// A body with the id of its query.
+#[derive(Serialize)]
+struct Identified<'a> {
+    _id: &'a str,
+    #[serde(flatten)]
+    body: Body<'a>,
 }
 
 /// The character of a query's id at which an engine would take it to end, if it has one.
@@ -221,16 +297,16 @@ pub fn query(
     k: usize,
     entry: &Entry,
 ) -> io::Result<()> {
-    if let Some(mut body) = body(target, names, k, entry) {
-        match target {
+    if let Some(body) = body(target, names, k, entry) {
+        return match target {
             Target::OpenSearch | Target::OpenSearchAnn | Target::Elasticsearch => {
                 // a line of _msearch that names the query: engines answer in order
                 let index = Address { _index: &names.collection, _id: None };
                 line(out, &index)?;
+                line(out, &body)
             }
-            _ => body["_id"] = entry.id.into(),
-        }
-        return line(out, &body);
+            _ => line(out, &Identified { _id: entry.id, body }),
+        };
     }
     match target {
         Target::Anserini | Target::Ciff | Target::Pisa => {

@@ -91,7 +91,9 @@ impl Sample {
         }
         let entry = Entry { place: 0, id: "sample", title: None, text: None, terms: &terms };
         if let Some(body) = lines::body(plan.target, &plan.names, plan.k, &entry) {
-            return files.put("query.json", &format!("{body:#}\n"));
+            let text = serde_json::to_string_pretty(&body);
+            let text = text.map_err(|error| Error::io("sample query", error.into()))?;
+            return files.put("query.json", &format!("{text}\n"));
         }
         if plan.target.lacks_ids() {
             return Ok(());

@@ -45,7 +45,9 @@ impl Writer<'_> {
                 })?;
                 let count = u32::try_from(self.told.rows).map_err(|_| {
                     let rows = self.told.rows;
-                    Error::Usage(format!("--to seismic-bin counts in 32 bits, got {rows} rows"))
+                    Error::Usage(format!(
+                        "seismic-bin: expected a count of rows in 32 bits, found {rows} rows"
+                    ))
                 })?;
                 files.main()?.with(|out| {
                     out.write_all(&count.to_le_bytes())?;
@@ -76,8 +78,8 @@ impl Writer<'_> {
         }
         if let Some(wrong) = lines::parts_a_query(target, &row.id) {
             let wanted =
-                format!("want ids of queries without {wrong:?}, which --to {target} ends them by");
-            return Err(Error::format("queries", format!("{wanted}, got {:?}", row.id)));
+                format!("expected ids of queries without {wrong:?}, which ends them in {target}");
+            return Err(Error::format("queries", format!("{wanted}, found {:?}", row.id)));
         }
         files.main()?.with(|out| lines::query(out, target, &plan.names, plan.k, &entry))
     }
