@@ -184,15 +184,23 @@ enum RoleArg {
 fn main() -> ExitCode {
     shipped::carry();
     let arguments: Arguments = cli::parse();
-    cli::exit(
-        PROGRAM,
-        match arguments.command {
-            Some(Command::Idf(idf)) => run_idf(idf),
-            Some(Command::Join(join)) => run_join(join),
-            None => run(arguments.encode),
-        },
-    )
+    let done = match arguments.command {
+        Some(Command::Idf(idf)) => run_idf(idf),
+        Some(Command::Join(join)) => run_join(join),
+        None => run(arguments.encode),
+    };
+    cli::exit(PROGRAM, cli::with_options(done, &OPTIONS))
 }
+
+/// What the library's messages call settings, and the options for them.
+const OPTIONS: [(&str, &str); 6] = [
+    ("device:", "--device:"),
+    ("dtype:", "--dtype:"),
+    ("longest text:", "--max-tokens:"),
+    ("resume:", "--resume:"),
+    ("expected an output file", "expected -o FILE"),
+    ("expected JSON lines as output", "expected --format jsonl"),
+];
 
 fn run(args: EncodeArgs) -> Result<()> {
     args.run.start_threads();

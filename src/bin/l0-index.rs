@@ -52,8 +52,25 @@ const EXAMPLES: &str = "Examples:
 fn main() -> ExitCode {
     shipped::carry();
     let command: Command = cli::parse();
-    cli::exit("l0-index", run(command))
+    cli::exit("l0-index", cli::with_options(run(command), &OPTIONS))
 }
+
+/// What the library's messages call settings, and the options for them.
+const OPTIONS: [(&str, &str); 10] = [
+    ("a model or a tokenizer", "--model DIR or --tokenizer DIR"),
+    (
+        "give the model that made them, or its tokenizer and query weights",
+        "name the model that made them: --model DIR, or --tokenizer DIR with --query-weights",
+    ),
+    ("give the tokenizer of the model", "give the tokenizer of the model with --tokenizer"),
+    ("with weights of one type", "with the same --weights"),
+    ("with the same query weights", "with the same --query-weights"),
+    ("expected an output file", "expected -o FILE"),
+    ("give the role", "give --role"),
+    ("expected a quantization", "expected a --quantize"),
+    ("max and minmax read", "--quantize max and minmax read"),
+    ("with f32 weights", "with --weights f32"),
+];
 
 fn run(command: Command) -> Result<()> {
     match command.other {

@@ -112,18 +112,27 @@ fn main() -> ExitCode {
     device::settle();
     shipped::carry();
     let arguments: Arguments = cli::parse();
-    cli::exit(
-        PROGRAM,
-        match arguments.command {
-            Some(Command::FromDense(args)) => run_from_dense(args),
-            Some(Command::Check(args)) => run_check(args),
-            Some(Command::Mine(args)) => run_mine(args),
-            Some(Command::Score(args)) => run_score(args),
-            Some(Command::Export(args)) => run_export(args),
-            None => run(arguments.train),
-        },
-    )
+    let done = match arguments.command {
+        Some(Command::FromDense(args)) => run_from_dense(args),
+        Some(Command::Check(args)) => run_check(args),
+        Some(Command::Mine(args)) => run_mine(args),
+        Some(Command::Score(args)) => run_score(args),
+        Some(Command::Export(args)) => run_export(args),
+        None => run(arguments.train),
+    };
+    cli::exit(PROGRAM, cli::with_options(done, &OPTIONS))
 }
+
+/// What the library's messages call settings, and the options for them.
+const OPTIONS: [(&str, &str); 7] = [
+    ("device:", "--device:"),
+    ("dtype:", "--dtype:"),
+    ("longest text:", "--max-tokens:"),
+    ("change `", "--set `"),
+    ("resume it", "continue it with --resume"),
+    ("the same changes to it", "the same --set"),
+    ("expected a folder for the model", "-o: expected a folder"),
+];
 
 fn run(args: TrainArgs) -> Result<()> {
     args.run.start_threads();

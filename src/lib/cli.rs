@@ -15,6 +15,7 @@ pub mod values;
 use std::{
     fmt,
     io::{self, IsTerminal, Write},
+    panic,
     path::{Path, PathBuf},
     process::ExitCode,
     thread,
@@ -30,7 +31,7 @@ use signal_hook::{
 };
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, is_decoding},
     formats::{
         rejects::{OnError, Rejects},
         vectors::Form,
@@ -40,7 +41,8 @@ use crate::{
 };
 
 /// Parses the arguments of a bin, after answering `--completions SHELL` and `--man`; arranges that
-/// an interrupt (Ctrl-C, SIGTERM) removes unfinished outputs and ends with status 130.
+/// an interrupt (Ctrl-C, SIGTERM) removes unfinished outputs and ends with status 130, and that a decoder's
+/// panic on damaged bytes, which becomes an error, prints nothing of its own.
 pub fn parse<A: Parser>() -> A {
     let command = A::command()
         .arg(
@@ -74,10 +76,20 @@ pub fn parse<A: Parser>() -> A {
         print_and_leave(&bytes);
     }
     clean_up_when_interrupted();
+    silence_decoders();
     A::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
-/// A hang-up counts as an interrupt, unless anyone who started us asked for it to be ignored, as `nohup`
+fn silence_decoders() {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if !is_decoding() {
+            before(info);
+        }
+    }));
+}
+
+/// A hang-up counts as an interrupt, unless the caller asked for it to be ignored, as `nohup`
 /// does: long work then goes on without its terminal.
 fn clean_up_when_interrupted() {
     let hangup = (!ignores_hangup()).then_some(SIGHUP);
@@ -129,6 +141,22 @@ pub fn exit(program: &str, result: Result<()>) -> ExitCode {
     }
     talk(format_args!("{program}: {error}"));
     ExitCode::from(status(&error))
+}
+
+/// The result with the words for a setting replaced by the option that sets it, since the library knows
+/// no options: pairs of words that its messages use, and what a user of the program reads in their place.
+pub fn with_options<T>(result: Result<T>, options: &[(&str, &str)]) -> Result<T> {
+    let named = |text: String| {
+        options.iter().fold(text, |text, (words, option)| text.replacen(words, option, 1))
+    };
+    result.map_err(|error| match error {
+        Error::Usage(text) => Error::Usage(named(text)),
+        Error::Format { path, reason } => Error::Format { path, reason: named(reason) },
+        Error::Mismatch { what, expected, got, remedy } => {
+            Error::Mismatch { what, expected, got, remedy: named(remedy) }
+        }
+        other => other,
+    })
 }
 
 fn status(error: &Error) -> u8 {
@@ -419,9 +447,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn users_read_options_where_the_library_names_settings() {
+        let options = [("longest text", "--max-tokens"), ("resume it", "continue with --resume")];
+        let named = |error| with_options::<()>(Err(error), &options).unwrap_err().to_string();
+        let long = "longest text: expected at most 64 tokens, found 99";
+        let shown = "--max-tokens: expected at most 64 tokens, found 99";
+        assert_eq!(named(Error::Usage(long.into())), shown);
+        let held = "holds a run; resume it, or name another folder";
+        let shown = "out: holds a run; continue with --resume, or name another folder";
+        assert_eq!(named(Error::format("out", held)), shown);
+        // the data of a line are not touched
+        let line = Error::line("f", 1, "a number", "`longest text`");
+        assert_eq!(named(line), "f:1: expected a number, found `longest text`");
+    }
+
+    #[test]
     fn statuses_are_those_of_the_contract() {
         assert_eq!(status(&Error::line("f", 1, "x", "y")), 1);
         assert_eq!(status(&Error::Usage("u".into())), 2);
+        assert_eq!(status(&Error::Internal("i".into())), 1);
         assert_eq!(status(&Error::Floor("f".into())), 4);
     }
 

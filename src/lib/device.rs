@@ -64,10 +64,11 @@ impl Compute {
         match self {
             Compute::Cpu => Ok(Device::Cpu),
             Compute::Cuda(_) if !cfg!(feature = "cuda") => Err(Error::Usage(format!(
-                "--device {self}: this build knows only cpu; build with --features cuda"
+                "device: expected cpu, the only one of this build, found {self}; build l0 with the \
+                 cargo feature `cuda`"
             ))),
             Compute::Cuda(at) => {
-                open_cuda(at).map_err(|error| Error::Usage(format!("--device {self}: {error}")))
+                open_cuda(at).map_err(|error| Error::Usage(format!("device: {self}: {error}")))
             }
         }
     }
@@ -82,7 +83,7 @@ impl Compute {
             (_, Precision::Bf16) => Ok(DType::BF16),
             (Compute::Cuda(_), Precision::F16) => Ok(DType::F16),
             (Compute::Cpu, Precision::F16) => Err(Error::Usage(
-                "--dtype f16: expected f32 or bf16 on a processor, which has no products of f16"
+                "dtype: expected f32 or bf16 on a processor, which has no products of f16, found f16"
                     .into(),
             )),
         }
@@ -96,8 +97,8 @@ impl Compute {
     pub fn training_dtype(self, precision: Precision) -> Result<DType> {
         match (self, precision) {
             (Compute::Cpu, Precision::Bf16 | Precision::F16) => Err(Error::Usage(format!(
-                "--dtype {precision}: expected f32 to train on a processor, where sums of half numbers \
-                 are slower and inexact"
+                "dtype: expected f32 to train on a processor, where sums of half numbers are slower \
+                 and inexact, found {precision}"
             ))),
             _ => self.dtype(precision),
         }
@@ -224,7 +225,7 @@ mod tests {
             return;
         }
         let error = Choice::Fixed(Compute::Cuda(0)).open().unwrap_err().to_string();
-        assert!(error.contains("--features cuda"), "{error}");
+        assert!(error.contains("cargo feature `cuda`"), "{error}");
         assert_eq!(Choice::Auto.open().unwrap().0, Compute::Cpu);
     }
 }

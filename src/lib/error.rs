@@ -8,7 +8,6 @@ use std::{
     io,
     panic::{self, AssertUnwindSafe},
     path::Path,
-    sync::Once,
 };
 
 /// Everything that can go wrong on data, files, artefacts or devices.
@@ -57,9 +56,12 @@ pub enum Error {
         /// What to do.
         remedy: String,
     },
-    /// A request that makes no sense whatever the data are.
+    /// A request that makes no sense whatever the data are: the caller's fault.
     #[error("{0}")]
     Usage(String),
+    /// The parts of l0 do not keep what they promise each other; no input and no request is to blame.
+    #[error("{0}; this is a fault of l0 itself, please report it with the command that led to it")]
+    Internal(String),
     /// A measure lies below the floor that the user set.
     #[error("{0}")]
     Floor(String),
@@ -132,24 +134,49 @@ impl Error {
     }
 }
 
-/// What `decode` returns, or none if it panics, which it then does without a word on stderr.
+thread_local! {
+    static DECODING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What `decode` returns, or none if it panics.
 ///
-/// For crates that panic on damaged bytes; what `decode` worked on must not be used again.
+/// For crates that panic on damaged bytes; what `decode` worked on must not be used again. The panic
+/// hook runs as for any panic; one that asks [`is_decoding`] can leave such panics out.
 pub fn caught<T>(decode: impl FnOnce() -> T) -> Option<T> {
-    thread_local! {
-        static DECODING: Cell<bool> = const { Cell::new(false) };
-    }
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            if !DECODING.get() {
-                before(info);
-            }
-        }));
-    });
     let outer = DECODING.replace(true);
     let decoded = panic::catch_unwind(AssertUnwindSafe(decode));
     DECODING.set(outer);
     decoded.ok()
+}
+
+/// Whether this thread is in [`caught`], so that a panic becomes an error that names the file.
+pub fn is_decoding() -> bool {
+    DECODING.get()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Panics that the hook of the test below has seen.
+    static SEEN: AtomicUsize = AtomicUsize::new(0);
+
+    #[test]
+    fn a_panic_that_is_caught_passes_the_hook_of_the_program() {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| match info.payload_as_str() {
+            Some("damaged bytes") => {
+                assert!(is_decoding());
+                SEEN.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => before(info),
+        }));
+        for count in 1..=2 {
+            assert_eq!(caught(|| panic!("damaged bytes")), None::<()>);
+            assert_eq!((SEEN.load(Ordering::Relaxed), is_decoding()), (count, false));
+        }
+        assert_eq!(caught(|| 7), Some(7));
+    }
 }

@@ -44,9 +44,10 @@
 //!
 //! # Process state
 //!
-//! No call prints, reads standard input or sizes a thread pool: parallel work uses the current
-//! [rayon](https://docs.rs/rayon) pool. Files are written next to their target and renamed when they are
-//! complete.
+//! No call prints, reads standard input, sets a panic hook or sizes a thread pool: parallel work uses the
+//! current [rayon](https://docs.rs/rayon) pool. Files are written next to their target and renamed when they
+//! are complete. A decoder that panics on a damaged file becomes an error; the panic hook of the program runs
+//! as for any panic.
 
 #[cfg(feature = "cli")]
 pub(crate) mod cli;

@@ -102,6 +102,55 @@ fn the_library_links_tensors_and_terminals_with_their_features_only() {
     check(&["--no-default-features", "--features", "model"], true, false);
 }
 
+/// Files of the library whose texts are commands of other programs, which have options of their own.
+const COMMANDS: [&str; 3] = ["formats/exchange/steps.rs", "io/hub/mod.rs", "ops/kernels/build.rs"];
+
+/// A user of the library has no command line: `cli` and the bins put options in messages.
+#[test]
+fn the_library_names_no_options() {
+    let mut broken = Vec::new();
+    visit(Path::new("src/lib"), &mut |path, source| {
+        let inside = path.strip_prefix("src/lib").unwrap();
+        let home = ["cli", "cli.rs"].iter().any(|home| inside.starts_with(home));
+        if home || COMMANDS.iter().any(|file| inside == Path::new(file)) {
+            return;
+        }
+        for (number, line) in (1..).zip(source.lines()) {
+            if names_option(line) {
+                broken.push(format!("{}:{number}: {}", path.display(), line.trim()));
+            }
+        }
+    });
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// Whether a line that is no comment has an option of a command: `--word` or `-o`.
+fn names_option(line: &str) -> bool {
+    let begins = |at: usize| {
+        let before = line[..at].chars().next_back();
+        before.is_none_or(|c| !c.is_alphanumeric() && c != '-')
+    };
+    let is_long = |(at, _): (usize, &str)| {
+        begins(at) && line[at + 2..].starts_with(|c: char| c.is_ascii_lowercase())
+    };
+    let is_output =
+        |(at, _): (usize, &str)| begins(at) && line[at + 2..].starts_with([' ', ':', '"', '`']);
+    let is_comment = line.trim_start().starts_with("//");
+    !is_comment
+        && (line.match_indices("--").any(is_long) || line.match_indices("-o").any(is_output))
+}
+
+#[test]
+fn sees_every_form_of_option() {
+    for line in ["\"--to csv\"", "say --format", "`--quiet`", "(--a)", "-o: a", "\"want -o FILE\""]
+    {
+        assert!(names_option(line), "{line}");
+    }
+    for line in ["/// `--resume`", "a -- b", "x-o y", "---\\ntags:", "read-only", "a - o", "1--o"] {
+        assert!(!names_option(line), "{line}");
+    }
+}
+
 /// What is read of a model by name, which a download must bring.
 #[test]
 fn every_file_of_a_model_that_is_read_is_fetched() {

@@ -365,7 +365,10 @@ fn wrong_usage_is_told_before_any_work() {
         ("--model testdata/toy --prune some:1", "some:1"),
         ("--model testdata/toy --shard 3/3", "expected I/N with I from 0 to N - 1"),
         ("--model testdata/toy --shard 1", "expected I/N with I from 0 to N - 1"),
-        ("--model testdata/toy --max-tokens 65", "the model has 64 positions, found 65"),
+        (
+            "--model testdata/toy --max-tokens 65",
+            "--max-tokens: expected at most 64 tokens, the positions of the model, found 65",
+        ),
         ("--model testdata/toy --max-tokens 2", "2 is not in"),
         ("--model testdata/toy --activation log1p:9", "log1p:9"),
         ("--model testdata/toy --threads 0", "0 is not in"),

@@ -286,10 +286,22 @@ fn unfinished_work_goes_on_only_with_its_own_input_and_options() {
             "shorter.jsonl",
             "input behind the unfinished work in out.parquet.parts: expected 4096 documents",
         ),
-        ("corpus.jsonl --max-tokens 9", "unfinished work in out.parquet.parts: expected"),
-        ("corpus.jsonl --activation log1p:2", "unfinished work in out.parquet.parts: expected"),
-        ("corpus.jsonl --shard 0/2", "unfinished work in out.parquet.parts: expected"),
-        ("corpus.jsonl --keep-text", "unfinished work in out.parquet.parts: expected"),
+        (
+            "corpus.jsonl --max-tokens 9",
+            "unfinished work in out.parquet.parts: max_tokens: expected 9, found 64",
+        ),
+        (
+            "corpus.jsonl --activation log1p:2",
+            "unfinished work in out.parquet.parts: activation: expected log1p:2, found log1p:1",
+        ),
+        (
+            "corpus.jsonl --shard 0/2",
+            "unfinished work in out.parquet.parts: shard: expected 0/2, found 0/1",
+        ),
+        (
+            "corpus.jsonl --keep-text",
+            "unfinished work in out.parquet.parts: keep_text: expected true, found false",
+        ),
     ] {
         let arguments = format!("{RESUME} {arguments} -o out.parquet");
         encode(&work, &arguments, b"").exits(3).says(message);
@@ -313,7 +325,9 @@ fn unfinished_work_goes_on_only_with_its_own_input_and_options() {
 #[test]
 fn resuming_wants_a_file_and_a_model() {
     let work = Work::new();
-    encode(&work, &format!("{RESUME} {DEMO} -o -"), b"").exits(2).says("expected -o FILE");
+    encode(&work, &format!("{RESUME} {DEMO} -o -"), b"")
+        .exits(2)
+        .says("--resume: expected -o FILE");
     let bm25 = "--model bm25 --tokenizer testdata/toy --resume";
     encode(&work, &format!("{bm25} {DEMO} -o out.parquet"), b"").exits(2).says("BM25");
     encode(&work, &format!("{RESUME} {DEMO} -o none/out.parquet"), b"")

@@ -151,7 +151,7 @@ fn sizes_are_those_of_their_types_and_each_says_who_reads_it() {
     // with this key and without a method in it, other programs refuse the model
     assert!(config("int8")["quantization_config"].get("quant_method").is_none());
     assert!(config("int8")["quantization_config"].is_object());
-    let warning = "read by l0's programs only; `l0-train export --dtype f32`";
+    let warning = "read by l0's programs only; `l0-train export` with type f32";
     let card = |folder: &str| work.text(&format!("{folder}/README.md"));
     assert!(card("int8").contains(warning) && !card("int8").contains("library_name"));
     for folder in ["f16", "f32"] {

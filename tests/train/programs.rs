@@ -164,7 +164,7 @@ fn what_cannot_be_trained_is_refused_with_a_status() {
     check_fails(place.run("out", &["--dtype", "bf16"]), 2, "expected f32 to train on a processor");
     check_fails(place.work.run("l0-train", "", ""), 2, "Usage");
     if !cfg!(feature = "cuda") {
-        check_fails(place.run("out", &["--device", "cuda"]), 2, "--features cuda");
+        check_fails(place.run("out", &["--device", "cuda"]), 2, "--device: expected cpu");
     }
     assert!(!place.file("out").exists(), "a run that did not begin left something");
     let dry = place.run("out", &["--dry-run"]);
@@ -273,7 +273,7 @@ fn a_run_is_measured_as_its_user_would_and_the_best_model_is_kept() {
     let line: serde_json::Value = serde_json::from_slice(run("l0-eval", eval).stdout()).unwrap();
     assert_eq!(line["value"].as_f64().unwrap(), mean(best));
 
-    check_fails(place.run("out", &few), 2, "out holds a run; --resume");
+    check_fails(place.run("out", &few), 2, "out holds a run; continue it with --resume");
     let nowhere = "evaluate={ every = 5, data = [\"testdata/toy-st\"] }";
     check_fails(place.run("new", &["--set", nowhere]), 1, "test.tsv");
     let unknown = "evaluate={ every = 5, data = [\"testdata/demo\"], measure = \"goodness\" }";

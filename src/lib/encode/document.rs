@@ -12,7 +12,6 @@ use super::distinct;
 use crate::{
     error::{Error, Result},
     formats::{records::Document, vectors::Row},
-    io::give_up_stdin,
     model::{Pending, SparseEncoder},
     sparse::{Prune, SparseVector},
     text::{QueryEncoder, Tokenizer, Tokens},
@@ -113,7 +112,8 @@ struct Read {
 }
 
 /// Encodes texts and hands each row to `each`, in the order of the input, with the distinct word pieces
-/// of what was read of the text.
+/// of what was read of the text. When the work has failed it calls `give_up`, which must end the wait of
+/// `texts` for more.
 ///
 /// One thread reads and tokenises what comes next, one computes, and the caller's writes; a device
 /// begins a batch before the last one has come back from it.
@@ -126,6 +126,7 @@ pub fn encode(
     encoder: &SparseEncoder,
     config: &EncodeConfig,
     mut each: impl FnMut(Row, &[u32]) -> Result<()>,
+    give_up: impl Fn(),
 ) -> Result<Summary> {
     let mut summary = Summary::default();
     thread::scope(|scope| {
@@ -151,7 +152,7 @@ pub fn encode(
             Ok(())
         };
         // the thread that reads may wait for a pipe that says no more
-        encoded.into_iter().try_for_each(&mut write).inspect_err(|_| give_up_stdin())?;
+        encoded.into_iter().try_for_each(&mut write).inspect_err(|_| give_up())?;
         Ok(summary)
     })
 }

@@ -6,7 +6,7 @@ use super::{
     EncodeConfig, Shard, Source, Summary, Text,
     bm25::{self, Bm25},
     document, finish,
-    resume::{InputHash, Journal, skip_finished},
+    resume::{InputHash, Journal, Settings, skip_finished},
 };
 use crate::{
     device::{Compute, Precision},
@@ -16,7 +16,7 @@ use crate::{
         rejects::Rejects,
         vectors::{Form, Row, VectorMeta, Writer},
     },
-    io::{Input, Output},
+    io::{Input, Output, Stop},
     model::{ModelDirectory, Overrides, SparseEncoder},
     sparse::Prune,
     text::{DocumentFrequencies, QueryEncoder, QueryTable, Tokenizer, Vocabulary},
@@ -219,14 +219,16 @@ impl Job<'_> {
         let meta = self.meta();
         let mut writer = Writer::new(output, form, &meta, self.config.keep_text)?;
         let mut counted = self.empty_counts();
-        let summary = self.rows(texts(self.role, inputs, rejects), |row, terms| {
+        let stops: Vec<Stop> = inputs.iter().map(Input::stop).collect();
+        let write = |row: Row, terms: &[u32]| {
             if let Some(counted) = &mut counted {
                 counted.add(terms.iter().copied());
             }
             writer.write(&row)?;
             each();
             Ok(())
-        })?;
+        };
+        let summary = self.rows(texts(self.role, inputs, rejects), write, &stops)?;
         rejects.check(summary.rows)?;
         rejects.flush()?;
         finish(writer, counted.as_ref())?;
@@ -246,18 +248,19 @@ impl Job<'_> {
         mut each: impl FnMut(),
     ) -> Result<(Summary, u64)> {
         if matches!(self.model, Model::Bm25 { .. }) {
-            let message = "--resume: BM25 needs the whole corpus each time; leave the flag out";
+            let message = "resume: expected a network or a query table, found BM25, which needs the \
+                           whole corpus each time";
             return Err(Error::Usage(message.into()));
         }
         if target == Path::new("-") {
-            return Err(Error::Usage(
-                "--resume: expected -o FILE, to keep finished parts next to it".into(),
-            ));
+            let message = "resume: expected an output file, to keep finished parts next to it, found \
+                           standard output";
+            return Err(Error::Usage(message.into()));
         }
         if target.exists() && !target.is_file() {
             let target = target.display();
             let message = format!(
-                "--resume: expected -o FILE, to keep finished parts next to it; {target} is none"
+                "resume: expected an output file, to keep finished parts next to it, found {target}"
             );
             return Err(Error::Usage(message));
         }
@@ -265,14 +268,12 @@ impl Job<'_> {
         let keep_text = self.config.keep_text;
         let tokenizer = self.model.tokenizer().to_json();
         let tokenizer = InputHash::of_bytes(tokenizer).hex();
-        let settings = format!(
-            "{meta:?}, shard {}, keep_text {keep_text}, tokenizer.json {tokenizer}, counted",
-            self.shard
-        );
+        let settings = Settings::new(&meta, tokenizer, self.shard, keep_text);
         // fails before the long work if it cannot be written; leaves nothing
         Output::check(target)?;
         let mut journal = Journal::open(target, settings, meta, keep_text, self.empty_counts())?;
         let finished = journal.rows();
+        let stops: Vec<Stop> = inputs.iter().map(Input::stop).collect();
         let mut texts = in_shard(texts(self.role, inputs, rejects), self.shard);
         let mut hash = skip_finished(&journal, &mut texts)?;
         let mut last = hash.clone();
@@ -285,24 +286,26 @@ impl Job<'_> {
             }
         });
         let rest = Job { shard: Shard::WHOLE, ..*self };
-        let summary = rest.rows(hashed, |row, terms| {
+        let write = |row: Row, terms: &[u32]| {
             // a text is hashed before its row is made
             last = hashes.recv().unwrap_or_default();
             journal.push(&row, terms, || last.hex())?;
             each();
             Ok(())
-        })?;
+        };
+        let summary = rest.rows(hashed, write, &stops)?;
         rejects.check(summary.rows + finished)?;
         rejects.flush()?;
         journal.finish(target, form, last.hex())?;
         Ok((summary, finished))
     }
 
-    /// `each` gets the rows, and of documents the distinct word pieces.
+    /// `each` gets the rows, and of documents the distinct word pieces; `stops` end the wait for `texts`.
     fn rows(
         &self,
         texts: impl Source,
         mut each: impl FnMut(Row, &[u32]) -> Result<()>,
+        stops: &[Stop],
     ) -> Result<Summary> {
         let Job { model, role, ref config, shard } = *self;
         match (model, role) {
@@ -314,7 +317,9 @@ impl Job<'_> {
                 bm25::encode_queries(texts, tokenizer, *max_tokens, config, |row| each(row, &[]))
             }
             (Model::Network { tokenizer, encoder, .. }, _) => {
-                document::encode(in_shard(texts, shard), tokenizer, encoder, config, each)
+                let give_up = || stops.iter().for_each(Stop::stop);
+                let texts = in_shard(texts, shard);
+                document::encode(texts, tokenizer, encoder, config, each, give_up)
             }
             (Model::Table { encoder, .. }, _) => {
                 let texts = in_shard(texts, shard);

@@ -35,8 +35,8 @@ impl Part {
 pub fn join(parts: Vec<Input>, output: Output, form: Form, mut each: impl FnMut()) -> Result<u64> {
     let (mut parts, meta) = open(parts)?;
     let Some(meta) = meta.or((form == Form::JsonLines).then(VectorMeta::default)) else {
-        let reason =
-            "the parts do not say what made them, as JSON lines cannot: expected --format jsonl";
+        let reason = "the parts do not say what made them, as JSON lines cannot: expected JSON lines \
+                      as output";
         return Err(Error::Usage(reason.into()));
     };
     let Some(first) = parts.first_mut() else {
@@ -51,8 +51,8 @@ pub fn join(parts: Vec<Input>, output: Output, form: Form, mut each: impl FnMut(
     while let Some(row) = next {
         if !keep_text && has_text(&row) {
             let reason = format!(
-                "row {} has a text, which the first row of all has not: it would be lost; expected parts \
-                 that were all made with --keep-text, or all without",
+                "row {} has a text, which the first row of all has not: it would be lost; expected \
+                 texts in all parts or in none",
                 parts[at].read
             );
             return Err(Error::format(&parts[at].name, reason));

@@ -8,6 +8,7 @@ mod document;
 pub mod idf;
 mod job;
 mod join;
+mod manifest;
 pub mod resume;
 
 use std::{fmt, str::FromStr};

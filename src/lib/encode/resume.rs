@@ -12,14 +12,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Source, Text, carried, finish};
+pub use super::manifest::Settings;
+use super::{
+    Source, Text, carried, finish,
+    manifest::{FORMAT, Manifest},
+};
 use crate::{
     error::{Error, Result},
     formats::vectors::{self, Form, Row, VectorMeta, Writer},
-    io::{Input, Output, map, read_text},
+    io::{Input, Output, map},
     text::DocumentFrequencies,
 };
 
@@ -27,26 +30,10 @@ use crate::{
 const PART_ROWS: u64 = 4096;
 const PART_EVERY: Duration = Duration::from_secs(5);
 
-/// What a part says of itself, in a small file next to its rows that is written after them.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Manifest {
-    /// What was asked for: model, options, shard.
-    settings: String,
-    /// Rows before this part.
-    first: u64,
-    /// Rows in it.
-    rows: u64,
-    /// SHA-256 over all texts up to the end of this part.
-    input_sha256: String,
-    /// SHA-256 of the file of rows.
-    #[serde(default)]
-    rows_sha256: String,
-}
-
 /// The parts of one output.
 pub struct Journal {
     folder: PathBuf,
-    settings: String,
+    settings: Settings,
     meta: VectorMeta,
     keep_text: bool,
     empty_counts: Option<DocumentFrequencies>,
@@ -67,11 +54,11 @@ impl Journal {
     /// the rows are; `empty_counts` are the document frequencies before the first document.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if the parts were made with other settings; [`Error::Format`] for a part that
-    /// was damaged; [`Error::Io`].
+    /// [`Error::Mismatch`] if the parts were made with other settings or by a version that kept them in
+    /// another form; [`Error::Format`] for a part that was damaged; [`Error::Io`].
     pub fn open(
         output: &Path,
-        settings: String,
+        settings: Settings,
         meta: VectorMeta,
         keep_text: bool,
         empty_counts: Option<DocumentFrequencies>,
@@ -88,23 +75,30 @@ impl Journal {
             if !file.exists() {
                 return Ok(journal);
             }
-            let manifest: Manifest = serde_json::from_str(&read_text(&file)?)
-                .map_err(|error| Error::format(&file, error.to_string()))?;
-            if manifest.settings != journal.settings || manifest.first != journal.rows() {
+            let manifest = Manifest::read(&file, &journal.folder)?;
+            if let Some((name, expected, got)) = journal.settings.difference(&manifest.settings) {
                 return Err(Error::Mismatch {
-                    what: format!("unfinished work in {}", journal.folder.display()),
-                    expected: journal.settings,
-                    got: manifest.settings,
+                    what: format!("unfinished work in {}: {name}", journal.folder.display()),
+                    expected,
+                    got,
                     remedy: "finish it with the options it was begun with, or remove the folder"
                         .into(),
                 });
+            }
+            if manifest.first != journal.rows() {
+                let (rows, found, folder) =
+                    (journal.rows(), manifest.first, journal.folder.display());
+                let reason = format!(
+                    "expected the part after {rows} rows, found that after {found}; remove {folder} to begin again"
+                );
+                return Err(Error::format(&file, reason));
             }
             journal.check(&manifest)?;
             journal.parts.push(manifest);
         }
     }
 
-    /// Whether the next part's rows are as they were written: told now, not after the long work.
+    /// Whether the next part's rows are as they were written: reported now, not after the long work.
     fn check(&self, manifest: &Manifest) -> Result<()> {
         let file = self.file("arrow", self.parts.len());
         let found = InputHash::of_bytes(&map(&file)?).hex();
@@ -168,7 +162,8 @@ impl Journal {
         finish(writer, counted.as_ref())?;
         let rows_sha256 = InputHash::of_bytes(&map(&self.file("arrow", self.parts.len()))?).hex();
         let (settings, first) = (self.settings.clone(), self.rows());
-        let manifest = Manifest { settings, first, rows, input_sha256, rows_sha256 };
+        let format = FORMAT;
+        let manifest = Manifest { format, settings, first, rows, input_sha256, rows_sha256 };
         let file = self.file("json", self.parts.len());
         let mut output = Output::create(&file)?;
         serde_json::to_writer(&mut output, &manifest)
@@ -267,5 +262,72 @@ pub fn skip_finished(journal: &Journal, texts: &mut impl Source) -> Result<Input
             })
         }
         _ => Ok(hash),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Shard, *};
+    use crate::io::read_text;
+
+    fn settings() -> Settings {
+        let meta = VectorMeta { max_tokens: Some(64), ..VectorMeta::default() };
+        Settings::new(&meta, "f00d".into(), Shard::WHOLE, false)
+    }
+
+    fn open(output: &Path, settings: Settings) -> Result<Journal> {
+        Journal::open(output, settings, VectorMeta::default(), false, None)
+    }
+
+    /// An output with one finished part of one row.
+    fn begun(folder: &Path) -> PathBuf {
+        let output = folder.join("out.arrow");
+        let mut journal = open(&output, settings()).unwrap();
+        journal.push(&Row { id: "a".into(), ..Row::default() }, &[], String::new).unwrap();
+        journal.close("beef".into()).unwrap();
+        output
+    }
+
+    #[track_caller]
+    fn check(output: &Path, settings: Settings, message: &str) {
+        let error = open(output, settings).err().unwrap();
+        assert!(matches!(error, Error::Mismatch { .. }), "{error:?}");
+        assert!(error.to_string().contains(message), "{error}");
+    }
+
+    #[test]
+    fn only_work_with_the_same_settings_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = begun(folder.path());
+        assert_eq!(open(&output, settings()).unwrap().rows(), 1);
+        let mut other = settings();
+        other.max_tokens = Some(9);
+        check(&output, other, "out.arrow.parts: max_tokens: expected 9, found 64; finish it with");
+        let mut other = settings();
+        other.model = "b".into();
+        check(&output, other, "out.arrow.parts: model: expected b, found ;");
+    }
+
+    #[test]
+    fn work_of_an_earlier_version_is_refused_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = begun(folder.path());
+        let file = folder.path().join("out.arrow.parts/part-000000.json");
+        let text = read_text(&file).unwrap();
+        assert!(text.starts_with(r#"{"format":2,"settings":{"role":"","#), "{text}");
+        let newer = text.replacen("2", "3", 1);
+        let debug = r#"{"settings":"VectorMeta { role: \"document\" }, shard 0/1","first":0,
+            "rows":1,"input_sha256":"beef","rows_sha256":""}"#;
+        for (manifest, found) in [(debug, "that of an earlier version"), (newer.as_str(), "3")] {
+            fs::write(&file, manifest).unwrap();
+            let message = format!(
+                "out.arrow.parts: format: expected 2, found {found}; finish it with the version of l0 that \
+                 began it, or remove the folder to begin again"
+            );
+            check(&output, settings(), &message);
+        }
+        fs::write(&file, &text[..text.len() / 2]).unwrap();
+        let error = open(&output, settings()).err().unwrap();
+        assert!(error.to_string().ends_with("out.arrow.parts to begin again"), "{error}");
     }
 }

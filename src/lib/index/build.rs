@@ -199,9 +199,9 @@ fn fill<'a>(
 
 /// The error for rows that do not say their model, where that is not trusted.
 fn unnamed(name: &str) -> Error {
-    let wanted =
-        "expected --model DIR or --tokenizer DIR: the vectors do not say which model made them";
-    Error::Usage(format!("{name}: {wanted}"))
+    let expected =
+        "expected a model or a tokenizer, since the vectors do not say which model made them";
+    Error::Usage(format!("{name}: {expected}, found neither"))
 }
 
 /// Writes an index with the rows of all inputs after the documents of `index`, with its settings. The new
@@ -219,7 +219,8 @@ pub fn append<'a>(
     output: &'a mut Output,
 ) -> Result<Draft<'a>> {
     let Some(place) = part.unfinished() else {
-        return Err(Error::Usage("expected -o FILE: what is appended is built next to it".into()));
+        let expected = "expected an output file, next to which the new documents are indexed";
+        return Err(Error::Usage(format!("{expected}, found {}", part.name())));
     };
     let (language, metadata) = (Language::of(&index)?, index.metadata());
     let plan = Plan {
@@ -277,7 +278,7 @@ fn check_meta(
             what: format!("{file}: role of the vectors"),
             expected: "document".into(),
             got: meta.role.clone(),
-            remedy: "encode the corpus without --role query; queries go to l0-query".into(),
+            remedy: "encode the corpus as documents; queries go to l0-query".into(),
         });
     }
     let got = meta.model_sha256.as_deref();
@@ -285,13 +286,11 @@ fn check_meta(
         return Err(Error::Mismatch {
             what: format!("{file}: model that made the vectors"),
             expected: match plan.trusting {
-                true => format!("SHA-256 {expected}, that of --model"),
+                true => format!("SHA-256 {expected}, that of the given model"),
                 false => format!("SHA-256 {expected}, that of the model that ships with l0-index"),
             },
             got: got.map_or_else(|| meta.model.clone(), str::to_owned),
-            remedy:
-                "say the model that made them: --model DIR, or --tokenizer DIR with --query-weights"
-                    .into(),
+            remedy: "give the model that made them, or its tokenizer and query weights".into(),
         });
     }
     let encoding = Some(Encoding::from(meta));

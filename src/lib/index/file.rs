@@ -94,15 +94,16 @@ pub struct Index {
 }
 
 impl Index {
-    /// Whether a file begins as an index does; a pipe does not.
+    /// Whether a file or an object begins as an index does, of which only the first bytes are read; a pipe
+    /// does not.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// As [`io::read_head`].
     pub fn is(path: &Path) -> Result<bool> {
         if path == Path::new("-") || !io::is_file(path)? {
             return Ok(false);
         }
-        Ok(io::map(path)?.starts_with(&MAGIC))
+        Ok(io::read_head(path, MAGIC.len())? == MAGIC)
     }
 
     /// Maps a file and checks its frame: magic, version, lengths, the checksums of header and

@@ -96,7 +96,7 @@ fn check_weights(first: &Index, other: &Index) -> Result<()> {
         what: format!("{}: weights", other.name()),
         expected: format!("{expected}, as in {}", first.name()),
         got: got.to_string(),
-        remedy: "build them with the same --weights".into(),
+        remedy: "build them with weights of one type".into(),
     })
 }
 

@@ -35,6 +35,7 @@ pub struct Input {
     reader: Box<dyn BufRead + Send>,
     plain: Option<File>,
     consumed: Consumed,
+    stop: Stop,
 }
 
 /// How much of an input was read so far, for progress and the time left.
@@ -82,17 +83,27 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// Whether anybody still wants what comes on standard input.
-static GIVEN_UP: AtomicBool = AtomicBool::new(false);
+/// Ends the wait of an input for more.
+///
+/// Work that has failed would else hang on a pipe or a terminal that says nothing: its reader goes on as at
+/// the end. Of what comes later on standard input nothing is taken; others can read it.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
 
-/// Lets anyone who waits for standard input go on as at its end: for a program that has failed and would
-/// else hang until the other side says more.
-pub fn give_up_stdin() {
-    GIVEN_UP.store(true, Ordering::Relaxed);
+impl Stop {
+    /// Ends the wait, and all later reading of the input where it could wait.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
-/// Standard input, which can be given up while it is waited for.
+/// Standard input, for which the wait can be ended.
 struct Stdin {
+    stop: Stop,
     #[cfg(unix)]
     file: File,
     #[cfg(not(unix))]
@@ -101,14 +112,14 @@ struct Stdin {
 
 impl Stdin {
     #[cfg(unix)]
-    fn open() -> io::Result<Stdin> {
+    fn open(stop: Stop) -> io::Result<Stdin> {
         use std::os::fd::AsFd;
-        Ok(Stdin { file: io::stdin().as_fd().try_clone_to_owned()?.into() })
+        Ok(Stdin { stop, file: io::stdin().as_fd().try_clone_to_owned()?.into() })
     }
 
     #[cfg(not(unix))]
-    fn open() -> io::Result<Stdin> {
-        Ok(Stdin { file: io::stdin() })
+    fn open(stop: Stop) -> io::Result<Stdin> {
+        Ok(Stdin { stop, file: io::stdin() })
     }
 
     /// Waits until there is something, the end included.
@@ -121,8 +132,8 @@ impl Stdin {
         // SAFETY: one descriptor, which is open, and the place for its answer.
         let mut answers = || unsafe { libc::poll(&raw mut asked, 1, MILLISECONDS) };
         loop {
-            // 0 says that nothing came; an error is told by the read behind it
-            if GIVEN_UP.load(Ordering::Relaxed) || answers() != 0 {
+            // 0 says that nothing came; an error is reported by the read after it
+            if self.stop.is_set() || answers() != 0 {
                 return;
             }
         }
@@ -135,7 +146,7 @@ impl Stdin {
 impl Read for Stdin {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.wait();
-        if GIVEN_UP.load(Ordering::Relaxed) { Ok(0) } else { self.file.read(buffer) }
+        if self.stop.is_set() { Ok(0) } else { self.file.read(buffer) }
     }
 }
 
@@ -154,9 +165,11 @@ impl Input {
         look: impl FnOnce(String, Box<dyn BufRead + Send>, Option<File>) -> Result<Input>,
     ) -> Result<Input> {
         if path == Path::new("-") {
-            let stdin = Stdin::open().map_err(|source| Error::io("<stdin>", source))?;
+            let stop = Stop::default();
+            let stdin = Stdin::open(stop.clone()).map_err(|source| Error::io("<stdin>", source))?;
             let reader = BufReader::with_capacity(BUFFER_BYTES, stdin);
-            return look("<stdin>".into(), Box::new(reader), None);
+            let input = look("<stdin>".into(), Box::new(reader), None)?;
+            return Ok(Input { stop, ..input });
         }
         if let Some(address) = stores::address(path) {
             let object = stores::open(address)?;
@@ -186,8 +199,8 @@ impl Input {
     /// As [`Input::open`].
     pub fn raw(path: &Path) -> Result<Input> {
         Input::opened(path, |name, reader, _| {
-            let consumed = Consumed::default();
-            Ok(Input { name, content: Content::Text, reader, plain: None, consumed })
+            let (consumed, stop) = (Consumed::default(), Stop::default());
+            Ok(Input { name, content: Content::Text, reader, plain: None, consumed, stop })
         })
     }
 
@@ -221,7 +234,8 @@ impl Input {
         };
         // a second descriptor is kept only where a table needs it: corpora come in hundreds of files
         let plain = plain.filter(|_| matches!(content, Content::Parquet | Content::ArrowFile));
-        Ok(Input { name, content, reader, plain, consumed: Consumed::default() })
+        let (consumed, stop) = (Consumed::default(), Stop::default());
+        Ok(Input { name, content, reader, plain, consumed, stop })
     }
 
     /// The path as the user gave it, or `<stdin>`.
@@ -237,6 +251,11 @@ impl Input {
     /// A view of how far the reading has come.
     pub fn consumed(&self) -> Consumed {
         self.consumed.clone()
+    }
+
+    /// What ends the wait for more of it; of an input that never waits, it does nothing.
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
     }
 
     /// The bytes, from the first on.

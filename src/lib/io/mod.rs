@@ -23,7 +23,7 @@ use std::{
 use memmap2::Mmap;
 
 pub use carried::{CARRIED, Folder, Mapped, carry, exists, is_folder};
-pub use input::{Consumed, Content, Input, give_up_stdin};
+pub use input::{Consumed, Content, Input, Stop};
 pub use lines::{Line, Lines, MAX_LINE_BYTES, RawLine};
 pub use output::{Output, remove_temporaries};
 
@@ -55,6 +55,24 @@ pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
         Some(bytes) => bytes.map(<[u8]>::to_vec),
         None => fs::read(path).map_err(|source| Error::io(path, source)),
     }
+}
+
+/// The first bytes of a file, `count` or as many as it has; of an object, no more is asked for.
+///
+/// # Errors
+/// As [`read_bytes`].
+pub fn read_head(path: &Path, count: usize) -> Result<Vec<u8>> {
+    if let Some(address) = stores::address(path) {
+        return stores::head(address, count as u64);
+    }
+    if let Some(bytes) = carried::find(path) {
+        return bytes.map(|bytes| bytes[..count.min(bytes.len())].to_vec());
+    }
+    let fail = |source| Error::io(path, source);
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(fail)?;
+    file.take(count as u64).read_to_end(&mut bytes).map_err(fail)?;
+    Ok(bytes)
 }
 
 /// Whether a path is a plain file or an object, and no folder, device or pipe.

@@ -282,7 +282,8 @@ impl DenseEncoder {
         let max_tokens = max_tokens.unwrap_or(longest);
         if max_tokens > positions {
             return Err(Error::Usage(format!(
-                "--max-tokens: the model has {positions} positions, found {max_tokens}"
+                "longest text: expected at most {positions} tokens, the positions of the model, \
+                 found {max_tokens}"
             )));
         }
         let hidden = config.hidden;

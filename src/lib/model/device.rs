@@ -202,7 +202,9 @@ impl DeviceEncoder {
                 Ok(port.receive(landing, |numbers| f(numbers, terms))?)
             }
             (Pooled::Here(tensor), _) => Ok(f(&tensor.flatten_all()?.to_vec1::<f32>()?, terms)),
-            (Pooled::Sent(_), None) => Err(Error::Usage("logits of another device".into())),
+            (Pooled::Sent(_), None) => {
+                Err(Error::Internal("expected logits of this device, found another's".into()))
+            }
         }
     }
 }
@@ -257,7 +259,7 @@ impl To<'_> {
                 })
             }
             (HeadParts::None, _) | (HeadParts::Vocabulary { .. }, None) => {
-                Err(Error::Usage("expected a model with a head, found none".into()))
+                Err(Error::Internal("expected a model with a head, found none".into()))
             }
         }
     }

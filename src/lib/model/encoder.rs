@@ -126,7 +126,8 @@ impl SparseEncoder {
         let max_tokens = overrides.max_tokens.unwrap_or(longest);
         if max_tokens > max_positions {
             return Err(Error::Usage(format!(
-                "--max-tokens: the model has {max_positions} positions, found {max_tokens}"
+                "longest text: expected at most {max_positions} tokens, the positions of the model, \
+                 found {max_tokens}"
             )));
         }
         let activation = overrides.activation.or(directory.activation);
@@ -223,7 +224,7 @@ impl SparseEncoder {
     /// The weights of documents that were started.
     ///
     /// # Errors
-    /// As [`SparseEncoder::encode`].
+    /// As [`SparseEncoder::encode`]; [`Error::Internal`] if another encoder started them.
     pub fn finish(&self, pending: Pending) -> Result<Vec<SparseVector>> {
         let vectors = match (pending.state, &self.engine) {
             (State::Done(vectors), _) => vectors,
@@ -238,7 +239,8 @@ impl SparseEncoder {
                 vectors
             }
             (State::Sent(..), Engine::Slices(_)) => {
-                return Err(Error::Usage("documents of another encoder".into()));
+                let reason = "expected documents that this encoder began, found another's";
+                return Err(Error::Internal(reason.into()));
             }
         };
         let pairs = vectors.iter().zip(&pending.lexical);

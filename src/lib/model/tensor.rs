@@ -66,7 +66,7 @@ pub struct TensorEncoder {
 }
 
 fn no_head() -> Error {
-    Error::Usage("expected a model with the head that this needs, found another".into())
+    Error::Internal("expected a model with the head that this needs, found another".into())
 }
 
 /// What the layers of one batch share.
@@ -202,7 +202,7 @@ impl TensorEncoder {
     /// ([`TensorEncoder::pooled`]).
     ///
     /// # Errors
-    /// [`Error::Usage`] for another head; [`Error::Compute`].
+    /// [`Error::Internal`] for another head; [`Error::Compute`].
     pub fn logits_of_pooled(&self, pooled: &Tensor) -> Result<Tensor> {
         let HeadVars::Vocabulary(head) = &self.head else { return Err(no_head()) };
         let decoder = self.untied_decoder.as_ref().unwrap_or(&self.words);

@@ -24,7 +24,7 @@ const ROWS: usize = 32;
 /// taken in a fixed order, so the result does not depend on the number of threads.
 ///
 /// # Errors
-/// [`Error::Usage`] without rows or for another number of targets; [`Error::Compute`].
+/// [`Error::Internal`] without rows or for another number of targets; [`Error::Compute`].
 pub fn cross_entropy_head(
     hidden: &Tensor,
     weight: &Tensor,
@@ -33,7 +33,7 @@ pub fn cross_entropy_head(
 ) -> Result<Tensor> {
     let (rows, terms) = (hidden.dim(0)?, weight.dim(0)?);
     if rows == 0 || rows != targets.len() || targets.iter().any(|&at| at as usize >= terms) {
-        return Err(Error::Usage(format!(
+        return Err(Error::Internal(format!(
             "cross entropy: expected a target below {terms} for each of 1 or more rows, found {} for {rows}",
             targets.len()
         )));

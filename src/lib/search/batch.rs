@@ -65,6 +65,19 @@ impl Engine {
     /// query, such as a damaged index.
     pub fn reply_all(
         &self,
+        questions: Questions,
+        config: &AnswerConfig,
+        output: &mut Output,
+        refused: impl FnMut(u64, &Error),
+    ) -> Result<Count> {
+        let stop = questions.stop();
+        let done = self.reply_each(questions, config, output, refused);
+        // after a failure the thread that reads would go on taking what is meant for others
+        done.inspect_err(|_| stop.stop())
+    }
+
+    fn reply_each(
+        &self,
         mut questions: Questions,
         config: &AnswerConfig,
         output: &mut Output,

@@ -7,13 +7,14 @@ use crate::{
         vectors::{self, Row, Rows},
     },
     index::Index,
-    io::{Content, Input, Line, Lines},
+    io::{Content, Input, Line, Lines, Stop},
 };
 
 /// The queries of one input, unparsed.
 pub struct Questions {
     name: String,
     source: Source,
+    stop: Stop,
 }
 
 enum Source {
@@ -39,16 +40,21 @@ impl Questions {
     /// # Errors
     /// [`Error::Mismatch`] for vectors of another vocabulary or network; as [`vectors::read`].
     pub fn open(input: Input, index: &Index) -> Result<Questions> {
-        let name = input.name().to_owned();
+        let (name, stop) = (input.name().to_owned(), input.stop());
         if input.content() == Content::Text {
-            return Ok(Questions { name, source: Source::Lines(input.lines()) });
+            return Ok(Questions { name, source: Source::Lines(input.lines()), stop });
         }
         let (meta, rows) = vectors::read(input, None)?;
         if let Some(meta) = meta {
             index.check_fingerprint(&meta.vocabulary_sha256)?;
             index.check_queries(&name, &meta)?;
         }
-        Ok(Questions { name, source: Source::Rows(rows, 0) })
+        Ok(Questions { name, source: Source::Rows(rows, 0), stop })
+    }
+
+    /// What ends the wait for the next query.
+    pub(super) fn stop(&self) -> Stop {
+        self.stop.clone()
     }
 }
 

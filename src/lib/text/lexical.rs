@@ -106,13 +106,13 @@ impl LexicalPart {
     /// The same with a trained scale for each term, `[V]`; a scale below 0 counts as 0.
     ///
     /// # Errors
-    /// [`Error::Weight`] for a scale that is not finite; [`Error::Usage`] for another number of them.
+    /// [`Error::Weight`] for a scale that is not finite; [`Error::Format`] for another number of them.
     pub fn scaled(mut self, scales: Option<Vec<f32>>) -> Result<LexicalPart> {
         let Some(trained) = scales else { return Ok(self) };
         if trained.len() < self.scales.len() {
             let (expected, found) = (self.scales.len(), trained.len());
-            let message = format!("lexical.scale: expected {expected} numbers, found {found}");
-            return Err(Error::Usage(message));
+            let reason = format!("expected {expected} numbers, found {found}");
+            return Err(Error::format("lexical.scale", reason));
         }
         if let Some((term, &weight)) = (0..).zip(&trained).find(|(_, scale)| !scale.is_finite()) {
             return Err(Error::Weight { term, weight });

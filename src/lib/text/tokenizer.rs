@@ -207,13 +207,13 @@ impl Tokenizer {
     /// The word pieces of a text, without special tokens and without truncation.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the tokenizer refuses the text, which a sound one never does.
+    /// [`Error::Format`] if the tokenizer refuses the text, which a sound one never does.
     pub fn pieces(&self, text: &str) -> Result<Vec<u32>> {
         if let Some(pieces) = self.short.as_ref().and_then(|short| short.pieces(text)) {
             return Ok(pieces);
         }
         let encoding = self.inner.encode_fast(text, false);
-        let encoding = encoding.map_err(|error| Error::Usage(format!("tokenizer: {error}")))?;
+        let encoding = encoding.map_err(|error| Error::format("tokenizer", error.to_string()))?;
         Ok(encoding.get_ids().to_vec())
     }
 

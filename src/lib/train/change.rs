@@ -16,14 +16,14 @@ use crate::{
 pub fn with_changes(file: &Path, changes: &[String]) -> Result<String> {
     let mut text = io::read_text(file)?;
     for change in changes {
-        text.push_str(&format!("\n# --set {}", change.replace('\n', "\n# ")));
+        text.push_str(&format!("\n# changed: {}", change.replace('\n', "\n# ")));
     }
     Ok(text)
 }
 
 /// Makes one change; the value is read as TOML, or as a string if it is not valid TOML.
 pub(super) fn set(table: &mut Table, change: &str) -> Result<()> {
-    let bad = |reason: &str| Error::Usage(format!("--set {change}: {reason}"));
+    let bad = |reason: &str| Error::Usage(format!("change `{change}`: {reason}"));
     let (path, value) = change.split_once('=').ok_or_else(|| bad("expected a.b=value"))?;
     let parsed = format!("x = {value}").parse::<Table>().ok().and_then(|mut one| one.remove("x"));
     let value = parsed.unwrap_or_else(|| Value::String(value.to_owned()));

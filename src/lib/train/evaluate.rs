@@ -23,6 +23,7 @@ use crate::{
         records::QueryBody,
         rejects::Rejects,
         trec::{Qrels, Run, RunWriter},
+        vectors::Row,
     },
     index::{Artefacts, BuildConfig, Builder, Index, Order, Weights},
     io::{self, Input, Output, folder},
@@ -269,10 +270,11 @@ impl Side<'_> {
         let mut tally = Tally::default();
         let config =
             EncodeConfig { batch_tokens: BATCH_TOKENS, prune: Prune::None, keep_text: false };
-        encode(documents, self.tokenizer, self.encoder, &config, |row, _| {
+        let add = |row: Row, _: &[u32]| {
             tally.add(&row.vector);
             builder.add(&row.id, &row.vector, None)
-        })?;
+        };
+        encode(documents, self.tokenizer, self.encoder, &config, add, || {})?;
         let unit = QueryTable::unit(vocabulary.len());
         let artefacts = Artefacts {
             vocabulary: vocabulary.fingerprint().to_owned(),
@@ -297,10 +299,11 @@ impl Side<'_> {
         let config =
             EncodeConfig { batch_tokens: BATCH_TOKENS, prune: Prune::None, keep_text: false };
         let mut vectors: BTreeMap<String, SparseVector> = BTreeMap::new();
-        encode(queries.map(Ok), self.tokenizer, self.encoder, &config, |row, _| {
+        let add = |row: Row, _: &[u32]| {
             vectors.insert(row.id, row.vector);
             Ok(())
-        })?;
+        };
+        encode(queries.map(Ok), self.tokenizer, self.encoder, &config, add, || {})?;
         Ok(vectors.into_iter().map(|(id, vector)| (id, QueryBody::Vector(vector))).collect())
     }
 }

@@ -261,7 +261,7 @@ impl QueryRecipe {
         match &self.table {
             None => Ok(()),
             Some(_) => Err("query.kind = \"embedding\" makes a table and reads none: leave \
-                            query.table out, or --set 'query={ kind = \"embedding\" }'"
+                            query.table out, or replace the table by query = { kind = \"embedding\" }"
                 .into()),
         }
     }
@@ -313,7 +313,7 @@ impl Recipe {
         }
     }
 
-    /// Reads a file and applies `--set` changes, each `path=value`.
+    /// Reads a file and makes changes, each `path=value`.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Format`] for what is not TOML, not a recipe, or inconsistent;

@@ -301,7 +301,7 @@ impl Source {
                 parsed.example = filled.map_err(|found| place.error("ids with texts", &found))?;
             }
             None if parsed.ids => {
-                let wanted = "texts, or texts = FOLDER (--texts) for the ids";
+                let wanted = "texts, or a folder of texts for the ids";
                 return Err(place.error(wanted, "ids alone"));
             }
             None => {}

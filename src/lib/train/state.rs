@@ -111,8 +111,10 @@ impl State {
                 what: format!("recipe of {}", path.display()),
                 expected: "the one it was begun with".into(),
                 got: "another".into(),
-                remedy: "resume with the same file and the same --set, or write to another folder"
-                    .into(),
+                remedy:
+                    "resume with the same file and the same changes to it, or write to another \
+                         folder"
+                        .into(),
             });
         }
         if !state.vocabulary.is_empty() && state.vocabulary != origin.vocabulary {
@@ -198,7 +200,7 @@ mod tests {
 
         let error =
             State::load(folder.path(), origin("other"), &mut fresh).unwrap_err().to_string();
-        assert!(error.contains("the same --set"), "{error}");
+        assert!(error.contains("the same changes to it"), "{error}");
         let elsewhere = Origin { vocabulary: "other", ..origin("r") };
         let error = State::load(folder.path(), elsewhere, &mut fresh).unwrap_err().to_string();
         assert!(error.contains("tokenizer.json"), "{error}");

@@ -101,7 +101,7 @@ impl Trainer {
     pub fn remarks(&self) -> Option<String> {
         let dropped = self.drops_lexical.then_some(
             "the base has a lexical part and the recipe none: the model will have none \
-             (model.lexical, or l0-train export --lexical, gives it one)",
+             (model.lexical, or a lexical weight for `l0-train export`, gives it one)",
         );
         if dropped.is_some() {
             return dropped.map(str::to_owned);
@@ -214,11 +214,13 @@ impl Trainer {
     /// A folder with a model or with checkpoints of a run is not overwritten.
     fn check_folder(&self) -> Result<()> {
         if self.folder.as_os_str() == "-" {
-            return Err(Error::Usage("-o: expected a folder, found the standard output".into()));
+            return Err(Error::Usage(
+                "expected a folder for the model, found the standard output".into(),
+            ));
         }
         if self.step == 0 && State::is_begun(&self.checkpoints())? {
             return Err(Error::Usage(format!(
-                "{} holds a run; --resume goes on with it, or name another folder",
+                "{} holds a run; resume it, or name another folder",
                 self.folder.display()
             )));
         }
@@ -245,11 +247,13 @@ impl Trainer {
     /// One step.
     ///
     /// # Errors
-    /// As [`Shape::draw`] or [`super::masked::MaskedLmRecipe::draw`]; [`Error::Compute`]; in the first
-    /// step of a stage, [`Error::Usage`] naming a variable that no gradient reaches.
+    /// As [`Shape::draw`] or [`super::masked::MaskedLmRecipe::draw`]; [`Error::Compute`];
+    /// [`Error::Internal`] after the last step, and in the first step of a stage for a variable that no
+    /// gradient reaches.
     pub fn step(&mut self) -> Result<Record> {
         let Some((at, step)) = self.recipe.stage_of(self.step) else {
-            return Err(Error::Usage("expected a step, found a run that is done".into()));
+            let reason = "expected a step that is left, found a run that is done";
+            return Err(Error::Internal(reason.into()));
         };
         let stage = self.recipe.stage[at].clone();
         let (scored, gradients) = match &stage.task {

@@ -14,35 +14,40 @@ use crate::support::{Work, run};
 /// Objects by path.
 type Objects = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
 
+/// Bytes sent of each path.
+type Sent = Arc<Mutex<BTreeMap<String, Vec<usize>>>>;
+
 struct Store {
     address: String,
     objects: Objects,
+    sent: Sent,
 }
 
 fn serve() -> Store {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let objects = Objects::default();
-    let held = Arc::clone(&objects);
+    let sent = Sent::default();
+    let (held, counted) = (Arc::clone(&objects), Arc::clone(&sent));
     // the thread ends with the test
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let objects = Arc::clone(&held);
+            let (objects, sent) = (Arc::clone(&held), Arc::clone(&counted));
             thread::spawn(move || {
-                let _ = answer(stream, &objects);
+                let _ = answer(stream, &objects, &sent);
             });
         }
     });
-    Store { address, objects }
+    Store { address, objects, sent }
 }
 
-fn answer(stream: TcpStream, objects: &Objects) -> std::io::Result<()> {
+fn answer(stream: TcpStream, objects: &Objects, sent: &Sent) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let mut words = line.split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let mut length = 0;
+    let (mut length, mut last) = (0, None);
     loop {
         let mut header = String::new();
         if reader.read_line(&mut header)? == 0 || header.trim().is_empty() {
@@ -51,6 +56,8 @@ fn answer(stream: TcpStream, objects: &Objects) -> std::io::Result<()> {
         let (name, value) = header.split_once(':').unwrap();
         if name.eq_ignore_ascii_case("content-length") {
             length = value.trim().parse().unwrap();
+        } else if name.eq_ignore_ascii_case("range") {
+            last = value.trim().strip_prefix("bytes=0-").map(|last| last.parse::<usize>().unwrap());
         }
     }
     let mut body = vec![0; length];
@@ -72,7 +79,21 @@ fn answer(stream: TcpStream, objects: &Objects) -> std::io::Result<()> {
             send("200 OK", b"", true)
         }
         (_, None) => send("404 Not Found", b"", true),
-        (_, Some(bytes)) => send("200 OK", bytes, method == "GET"),
+        (_, Some(bytes)) => {
+            let end = last.filter(|_| path.starts_with("/bucket/")).map(|last| last + 1);
+            let part = &bytes[..end.unwrap_or(bytes.len()).min(bytes.len())];
+            if method == "GET" {
+                sent.lock().unwrap().entry(path.to_owned()).or_default().push(part.len());
+            }
+            let (end, all) = (part.len(), bytes.len());
+            match last.filter(|_| part.len() < all) {
+                Some(_) => {
+                    let range = format!("Content-Range: bytes 0-{}/{all}", end - 1);
+                    send(&format!("206 Partial Content\r\n{range}"), part, true)
+                }
+                None => send("200 OK", bytes, method == "GET"),
+            }
+        }
     }
 }
 
@@ -140,6 +161,28 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(bytes).unwrap();
     gzip.finish().unwrap()
+}
+
+#[test]
+fn what_an_object_is_shows_in_its_first_bytes() {
+    let (work, store) = (Work::new(), serve());
+    let line = "set -e
+        l0-encode --model testdata/toy --quiet testdata/demo/corpus.jsonl -o v.parquet
+        l0-index v.parquet --model testdata/toy -o v.l0x --quiet
+        l0-index export v.l0x --to jsonl -o v.jsonl --quiet";
+    run(work.shell(line), b"").exits(0);
+    let length = work.read("v.l0x").len();
+    let plain = format!("{}/web/v.l0x", store.address); // knows no ranges
+    for (path, from, sent) in [
+        ("/bucket/v.l0x", "s3://bucket/v.l0x", vec![8, length]),
+        ("/web/v.l0x", &plain, vec![length, length, length]),
+    ] {
+        store.put(path, work.read("v.l0x"));
+        let export = format!("l0-index export {from} --to jsonl -o got.jsonl --quiet");
+        run(store.reached_by(work.shell(&export)), b"").exits(0);
+        assert!(work.read("got.jsonl") == work.read("v.jsonl"), "{from}");
+        assert_eq!(store.sent.lock().unwrap()[path], sent, "{from}");
+    }
 }
 
 #[test]

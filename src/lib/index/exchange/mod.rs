@@ -107,8 +107,8 @@ pub fn export(
         (Target::Pisa, Role::Documents, Source::Index(index)) => writer.pisa(index, &mut files)?,
         (target, Role::Documents, _) if target.by_list() => {
             return Err(Error::Usage(format!(
-                "--to {target} is written list by list: make an index of the vectors first \
-                 (l0-index VECTORS --weights f32 -o x.l0x), then export that"
+                "{target} is written list by list: make an index of the vectors first, with f32 weights, \
+                 then export that"
             )));
         }
         _ => writer.rows(source, &mut files)?,
@@ -127,7 +127,8 @@ impl Export<'_> {
         if target.is_whole() && !quantize.is_whole() {
             let usual = target.usual();
             return Err(Error::Usage(format!(
-                "--to {target} holds whole numbers: expected a --quantize that makes some, such as {usual}"
+                "{target} holds whole numbers: expected a quantization that makes some, such as \
+                 {usual}, found none"
             )));
         }
         Ok(())
@@ -136,7 +137,7 @@ impl Export<'_> {
     fn several_files(&self) -> Error {
         let target = self.target;
         Error::Usage(format!(
-            "--to {target} is several files: expected -o FILE, found none that is a file"
+            "{target} is several files: expected an output file, found an output that is none"
         ))
     }
 
@@ -152,7 +153,7 @@ impl Export<'_> {
             Error::format(
                 "vocabulary",
                 format!(
-                    "token `{token}` of term {}: {why}; --to {target} names terms by their tokens",
+                    "token `{token}` of term {}: {why}; {target} names terms by their tokens",
                     term.0
                 ),
             )

@@ -45,7 +45,9 @@ impl Writer<'_> {
                 })?;
                 let count = u32::try_from(self.told.rows).map_err(|_| {
                     let rows = self.told.rows;
-                    Error::Usage(format!("--to seismic-bin counts in 32 bits, found {rows} rows"))
+                    Error::Usage(format!(
+                        "seismic-bin: expected a count of rows in 32 bits, found {rows} rows"
+                    ))
                 })?;
                 files.main()?.with(|out| {
                     out.write_all(&count.to_le_bytes())?;
@@ -75,9 +77,8 @@ impl Writer<'_> {
             return files.main()?.with(|out| lines::document(out, target, &plan.names, &entry));
         }
         if let Some(wrong) = lines::parts_a_query(target, &row.id) {
-            let wanted = format!(
-                "expected ids of queries without {wrong:?}, which --to {target} ends them by"
-            );
+            let wanted =
+                format!("expected ids of queries without {wrong:?}, which ends an id in {target}");
             return Err(Error::format("queries", format!("{wanted}, found {:?}", row.id)));
         }
         files.main()?.with(|out| lines::query(out, target, &plan.names, plan.k, &entry))

@@ -31,7 +31,7 @@ impl Source<'_> {
             Source::Vectors(paths) => {
                 if paths.is_empty() || paths.iter().any(|path| path == Path::new("-")) {
                     return Err(Error::Usage(
-                        "--quantize max and minmax read the vectors twice: expected files, found a pipe"
+                        "max and minmax read the vectors twice: expected files, found a pipe"
                             .into(),
                     ));
                 }
@@ -144,7 +144,8 @@ fn check_role(file: &str, found: &str, role: Role) -> Result<()> {
         return Ok(());
     }
     Err(Error::Usage(format!(
-        "{file}: expected vectors of one role: say --role where a pipe brings queries; found role `{found}`"
+        "{file}: expected vectors of one role, found role `{found}`; give the role where a pipe \
+         brings queries"
     )))
 }
 

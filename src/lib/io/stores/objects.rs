@@ -159,6 +159,28 @@ pub(in crate::io) fn open(address: &str) -> Result<Object> {
     Ok(Object { bytes, body: Box::new(body) })
 }
 
+/// The first bytes of an object, `count` or as many as it has.
+///
+/// A store that gives no part of an object is asked for the whole and left after the first bytes.
+///
+/// # Errors
+/// [`Error::Format`] with what the store answered; [`Error::Io`].
+pub(in crate::io) fn head(address: &str, count: u64) -> Result<Vec<u8>> {
+    use object_store::Error::{NotFound, PermissionDenied, Unauthenticated};
+    let target = Target::new(address)?;
+    match runtime()?.block_on(target.store.get_range(&target.path, 0..count)) {
+        Ok(bytes) => Ok(bytes.to_vec()),
+        Err(error @ (NotFound { .. } | PermissionDenied { .. } | Unauthenticated { .. })) => {
+            Err(failed(address, &error))
+        }
+        Err(_) => {
+            let mut bytes = Vec::new();
+            let read = open(address)?.body.take(count).read_to_end(&mut bytes);
+            read.map(|_| bytes).map_err(|source| Error::io(address, source))
+        }
+    }
+}
+
 type Chunks = Pin<Box<dyn Stream<Item = object_store::Result<Bytes>> + Send>>;
 
 /// The bytes of an object as they come.

@@ -5,7 +5,7 @@ use crate::model::Folded;
 
 /// What the card of [`Size::Byte`] says.
 const BYTES: &str = "The matrices of `model.safetensors` are I8 with a scale per row: read by l0's programs \
-                     only; `l0-train export --dtype f32` gives a directory that Sentence Transformers loads.";
+                     only; `l0-train export` with type f32 gives a directory that Sentence Transformers loads.";
 
 /// What the card of a vocabulary head says.
 const MODULE: &str = "\nSentence Transformers gives the vectors of l0-encode, with the lexical part, threshold and \

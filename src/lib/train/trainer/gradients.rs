@@ -71,7 +71,8 @@ impl Trainer {
         let store = ops::backward(&scored.loss)?;
         let mut gradients = self.of_slots(&store);
         let Some(pull) = store.get(&leaf) else {
-            return Err(Error::Usage("expected a loss that depends on the documents".into()));
+            let reason = "expected a loss that depends on the documents, found one that does not";
+            return Err(Error::Internal(reason.into()));
         };
         for (first, texts) in (0..).step_by(part).zip(texts.chunks(part)) {
             let pull = pull.narrow(0, first, texts.len())?;
@@ -115,13 +116,13 @@ impl Trainer {
         let distillation = self.distillation.as_ref();
         let Some(Distillation { pool, teacher, near, first_table, states, scale }) = distillation
         else {
-            return Err(Error::Usage("expected a pool that was read, found none".into()));
+            return Err(Error::Internal("expected a pool that was read, found none".into()));
         };
         let random = Random::new(self.recipe.seed ^ DISTILL, self.step);
         let batch = near.draw(random, stage.batch, task.queries);
         let table = self.table.as_ref().map(|table| table.weights(self.encoder.words()));
         let Some(table) = table.transpose()? else {
-            return Err(Error::Usage("expected a query table, found none".into()));
+            return Err(Error::Internal("expected a query table, found none".into()));
         };
         let objective = DistillObjective {
             recipe: task,
@@ -221,7 +222,8 @@ impl Trainer {
         };
         for (slot, gradient) in self.slots.iter().zip(gradients) {
             if gradient.is_none() && !idle(&slot.name) {
-                return Err(Error::Usage(format!("no gradient reaches {}", slot.name)));
+                let reason = format!("expected a gradient for {}, found none", slot.name);
+                return Err(Error::Internal(reason));
             }
         }
         Ok(())
