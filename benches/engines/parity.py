@@ -18,6 +18,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[2] / "examples"))  # parquet_to_scipy
+
 
 def l0(program, *arguments, check=True):
     command = [f"l0-{program}", *map(str, arguments)]
@@ -190,11 +192,10 @@ def qdrant(case):
 
 def scipy(case):
     import numpy as np
-    from scipy.sparse import load_npz
+    from parquet_to_scipy import read
 
-    docs, asked = case.docs("csr", "docs.npz"), case.asked("csr", "asked.npz")
-    ids, names = (Path(f"{file}.ids.txt").read_text().splitlines() for file in (docs, asked))
-    scores = (load_npz(asked).astype(np.float64) @ load_npz(docs).astype(np.float64).T).toarray()
+    (ids, docs), (names, asked) = map(read, tables(case))
+    scores = (asked.astype(np.float64) @ docs.astype(np.float64).T).toarray()
     hits = []
     for query, row in zip(names, scores):
         order = np.argsort(-row, kind="stable")[: case.args.depth]

@@ -59,7 +59,7 @@ fn is_there(tool: &str, path: &OsString) -> bool {
 fn the_page_of_examples_runs_as_printed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let work = Work::new();
-    for name in ["pipelines", "src"] {
+    for name in ["examples", "pipelines", "src"] {
         symlink(root.join(name), work.path(name)).unwrap();
     }
     let page = std::fs::read_to_string(root.join("pipelines/examples/README.md")).unwrap();

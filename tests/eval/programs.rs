@@ -148,7 +148,7 @@ fn results_of_several_seeds_become_a_table_and_a_drawing() {
         "method\tname\tseeds\tflops\tnDCG@10\t±\tfront\nl0\ta\t2\t1.5000\t0.3500\t0.0500\tyes\n";
     check(&["tradeoff", "-", "--svg", svg.to_str().unwrap()], results, table);
     let drawn = fs::read_to_string(&svg).unwrap();
-    assert!(drawn.starts_with("<svg ") && drawn.contains(">Pareto front<"));
+    assert!(drawn.starts_with("<svg ") && drawn.contains("\nPareto front\n"));
     check(&["tradeoff", "-", "--svg", "-"], results, &drawn);
     check_refused(&["tradeoff"], "{\"name\":1}\n", 1, "<stdin>:1: expected {\"name\"");
     check_refused(&["tradeoff", "--where", "seed=7"], results, 2, "no result meets it");

@@ -63,55 +63,6 @@ fn responses_that_are_none_are_refused() {
         .says("ids of its own");
 }
 
-/// The vectors of `folder` in a binary form.
-fn exported(to: &str) -> Vec<u8> {
-    let work = folder();
-    index(&work, &format!("export docs.l0x --to {to} -o out")).exits(0);
-    work.read("out")
-}
-
-/// `bytes` with all that is `old` as `new`, of the same length.
-fn replaced(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
-    let mut bytes = bytes.to_vec();
-    for at in 0..=bytes.len() - old.len() {
-        if bytes[at..].starts_with(old) {
-            bytes[at..at + old.len()].copy_from_slice(new);
-        }
-    }
-    bytes
-}
-
-#[test]
-fn matrices_that_are_damaged_are_refused() {
-    let sound = exported("csr");
-    refused("csr", b"", "no .npz");
-    refused("csr", b"nothing of the kind", "no .npz");
-    refused("csr", &sound[..sound.len() - 30], "no .npz");
-    refused("csr", &sound[40..], "expected a CSR matrix");
-    refused("csr", &replaced(&sound, b"indptr.npy", b"indpxx.npy"), "`indptr`");
-    refused("csr", &replaced(&sound, b"csr", b"csc"), "`format`");
-    refused("csr", &replaced(&sound, &3.0f32.to_le_bytes(), &2.0f32.to_le_bytes()), "`data`");
-    let work = Work::new();
-    work.write("docs.jsonl", "{\"_id\":\"a\",\"indices\":[5],\"values\":[1]}\n");
-    index(&work, "export docs.jsonl --to csr -o wide.npz").exits(0);
-    refused("csr", &work.read("wide.npz"), "30522 columns for a vocabulary of 430 terms");
-}
-
-#[test]
-fn vectors_of_the_inner_format_that_are_damaged_are_refused() {
-    let sound = exported("seismic-bin");
-    refused("seismic-bin", b"", "expected a count of vectors, found the end of the file");
-    refused("seismic-bin", &sound[..sound.len() - 1], "vector 3: expected a vector");
-    refused("seismic-bin", &[&sound[..], b"x"].concat(), "found more bytes");
-    refused("seismic-bin", &[&sound[..4], &u32::MAX.to_le_bytes()].concat(), "4294967295 terms");
-    let term = |id: u32| replaced(&sound, &44u32.to_le_bytes(), &id.to_le_bytes());
-    refused("seismic-bin", &term(430), "term id 430, of a vocabulary of 430");
-    refused("seismic-bin", &term(69), "strictly ascending");
-    let weight = |weight: f32| replaced(&sound, &1.25f32.to_le_bytes(), &weight.to_le_bytes());
-    refused("seismic-bin", &weight(f32::NAN), "found NaN for term 44");
-    refused("seismic-bin", &weight(-1.0), "found -1 for term 44");
-}
-
 /// A file of two documents and one list, changed.
 fn ciff(change: impl FnOnce(&mut Header, &mut PostingsList, &mut [DocRecord; 2])) -> Vec<u8> {
     let mut header = Header { version: 1, num_postings_lists: 1, num_docs: 2, ..Header::default() };
@@ -165,7 +116,7 @@ fn what_a_form_cannot_hold_is_refused() {
     let work = folder();
     let export = |arguments: &str| index(&work, &format!("export {arguments}"));
     export("docs.l0x --to anserini --quantize none").exits(2).says("such as scale:100");
-    export("docs.l0x --to csr").exits(2).says("several files");
+    export("docs.l0x --to pisa").exits(2).says("several files");
     export("docs.jsonl --tokenizer testdata/toy --to ciff -o x").exits(2).says("make an index");
     export("docs.l0x --tokenizer testdata/toy --to jsonl").exits(2).says("its own tokenizer");
     export("docs.l0x --to lucene").exits(2).says("expected one of opensearch,");
@@ -176,9 +127,6 @@ fn what_a_form_cannot_hold_is_refused() {
     let piped = "export - --tokenizer testdata/toy --to jsonl --quantize max:255";
     run(work.command(L0_INDEX, piped), VECTORS.as_bytes()).exits(2).says("read the vectors twice");
     work.write("line.jsonl", "{\"_id\":\"a\\nb\",\"indices\":[5],\"values\":[1]}");
-    export("line.jsonl --tokenizer testdata/toy --to csr -o x.npz")
-        .exits(1)
-        .says("without line breaks");
     export("line.jsonl --tokenizer testdata/toy --to opensearch --field text")
         .exits(2)
         .says("other than id, title");

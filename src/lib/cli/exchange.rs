@@ -36,8 +36,7 @@ pub struct ExportArgs {
     /// An index, or files of vectors in order; none or - for standard input
     #[arg(value_name = "INDEX|VECTORS", value_hint = ValueHint::FilePath)]
     pub inputs: Vec<PathBuf>,
-    /// opensearch, opensearch-ann, elasticsearch, vespa, qdrant, anserini, seismic, seismic-bin, jsonl, csr,
-    /// ciff or pisa
+    /// opensearch, opensearch-ann, elasticsearch, vespa, qdrant, anserini, seismic, jsonl, ciff or pisa
     #[arg(long, value_name = "FORMAT", value_parser = suggest::<Target>(&Target::NAMES), hide_possible_values = true)]
     pub to: Target,
     /// The file to write; what belongs to it goes next to it, under this name and an ending
@@ -151,11 +150,11 @@ pub struct ImportArgs {
     /// The file; none or - for standard input
     #[arg(value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath)]
     pub input: PathBuf,
-    /// ciff, anserini, seismic, splade, jsonl (lines with an id and a vector keyed by tokens, as pairs, or as indices and values), seismic-bin, csr
-    /// (scipy.sparse.save_npz) or tei (responses of /embed_sparse)
+    /// ciff, anserini, seismic, splade, jsonl (lines with an id and a vector keyed by tokens, as pairs, or as indices and values)
+    /// or tei (responses of /embed_sparse)
     #[arg(long, value_name = "FORMAT", value_parser = suggest::<Source>(&Source::NAMES), hide_possible_values = true)]
     pub from: Source,
-    /// For seismic-bin, csr and tei: document ids, one per line [default: numbers from 0]
+    /// For tei: document ids, one per line [default: numbers from 0]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub ids: Option<PathBuf>,
     /// The tokenizer whose vocabulary the vectors have: its directory, l0:default, l0:tiny, or its

@@ -3,6 +3,7 @@
 //! Measures are named as in ir_measures and computed as by trec_eval 10. Nothing here reads files,
 //! prints, or knows how a run was made.
 
+mod axis;
 mod compare;
 mod diff;
 mod measures;

@@ -171,23 +171,10 @@ fn unknown(name: &str) -> String {
     let known = NAMES.map(|(name, _)| name);
     let all = NAMES.iter().flat_map(|(name, more)| more.iter().map(|more| (*more, *name)));
     let all = all.chain(known.map(|name| (name, name)));
-    let nearest = all.min_by_key(|(spelled, _)| distance(spelled, name)).map_or("", |near| near.1);
+    let name = name.to_ascii_lowercase();
+    let distance = |spelled: &str| strsim::levenshtein(&spelled.to_ascii_lowercase(), &name);
+    let nearest = all.min_by_key(|(spelled, _)| distance(spelled)).map_or("", |near| near.1);
     format!("unknown; the nearest is {nearest}; known are {}", known.join(" "))
-}
-
-/// Letters to insert, remove or change to come from one name to the other.
-fn distance(from: &str, to: &str) -> usize {
-    let (from, to) = (from.to_ascii_lowercase(), to.to_ascii_lowercase());
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in to.bytes().enumerate() {
-            let changed = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[to.len()]
 }
 
 #[cfg(test)]

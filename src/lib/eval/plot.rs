@@ -1,42 +1,48 @@
-//! The plane of cost and effectiveness as an SVG that reads well on light and dark pages.
+//! The plane of cost and effectiveness as an SVG, drawn by `plotters`.
 
 use std::{
-    fmt::Write as _,
     io::{self, Write},
-    ops::RangeInclusive,
+    ops::Range,
 };
 
-use super::tradeoff::Point;
+use plotters::{
+    coord::Shift,
+    prelude::*,
+    style::text_anchor::{HPos, Pos, VPos},
+};
 
-const WIDTH: f64 = 760.0;
-const HEIGHT: f64 = 460.0;
-const LEFT: f64 = 70.0;
-const RIGHT: f64 = 580.0;
-const TOP: f64 = 24.0;
-const BOTTOM: f64 = 400.0;
-/// Room that a label wants.
-const LABEL: f64 = 100.0;
-/// As many points of a curve get marks of their own.
+use super::{axis::Axis, tradeoff::Point};
+
+const WIDTH: u32 = 760;
+const HEIGHT: u32 = 480;
+/// As many points of a curve have marks of their own.
 const MARKS: usize = 30;
-/// About how many steps an axis has.
-const STEPS: f64 = 6.0;
-/// Okabe and Ito's colours that stand out on white and on black alike.
-const COLOURS: [&str; 6] = ["#d55e00", "#0088cc", "#009e73", "#cc79a7", "#b8860b", "#7a6fd0"];
+/// Half the side of the square that a mark and its surroundings take.
+const MARK: i32 = 7;
+const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
+/// Okabe and Ito's colours, of those that contrast with white.
+const COLOURS: [RGBColor; 6] = [
+    RGBColor(0xd5, 0x5e, 0x00),
+    RGBColor(0x00, 0x88, 0xcc),
+    RGBColor(0x00, 0x9e, 0x73),
+    RGBColor(0xcc, 0x79, 0xa7),
+    RGBColor(0xb8, 0x86, 0x0b),
+    RGBColor(0x7a, 0x6f, 0xd0),
+];
 
-const STYLE: &str = "\
-svg{background:#fff;color:#222;font:13px system-ui,sans-serif}
-text{fill:currentColor}.grid{stroke:currentColor;opacity:.15}.front{stroke:currentColor;opacity:.6;
-fill:none;stroke-dasharray:5 4}.label{font-size:11px;opacity:.85}
-@media(prefers-color-scheme:dark){svg{background:#15171a;color:#e4e4e4}}";
+type Svg<'s> = SVGBackend<'s>;
+type Area<'s> = DrawingArea<Svg<'s>, Shift>;
+type Chart<'c, 's> = ChartContext<'c, Svg<'s>, Cartesian2d<Axis, Axis>>;
+type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
 
 /// What a picture shows, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Picture<'a> {
-    /// Says what runs to the right.
+    /// The title of the horizontal axis.
     pub x: &'a str,
-    /// Says what runs upwards.
+    /// The title of the vertical axis.
     pub y: &'a str,
-    /// Whether x grows by factors; numbers must be above 0 then.
+    /// Whether the horizontal axis is logarithmic; its values must be above 0 then.
     pub log: bool,
     /// Whether the points of a method are joined, and their names left out.
     pub lines: bool,
@@ -44,282 +50,297 @@ pub struct Picture<'a> {
     pub front: bool,
 }
 
-/// Writes the points, coloured by method, with the spread over seeds as bars and the front as a
-/// dashed line.
+/// Writes the points, coloured by method, with the spread over seeds as bars and the front as a wide
+/// pale line.
 ///
 /// # Errors
 /// Those of `output`.
 pub fn plot(output: &mut impl Write, points: &[Point], picture: &Picture) -> io::Result<()> {
-    let ends = points.iter().map(|p| (p.x.least, p.x.most));
-    let x = match picture.log {
-        true => Axis::by_factors(ends, LEFT..=RIGHT),
-        false => Axis::over(ends, LEFT..=RIGHT),
-    };
-    let y = Axis::over(points.iter().map(|p| (p.y.least, p.y.most)), BOTTOM..=TOP);
     let mut svg = String::new();
-    draw(&mut svg, points, picture, &x, &y).expect("writing into memory cannot fail");
+    draw(&mut svg, points, picture).map_err(|error| io::Error::other(error.to_string()))?;
     output.write_all(svg.as_bytes())
 }
 
-/// A range of values and the pixels it covers.
-struct Axis {
-    from: f64,
-    to: f64,
-    ticks: Vec<f64>,
-    log: bool,
-    pixels: RangeInclusive<f64>,
-}
-
-impl Axis {
-    /// From round number to round number around all values.
-    fn over(values: impl Iterator<Item = (f64, f64)>, pixels: RangeInclusive<f64>) -> Axis {
-        let (from, to) = ends(values);
-        // values that only rounding tells apart are one
-        let apart = to - from > to.abs().max(from.abs()) * 1e-9;
-        let range = if apart { to - from } else { to.abs().max(1.0) };
-        let magnitude = 10f64.powf((range / STEPS).log10().floor());
-        let fits = |&step: &f64| range / step <= STEPS;
-        let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * magnitude).into_iter().find(fits);
-        let step = step.unwrap_or(range);
-        let (from, to) = ((from / step).floor() * step, (to / step).ceil() * step);
-        let to = to.max(from + step);
-        let count = ((to - from) / step).round() as u32;
-        let ticks = (0..=count).map(|n| from + f64::from(n) * step).collect();
-        Axis { from, to, ticks, log: false, pixels }
-    }
-
-    /// By factors, from the smallest to the largest value and a little beyond; ticks at 1, 2 and 5
-    /// times powers of ten, of a long axis at the powers.
-    fn by_factors(values: impl Iterator<Item = (f64, f64)>, pixels: RangeInclusive<f64>) -> Axis {
-        let (from, to) = ends(values);
-        let (from, to) = (from / 1.15, to * 1.15);
-        let powers = from.log10().floor() as i32..=to.log10().ceil() as i32;
-        let marks: &[f64] = if to / from > 1e3 { &[1.0] } else { &[1.0, 2.0, 5.0] };
-        let ticks = powers.flat_map(|power| marks.iter().map(move |mark| mark * 10f64.powi(power)));
-        let mut ticks: Vec<f64> = ticks.filter(|tick| (from..=to).contains(tick)).collect();
-        if ticks.len() < 2 {
-            ticks = vec![from * 1.15, to / 1.15];
-            ticks.dedup();
-        }
-        Axis { from, to, ticks, log: true, pixels }
-    }
-
-    fn pixel(&self, value: f64) -> f64 {
-        let share = match self.log {
-            true => (value / self.from).ln() / (self.to / self.from).ln(),
-            false => (value - self.from) / (self.to - self.from),
-        };
-        self.pixels.start() + share * (self.pixels.end() - self.pixels.start())
-    }
-
-    /// With as many decimals as it takes to tell ticks apart.
-    fn tick(&self, value: f64) -> String {
-        let step = match (self.log, &self.ticks[..]) {
-            (false, [first, second, ..]) => second - first,
-            // ends without a round number between them
-            (true, [first, second]) => (second - first).min(value),
-            _ => value,
-        };
-        let decimals = (-step.log10() - 1e-9).ceil().max(0.0) as usize;
-        format!("{value:.decimals$}")
-    }
-}
-
-fn ends(values: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
-    let none = (f64::INFINITY, f64::NEG_INFINITY);
-    values.fold(none, |(from, to), (a, b)| (from.min(a), to.max(b)))
-}
-
-fn draw(
-    svg: &mut String,
-    points: &[Point],
-    picture: &Picture,
-    x: &Axis,
-    y: &Axis,
-) -> std::fmt::Result {
-    let size = format!("viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\"");
-    writeln!(svg, "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" {size}>")?;
-    writeln!(svg, "<title>{} against {}</title>", escaped(picture.y), escaped(picture.x))?;
-    writeln!(svg, "<style>{STYLE}</style>")?;
-    axes(svg, picture, x, y)?;
-    let corner = |p: &&Point| format!("{:.1},{:.1}", x.pixel(p.x.mean), y.pixel(p.y.mean));
-    let corners = |points: &[&Point]| points.iter().map(corner).collect::<Vec<_>>().join(" ");
-    let mut front: Vec<&Point> = points.iter().filter(|point| point.on_front).collect();
-    front.sort_by(|a, b| a.x.mean.total_cmp(&b.x.mean));
-    if picture.front {
-        writeln!(svg, "<polyline class=\"front\" points=\"{}\"/>", corners(&front))?;
-    }
+fn draw(svg: &mut String, points: &[Point], picture: &Picture) -> Drawn {
     let mut methods: Vec<&str> = points.iter().map(|point| point.method.as_str()).collect();
     methods.dedup(); // points ascend by method
+    let root = SVGBackend::with_string(svg, (WIDTH, HEIGHT)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let title = clean(&format!("{} against {}", picture.y, picture.x));
+    let size = (1.7 * f64::from(WIDTH) / title.chars().count().max(1) as f64).min(15.0);
+    let at = (WIDTH as i32 / 2, 20);
+    root.draw(&Text::new(title, at, text(size, HPos::Center)))?;
+    let longest = methods.iter().map(|method| width(method, 13)).max().unwrap_or(0);
+    let plane = WIDTH as i32 - (50 + longest).clamp(140, WIDTH as i32 / 2);
+    let (left, right) = root.margin(32, 8, 4, 0).split_horizontally(plane);
+    let mut chart = axes(&left, points, picture)?;
+    if picture.front {
+        let mut front: Vec<&Point> = points.iter().filter(|point| point.on_front).collect();
+        front.sort_by(|a, b| a.x.mean.total_cmp(&b.x.mean));
+        chart.draw_series(LineSeries::new(front.into_iter().map(place), pale()))?;
+    }
     for (number, method) in methods.iter().enumerate() {
         let own: Vec<&Point> = points.iter().filter(|point| point.method == *method).collect();
-        if picture.lines {
-            let colour = colour(number);
-            writeln!(
-                svg,
-                "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\" points=\"{}\"/>",
-                corners(&own)
-            )?;
-        }
-        // a curve of many points is a curve
-        let marked = !picture.lines || own.len() <= MARKS;
-        for point in own.iter().filter(|_| marked) {
-            draw_point(svg, point, number, picture.lines, x, y)?;
-        }
-        let height = TOP + 14.0 + 22.0 * number as f64;
-        mark(svg, number, RIGHT + 24.0, height)?;
-        let name = if method.is_empty() { "results" } else { method };
-        text(svg, RIGHT + 38.0, height + 4.0, "", name)?;
+        series(&root, &mut chart, &own, number, picture.lines)?;
     }
-    if picture.front {
-        let height = TOP + 14.0 + 22.0 * methods.len() as f64;
-        let (from, to) = (RIGHT + 12.0, RIGHT + 34.0);
-        writeln!(svg, "<path class=\"front\" d=\"M{from} {height}H{to}\"/>")?;
-        text(svg, RIGHT + 38.0, height + 4.0, "", "Pareto front")?;
+    if !picture.lines {
+        names(&root, &chart, points)?;
     }
-    writeln!(svg, "</svg>")
+    legend(&right, &methods, picture.front)?;
+    root.present()
 }
 
-fn axes(svg: &mut String, picture: &Picture, x: &Axis, y: &Axis) -> std::fmt::Result {
-    for &tick in &x.ticks {
-        let at = x.pixel(tick);
-        writeln!(svg, "<path class=\"grid\" d=\"M{at:.1} {TOP}V{BOTTOM}\"/>")?;
-        text(svg, at, BOTTOM + 18.0, " text-anchor=\"middle\"", &x.tick(tick))?;
-    }
-    for &tick in &y.ticks {
-        let at = y.pixel(tick);
-        writeln!(svg, "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{RIGHT}\"/>")?;
-        text(svg, LEFT - 8.0, at + 4.0, " text-anchor=\"end\"", &y.tick(tick))?;
-    }
-    let middle = " text-anchor=\"middle\"";
-    text(svg, (LEFT + RIGHT) / 2.0, BOTTOM + 42.0, middle, picture.x)?;
-    let height = (TOP + BOTTOM) / 2.0;
-    let turned = format!("{middle} transform=\"rotate(-90 18 {height})\"");
-    text(svg, 18.0, height, &turned, picture.y)
+/// A plane with both axes, and nothing in it.
+fn axes<'c, 's>(
+    area: &'c Area<'s>,
+    points: &[Point],
+    picture: &Picture,
+) -> Result<Chart<'c, 's>, DrawingAreaErrorKind<io::Error>> {
+    let ends = points.iter().map(|p| (p.x.least, p.x.most));
+    let x = if picture.log { Axis::by_factors(ends) } else { Axis::over(ends) };
+    let y = Axis::over(points.iter().map(|p| (p.y.least, p.y.most)));
+    let mut chart = ChartBuilder::on(area)
+        .margin_right(20)
+        .margin_top(6)
+        .x_label_area_size(46)
+        .y_label_area_size(68)
+        .build_cartesian_2d(x.clone(), y.clone())?;
+    chart
+        .configure_mesh()
+        .bold_line_style(INK.mix(0.15))
+        .axis_style(INK.mix(0.5))
+        .label_style(text(12.5, HPos::Center))
+        .axis_desc_style(text(13.5, HPos::Center))
+        .x_desc(clean(picture.x))
+        .y_desc(clean(picture.y))
+        .x_label_formatter(&|&value| x.tick(value))
+        .y_label_formatter(&|&value| y.tick(value))
+        .draw()?;
+    Ok(chart)
 }
 
-fn draw_point(
-    svg: &mut String,
-    point: &Point,
-    method: usize,
-    nameless: bool,
-    x: &Axis,
-    y: &Axis,
-) -> std::fmt::Result {
-    let (at_x, at_y) = (x.pixel(point.x.mean), y.pixel(point.y.mean));
-    if point.seeds > 1 {
-        let (left, right) = (x.pixel(point.x.least), x.pixel(point.x.most));
-        let (low, high) = (y.pixel(point.y.least), y.pixel(point.y.most));
-        let colour = colour(method);
-        let bars = format!("M{left:.1} {at_y:.1}H{right:.1}M{at_x:.1} {low:.1}V{high:.1}");
-        writeln!(svg, "<path stroke=\"{colour}\" opacity=\".7\" d=\"{bars}\"/>")?;
-    }
-    mark(svg, method, at_x, at_y)?;
-    if nameless {
-        return Ok(());
-    }
-    // below its mark, off the front, which rises to the right; at the right edge to the left
-    let (aside, anchor) = if at_x < RIGHT - LABEL { (6.0, "start") } else { (-6.0, "end") };
-    let attributes = format!(" class=\"label\" text-anchor=\"{anchor}\"");
-    text(svg, at_x + aside, at_y + 15.0, &attributes, &point.name)
-}
-
-/// Methods differ by shape too, for those who cannot tell the colours.
-fn mark(svg: &mut String, method: usize, x: f64, y: f64) -> std::fmt::Result {
+/// The points of a method: a line or bars, and marks.
+fn series(root: &Area, chart: &mut Chart, own: &[&Point], method: usize, lines: bool) -> Drawn {
     let colour = colour(method);
-    let shape = match method % 4 {
-        0 => "m-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0",
-        1 => "m-4.5 -4.5h9v9h-9z",
-        2 => "m0 -6l5.5 9.5h-11z",
-        _ => "m0 -6l6 6l-6 6l-6 -6z",
-    };
-    writeln!(svg, "<path fill=\"{colour}\" d=\"M{x:.1} {y:.1}{shape}\"/>")
+    if lines {
+        let line = LineSeries::new(own.iter().copied().map(place), colour.stroke_width(2));
+        chart.draw_series(line)?;
+        if own.len() > MARKS {
+            return Ok(());
+        }
+    }
+    for &Point { x, y, .. } in own.iter().filter(|point| point.seeds > 1) {
+        let bars = [[(x.least, y.mean), (x.most, y.mean)], [(x.mean, y.least), (x.mean, y.most)]];
+        chart.draw_series(bars.map(|bar| PathElement::new(bar, colour.mix(0.7))))?;
+    }
+    own.iter().try_for_each(|point| mark(root, chart.backend_coord(&place(point)), method))
 }
 
-fn colour(method: usize) -> &'static str {
+/// The names of points near their marks, where they cover no mark and no other name; a name that had to
+/// move away is joined to its mark.
+fn names(root: &Area, chart: &Chart, points: &[Point]) -> Drawn {
+    let (across, down) = chart.plotting_area().get_pixel_range();
+    let at = |point: &Point| chart.backend_coord(&place(point));
+    let marks = points.iter().map(at);
+    let mut taken: Vec<_> = marks.map(|(x, y)| (x - MARK..x + MARK, y - MARK..y + MARK)).collect();
+    for point in points {
+        let ((x, y), name) = (at(point), clean(&point.name));
+        let (wide, high) = (width(&name, 11), 12);
+        let places = (1..=8).flat_map(|far| {
+            let (left, right) = (x - wide - MARK, x + MARK);
+            let (above, below) = (y - MARK - high * far, y + MARK + high * (far - 1));
+            [(right, below), (left, below), (left, above), (right, above)]
+        });
+        let boxes = places.map(|(left, top)| (left..left + wide, top..top + high));
+        let covered = |(a, b): &(Range<i32>, Range<i32>)| -> i64 {
+            let outside = i64::from(wide * high) - overlap(a, &across) * overlap(b, &down);
+            outside + taken.iter().map(|(x, y)| overlap(a, x) * overlap(b, y)).sum::<i64>()
+        };
+        let Some(free) = boxes.min_by_key(covered) else { continue };
+        let middle = free.1.start + high / 2;
+        if (y - middle).abs() > MARK + high {
+            let end = (x.clamp(free.0.start, free.0.end), y.clamp(free.1.start, free.1.end));
+            root.draw(&PathElement::new([(x, y), end], INK.mix(0.4)))?;
+        }
+        root.draw(&Text::new(name, (free.0.start, middle), text(11.0, HPos::Left)))?;
+        taken.push(free);
+    }
+    Ok(())
+}
+
+/// The marks of methods with their names.
+fn legend(area: &Area, methods: &[&str], front: bool) -> Drawn {
+    let height = |row: usize| 20 + 22 * row as i32;
+    for (row, method) in methods.iter().enumerate() {
+        let name = if method.is_empty() { "results".into() } else { clean(method) };
+        mark(area, (12, height(row)), row)?;
+        area.draw(&Text::new(name, (26, height(row)), text(13.0, HPos::Left)))?;
+    }
+    if front {
+        let at = height(methods.len());
+        area.draw(&PathElement::new([(2, at), (22, at)], pale()))?;
+        area.draw(&Text::new("Pareto front", (26, at), text(13.0, HPos::Left)))?;
+    }
+    Ok(())
+}
+
+/// Methods differ by shape too, for readers who cannot tell the colours apart.
+fn mark(area: &Area, (x, y): (i32, i32), method: usize) -> Drawn {
+    let style = colour(method).filled();
+    let corners: &[(i32, i32)] = match method % 4 {
+        0 => return area.draw(&Circle::new((x, y), 5, style)),
+        1 => &[(-5, -5), (5, -5), (5, 5), (-5, 5)],
+        2 => &[(0, -6), (6, 5), (-6, 5)],
+        _ => &[(0, -6), (6, 0), (0, 6), (-6, 0)],
+    };
+    let corners: Vec<_> = corners.iter().map(|(right, down)| (x + right, y + down)).collect();
+    area.draw(&Polygon::new(corners, style))
+}
+
+fn place(point: &Point) -> (f64, f64) {
+    (point.x.mean, point.y.mean)
+}
+
+fn pale() -> ShapeStyle {
+    INK.mix(0.2).stroke_width(7)
+}
+
+fn colour(method: usize) -> RGBColor {
     COLOURS[method % COLOURS.len()]
 }
 
-fn escaped(text: &str) -> String {
-    let text = text.replace(|c: char| c.is_control(), " "); // XML forbids them
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+/// Pixels that two ranges share.
+fn overlap(a: &Range<i32>, b: &Range<i32>) -> i64 {
+    i64::from((a.end.min(b.end) - a.start.max(b.start)).max(0))
 }
 
-fn text(svg: &mut String, x: f64, y: f64, attributes: &str, text: &str) -> std::fmt::Result {
-    let text = escaped(text);
-    writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\"{attributes}>{text}</text>")
+/// About how many pixels a text takes: its font is the reader's.
+fn width(text: &str, size: i32) -> i32 {
+    (text.chars().count() as f64 * 0.58 * f64::from(size)).ceil() as i32
+}
+
+/// Without control characters, which XML forbids.
+fn clean(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), " ")
+}
+
+/// A text of so many pixels, on whose middle line its place is; plotters writes sizes divided by 1.24.
+fn text<'a>(size: f64, side: HPos) -> TextStyle<'a> {
+    let style = ("sans-serif", 1.24 * size).into_text_style(&(WIDTH, HEIGHT));
+    style.color(&INK).pos(Pos::new(side, VPos::Center))
 }
 
 #[cfg(test)]
 mod tests {
     use super::{super::tradeoff::Spread, *};
 
-    #[test]
-    fn axes_go_from_round_number_to_round_number() {
-        #[track_caller]
-        fn check(from: f64, to: f64, ticks: &[&str]) {
-            let axis = Axis::over([(from, to)].into_iter(), 0.0..=100.0);
-            let written: Vec<String> = axis.ticks.iter().map(|&tick| axis.tick(tick)).collect();
-            assert_eq!(written, ticks);
-            assert!(axis.pixel(from) >= 0.0 && axis.pixel(to) <= 100.0);
-        }
-        check(0.31, 0.352, &["0.31", "0.32", "0.33", "0.34", "0.35", "0.36"]);
-        check(0.0, 12.0, &["0", "2", "4", "6", "8", "10", "12"]);
-        check(3.0, 3.0, &["3.0", "3.5"]);
-        check(0.0, 0.0, &["0.0", "0.2"]);
-        check(0.3, 0.1 + 0.2, &["0.2", "0.4"]);
-    }
-
-    #[test]
-    fn an_axis_by_factors_has_ticks_at_equal_factors() {
-        let axis = Axis::by_factors([(0.002, 0.05)].into_iter(), 0.0..=100.0);
-        let written: Vec<String> = axis.ticks.iter().map(|&tick| axis.tick(tick)).collect();
-        assert_eq!(written, ["0.002", "0.005", "0.01", "0.02", "0.05"]);
-        let at: Vec<f64> = axis.ticks.iter().map(|&tick| axis.pixel(tick)).collect();
-        assert!((at[3] - at[2] - (at[2] - at[1])).abs() < 1e-9 && at[0] > 0.0 && at[4] < 100.0);
-        let short = Axis::by_factors([(3.0, 3.3)].into_iter(), 0.0..=100.0);
-        let written: Vec<String> = short.ticks.iter().map(|&tick| short.tick(tick)).collect();
-        assert_eq!(written, ["3.0", "3.3"]);
-        let long = Axis::by_factors([(1e-4, 10.0)].into_iter(), 0.0..=100.0);
-        let written: Vec<String> = long.ticks.iter().map(|&tick| long.tick(tick)).collect();
-        assert_eq!(written, ["0.0001", "0.001", "0.01", "0.1", "1", "10"]);
-    }
-
-    #[test]
-    fn every_point_and_method_is_drawn_and_names_cannot_break_the_drawing() {
+    /// A point of two seeds that agree.
+    fn point(method: &str, name: &str, x: f64, y: f64) -> Point {
         let at = |value| Spread { least: value, mean: value, most: value };
-        let point = |method: &str, name: &str, flops, ndcg| Point {
+        Point {
             method: method.into(),
             name: name.into(),
             seeds: 2,
-            x: at(flops),
-            y: at(ndcg),
+            x: at(x),
+            y: at(y),
             columns: Vec::new(),
             on_front: true,
-        };
-        let points = [point("l0", "a<b", 1.0, 0.3), point("splade & co", "c", 2.0, 0.4)];
-        let drawn = |lines: bool, front: bool| {
-            let picture = Picture { x: "cost <", y: "nDCG@10", log: lines, lines, front };
-            let mut bytes = Vec::new();
-            plot(&mut bytes, &points, &picture).unwrap();
-            let svg = String::from_utf8(bytes).unwrap();
-            assert!(!svg.contains("NaN") && !svg.contains("inf"));
-            svg
-        };
-        let svg = drawn(false, true);
-        for text in [
-            ">a&lt;b<",
-            ">c<",
-            ">l0<",
-            ">splade &amp; co<",
-            ">Pareto front<",
-            ">cost &lt;<",
-            "</svg>",
-        ] {
-            assert!(svg.contains(text), "{text}");
         }
-        let svg = drawn(true, false);
-        assert!(!svg.contains(">a&lt;b<") && !svg.contains("Pareto") && svg.contains(">l0<"));
-        assert_eq!(svg.matches("<polyline").count(), 2);
+    }
+
+    fn drawn(points: &[Point], log: bool, lines: bool, front: bool) -> String {
+        let picture = Picture { x: "cost <", y: "nDCG@10", log, lines, front };
+        let mut bytes = Vec::new();
+        plot(&mut bytes, points, &picture).unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// The numbers of an attribute, of each element of this kind.
+    fn numbers(svg: &str, kind: &str, attribute: &str) -> Vec<i32> {
+        let start = format!("<{kind} ");
+        let elements = svg.split('\n').filter(|line| line.starts_with(&start));
+        let value = |line: &str| {
+            let (_, rest) = line.split_once(&format!(" {attribute}=\"")).unwrap();
+            rest.split('"').next().unwrap().parse().unwrap()
+        };
+        elements.map(value).collect()
+    }
+
+    #[test]
+    fn every_text_is_written_and_names_cannot_break_the_drawing() {
+        let points = [point("l0", "a<b\u{1}", 1.0, 0.3), point("splade & co", "c", 2.0, 0.4)];
+        let svg = drawn(&points, false, false, true);
+        let texts = [
+            "nDCG@10 against cost &lt;",
+            "nDCG@10",
+            "cost &lt;",
+            "a&lt;b ",
+            "c",
+            "l0",
+            "splade &amp; co",
+            "Pareto front",
+            "1.0",
+            "2.0",
+            "0.30",
+            "0.40",
+        ];
+        for text in texts {
+            assert_eq!(svg.matches(&format!(">\n{text}\n</text>")).count(), 1, "{text}");
+        }
+        assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
+        let svg = drawn(&points, true, true, false);
+        assert!(!svg.contains("a&lt;b") && !svg.contains("Pareto") && svg.contains("\nl0\n"));
+        assert!(drawn(&[point("", "a", 3.0, 3.0)], true, true, true).contains("\nresults\n"));
+    }
+
+    #[test]
+    fn points_are_where_their_numbers_say() {
+        let of = |x: f64, y: f64| point("l0", "p", x, y);
+        for (log, points) in [
+            (false, [of(1.0, 0.2), of(2.0, 0.3), of(3.0, 0.4)]),
+            (true, [of(1.0, 0.2), of(10.0, 0.3), of(100.0, 0.4)]),
+        ] {
+            let svg = drawn(&points, log, true, false);
+            let (x, y) = (numbers(&svg, "circle", "cx"), numbers(&svg, "circle", "cy"));
+            // three points, and one mark of the legend
+            let ([a, b, c, _], [d, e, f, _]) = (&x[..], &y[..]) else { panic!("{svg}") };
+            assert!(a < b && (c - b - (b - a)).abs() <= 1, "{x:?}");
+            assert!(d > e && (f - e - (e - d)).abs() <= 1, "{y:?}");
+            let corners = format!("{a},{d} {b},{e} {c},{f} ");
+            assert!(svg.contains(&format!("points=\"{corners}\"")), "{corners}\n{svg}");
+        }
+    }
+
+    #[test]
+    fn bars_span_the_seeds_and_long_curves_have_no_marks() {
+        let mut apart = point("l0", "a", 2.0, 0.3);
+        apart.x = Spread { least: 1.0, mean: 2.0, most: 3.0 };
+        apart.y = Spread { least: 0.2, mean: 0.3, most: 0.4 };
+        let svg = drawn(&[apart], false, false, false);
+        let bars = svg.matches("opacity=\"0.7\"").count();
+        assert_eq!((bars, svg.matches("<circle").count()), (2, 2));
+        let long: Vec<Point> = (0..=30).map(|n| point("l0", "a", f64::from(n), 0.3)).collect();
+        let marks = |points: &[Point]| drawn(points, false, true, false).matches("<circle").count();
+        assert_eq!((marks(&long[..30]), marks(&long)), (31, 1));
+    }
+
+    #[test]
+    fn names_of_points_in_one_place_do_not_collide() {
+        let points: Vec<Point> =
+            (0..12).map(|n| point("l0", &format!("name {n:02}"), 1.0, 0.3)).collect();
+        let svg = drawn(&points, false, false, false);
+        let lines: Vec<&str> = svg.lines().collect();
+        let named = lines.windows(2).filter(|pair| pair[1].starts_with("name "));
+        let texts: Vec<String> = named.map(|pair| format!("{}\n", pair[0])).collect();
+        let places: Vec<(i32, i32)> = texts
+            .iter()
+            .map(|text| (numbers(text, "text", "x")[0], numbers(text, "text", "y")[0]))
+            .collect();
+        assert_eq!(places.len(), points.len());
+        for (at, (x, y)) in places.iter().enumerate() {
+            let apart = |(a, b): &(i32, i32)| (x - a).abs() >= 45 || (y - b).abs() >= 12;
+            assert!(places[..at].iter().all(apart), "{places:?}");
+        }
+        assert_eq!(svg, drawn(&points, false, false, false));
     }
 }

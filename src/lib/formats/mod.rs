@@ -5,7 +5,7 @@
 //! | corpus, queries | JSON lines, BEIR's field names; tables with the same columns | `records` |
 //! | training examples | JSON lines in six forms; tables with the same columns | `examples` |
 //! | sparse vectors | Parquet, Arrow IPC, JSON lines | `vectors`, `rows`, `sink`, `stream` |
-//! | what other engines take and give | JSON lines, CIFF, PISA, Seismic, .npz | `exchange` |
+//! | what other engines take and give | JSON lines, CIFF, PISA | `exchange` |
 //! | refused records | JSON lines | `rejects` |
 //! | judgements, runs | TREC text; BEIR's table of judgements | `trec` |
 //!

@@ -157,18 +157,11 @@ impl Input {
     /// [`Error::Io`] if it cannot be opened or its first bytes cannot be read; [`Error::Format`] for a
     /// directory, and for an object with what its store answered.
     pub fn open(path: &Path) -> Result<Input> {
-        Input::opened(path, Input::sniff)
-    }
-
-    fn opened(
-        path: &Path,
-        look: impl FnOnce(String, Box<dyn BufRead + Send>, Option<File>) -> Result<Input>,
-    ) -> Result<Input> {
         if path == Path::new("-") {
             let stop = Stop::default();
             let stdin = Stdin::open(stop.clone()).map_err(|source| Error::io("<stdin>", source))?;
             let reader = BufReader::with_capacity(BUFFER_BYTES, stdin);
-            let input = look("<stdin>".into(), Box::new(reader), None)?;
+            let input = Input::sniff("<stdin>".into(), Box::new(reader), None)?;
             return Ok(Input { stop, ..input });
         }
         if let Some(address) = stores::address(path) {
@@ -176,7 +169,7 @@ impl Input {
             let consumed = Consumed::of(object.bytes);
             let counted = Counted { reader: object.body, bytes: Arc::clone(&consumed.bytes) };
             let reader = BufReader::with_capacity(BUFFER_BYTES, counted);
-            let input = look(address.to_owned(), Box::new(reader), None)?;
+            let input = Input::sniff(address.to_owned(), Box::new(reader), None)?;
             return Ok(Input { consumed, ..input });
         }
         let file = File::open(path).map_err(|source| Error::io(path, source))?;
@@ -189,19 +182,8 @@ impl Input {
             Consumed { bytes: Arc::default(), total: kind.is_file().then_some(kind.len()) };
         let counted = Counted { reader: file, bytes: Arc::clone(&consumed.bytes) };
         let reader = BufReader::with_capacity(BUFFER_BYTES, counted);
-        let input = look(path.display().to_string(), Box::new(reader), plain)?;
+        let input = Input::sniff(path.display().to_string(), Box::new(reader), plain)?;
         Ok(Input { consumed, ..input })
-    }
-
-    /// As [`Input::open`], with the bytes as they are: for a form whose first bytes may be any.
-    ///
-    /// # Errors
-    /// As [`Input::open`].
-    pub fn raw(path: &Path) -> Result<Input> {
-        Input::opened(path, |name, reader, _| {
-            let (consumed, stop) = (Consumed::default(), Stop::default());
-            Ok(Input { name, content: Content::Text, reader, plain: None, consumed, stop })
-        })
     }
 
     /// From a reader that is open already, under a name for messages.

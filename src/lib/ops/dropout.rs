@@ -55,10 +55,13 @@ impl Dropout {
     }
 }
 
-/// The finaliser of splitmix64: every bit of the result depends on every bit of `x`.
+/// What splitmix64 adds to its state for each number.
+pub(crate) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The number that splitmix64 makes of state `x`: every bit of the result depends on every bit of `x`.
 #[inline]
-pub(super) fn mixed(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+pub(crate) fn mixed(x: u64) -> u64 {
+    let x = x.wrapping_add(GOLDEN);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)

@@ -32,6 +32,7 @@ pub use attention::attention;
 pub use cross_entropy::cross_entropy_head;
 pub use dense::{Half, gated, gelu, layer_norm, linear, linear_after_gelu};
 pub use dropout::{Dropout, dropout};
+pub(crate) use dropout::{GOLDEN, mixed};
 pub use embed::embed;
 pub use fused::{Documents, Look, Norm, Projection};
 pub use gather::{backward, sum_of_squares};

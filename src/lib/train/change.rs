@@ -68,23 +68,8 @@ pub(super) fn with_nearest(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let unknown = message.starts_with("unknown ");
     let Some(given) = quoted.next().filter(|_| unknown) else { return message.to_owned() };
-    match quoted.min_by_key(|known| edits(given, known)) {
+    match quoted.min_by_key(|known| strsim::levenshtein(given, known)) {
         Some(nearest) => format!("{}; the nearest is `{nearest}`", message.trim_end()),
         None => message.to_owned(),
     }
-}
-
-/// The edit distance of two words.
-fn edits(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (line, letter) in from.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], line + 1);
-        for (at, &other) in to.iter().enumerate() {
-            let changed = diagonal + usize::from(letter != other);
-            diagonal = row[at + 1];
-            row[at + 1] = changed.min(diagonal + 1).min(row[at] + 1);
-        }
-    }
-    row[to.len()]
 }

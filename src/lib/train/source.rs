@@ -18,6 +18,7 @@ use crate::{
         trec::Qrels,
     },
     io::{Input, Line},
+    ops::{GOLDEN, mixed},
 };
 
 /// A small generator (splitmix64): the same numbers on every machine and for every version.
@@ -36,11 +37,9 @@ impl Random {
     }
 
     fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let x = self.state;
-        let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
+        let number = mixed(self.state);
+        self.state = self.state.wrapping_add(GOLDEN);
+        number
     }
 
     /// 0 to below `limit`, which is above 0.
@@ -456,6 +455,15 @@ mod tests {
 
     fn queries(mixture: &mut Mixture, count: usize) -> Vec<String> {
         (0..count).map(|_| mixture.draw().unwrap().example.query).collect()
+    }
+
+    #[test]
+    fn random_numbers_are_those_of_splitmix64() {
+        // the reference implementation, from state 1234567
+        let mut random = Random { state: 1_234_567 };
+        assert_eq!(random.next(), 6_457_827_717_110_365_317);
+        assert_eq!(random.next(), 3_203_168_211_198_807_973);
+        assert_eq!(random.next(), 9_817_491_932_198_370_423);
     }
 
     #[test]

@@ -11,18 +11,13 @@
 //! | `anserini` | a line of a `JsonVectorCollection` | tokens | whole |
 //! | `seismic` | a line `{"id","content","vector"}` | tokens | floats |
 //! | `jsonl` | a line `{token: weight}` with its id | tokens | floats |
-//! | `seismic-bin` | a row of Seismic's inner format | term ids | floats |
-//! | `csr` | a row of SciPy's `csr_matrix`, as .npz | term ids | floats |
 //! | `ciff` | a posting list of the Common Index File Format | tokens | whole |
 //! | `pisa` | a posting list of PISA's inverted index | tokens | whole |
 //!
-//! Files without room for document ids have them beside, one a line. The forms:
-//! `docs/formats.md`, "Sparse vectors as JSON" and the sections after it.
+//! The forms: `docs/formats.md`, "Sparse vectors as JSON" and the sections after it.
 
-pub mod binary;
 pub mod ciff;
 pub mod lines;
-pub mod npz;
 pub mod pisa;
 mod quantize;
 pub mod read;
@@ -54,10 +49,6 @@ pub enum Target {
     Seismic,
     /// Token-keyed JSON lines.
     JsonLines,
-    /// Seismic's inner format.
-    SeismicBinary,
-    /// SciPy's CSR matrix.
-    Csr,
     /// The Common Index File Format.
     Ciff,
     /// PISA's inverted index.
@@ -66,7 +57,7 @@ pub enum Target {
 
 impl Target {
     /// All of them, in the order of the table above.
-    pub const ALL: [Target; 12] = [
+    pub const ALL: [Target; 10] = [
         Target::OpenSearch,
         Target::OpenSearchAnn,
         Target::Elasticsearch,
@@ -75,14 +66,12 @@ impl Target {
         Target::Anserini,
         Target::Seismic,
         Target::JsonLines,
-        Target::SeismicBinary,
-        Target::Csr,
         Target::Ciff,
         Target::Pisa,
     ];
 
     /// Their names, in the same order.
-    pub const NAMES: [&'static str; 12] = [
+    pub const NAMES: [&'static str; 10] = [
         "opensearch",
         "opensearch-ann",
         "elasticsearch",
@@ -91,8 +80,6 @@ impl Target {
         "anserini",
         "seismic",
         "jsonl",
-        "seismic-bin",
-        "csr",
         "ciff",
         "pisa",
     ];
@@ -104,8 +91,7 @@ impl Target {
 
     /// Whether a term is written as its token, and not as its id.
     pub fn by_token(self) -> bool {
-        use Target::{Csr, OpenSearchAnn, Qdrant, SeismicBinary};
-        !matches!(self, OpenSearchAnn | Qdrant | SeismicBinary | Csr)
+        !matches!(self, Target::OpenSearchAnn | Target::Qdrant)
     }
 
     /// Whether it is written list by list, and not document by document.
@@ -116,11 +102,6 @@ impl Target {
     /// Whether it holds whole numbers only.
     pub fn is_whole(self) -> bool {
         matches!(self, Target::Anserini | Target::Ciff | Target::Pisa)
-    }
-
-    /// Whether document ids are left to a file next to it.
-    pub fn lacks_ids(self) -> bool {
-        matches!(self, Target::SeismicBinary | Target::Csr)
     }
 
     /// The convention that its users expect for documents.

@@ -4,11 +4,7 @@ use std::{collections::BTreeMap, fmt, io::Read, path::Path, str::FromStr};
 
 use serde::Deserialize;
 
-use super::{
-    binary,
-    ciff::{DocRecord, Header, Messages, PostingsList},
-    npz,
-};
+use super::ciff::{DocRecord, Header, Messages, PostingsList};
 use crate::{
     error::{Error, Result},
     formats::vectors::{self, Lookup, Row, Rows},
@@ -24,33 +20,26 @@ pub enum Source {
     JsonLines,
     /// The Common Index File Format.
     Ciff,
-    /// Seismic's inner format.
-    SeismicBinary,
-    /// SciPy's CSR matrix.
-    Csr,
     /// Responses of text-embeddings-inference's `/embed_sparse`, one a line.
     Tei,
 }
 
 impl Source {
     /// What forms are called.
-    pub const NAMES: [&'static str; 8] =
-        ["jsonl", "anserini", "seismic", "splade", "ciff", "seismic-bin", "csr", "tei"];
+    pub const NAMES: [&'static str; 6] = ["jsonl", "anserini", "seismic", "splade", "ciff", "tei"];
     /// Which forms they are.
-    const NAMED: [Source; 8] = [
+    const NAMED: [Source; 6] = [
         Source::JsonLines,
         Source::JsonLines,
         Source::JsonLines,
         Source::JsonLines,
         Source::Ciff,
-        Source::SeismicBinary,
-        Source::Csr,
         Source::Tei,
     ];
 
     /// Whether document ids come from elsewhere.
     pub fn lacks_ids(self) -> bool {
-        matches!(self, Source::SeismicBinary | Source::Csr | Source::Tei)
+        matches!(self, Source::Tei)
     }
 }
 
@@ -121,11 +110,10 @@ impl Ids {
     }
 }
 
-/// The rows of an input; `path` is where a CSR matrix lies, which is not read from a pipe.
+/// The rows of an input.
 ///
 /// # Errors
-/// [`Error::Format`] for what is not of that form, [`Error::Io`], [`Error::Usage`] for a matrix from a
-/// pipe.
+/// [`Error::Format`] for what is not of that form, and [`Error::Io`].
 pub fn rows(
     from: Source,
     path: &Path,
@@ -133,10 +121,7 @@ pub fn rows(
     lookup: Lookup,
     vocabulary: usize,
 ) -> Result<Rows> {
-    let input = match from {
-        Source::SeismicBinary => Input::raw(path)?,
-        _ => Input::open(path)?,
-    };
+    let input = Input::open(path)?;
     let name = input.name().to_owned();
     match from {
         Source::JsonLines if input.content() != Content::Text => Err(Error::format(
@@ -145,28 +130,8 @@ pub fn rows(
         )),
         Source::JsonLines => vectors::read(input, Some(lookup)).map(|(_, rows)| rows),
         Source::Ciff => ciff(&name, input.into_reader(), &lookup),
-        Source::SeismicBinary => {
-            let vectors = binary::Vectors::open(&name, input.into_reader(), vocabulary)?;
-            Ok(numbered(name, vectors, ids))
-        }
         Source::Tei => Ok(numbered(name, tei(input, vocabulary), ids)),
-        Source::Csr => csr(&name, path, ids, vocabulary),
     }
-}
-
-fn csr(name: &str, path: &Path, ids: Ids, vocabulary: usize) -> Result<Rows> {
-    if path == Path::new("-") {
-        return Err(Error::Usage("expected a file: a CSR matrix is not read from a pipe".into()));
-    }
-    let bytes = io::map(path)?;
-    let matrix = npz::read(name, std::io::Cursor::new(&bytes[..]), vocabulary)?;
-    let (name, file) = (name.to_owned(), name.to_owned());
-    let vectors = (0..matrix.len()).map(move |at| {
-        let wanted = "a row of ascending columns and numbers above 0";
-        let bad = |error: Error| Error::line(&file, at as u64 + 1, wanted, error.to_string());
-        matrix.row(at).map_err(bad)
-    });
-    Ok(numbered(name, vectors, ids))
 }
 
 /// Vectors with their ids; that both are equally many shows at the end.

@@ -51,11 +51,11 @@ pub fn steps(target: Target, Names { collection, .. }: &Names, file: &str) -> Ve
                 at(".doclex")
             ),
         ],
-        Target::Csr => {
-            vec![python(&format!("import scipy.sparse; scipy.sparse.load_npz({file:?})"))]
+        Target::Seismic => {
+            let program = "import seismic; seismic.SeismicIndex";
+            let program = format!("{program}.build({file:?}).save(\"INDEX\")");
+            vec![format!("python -c {}", quoted(&program))]
         }
-        Target::Seismic => vec![seismic("SeismicIndex", file)],
-        Target::SeismicBinary => vec![seismic("SeismicIndexRaw", file)],
         Target::JsonLines => Vec::new(),
     }
 }
@@ -90,14 +90,6 @@ fn points(collection: &str, at: &impl Fn(&str) -> String) -> Vec<String> {
 
 fn anserini(what: &str) -> String {
     format!("java -cp ANSERINI-FATJAR io.anserini.{what} -index INDEX -impact -pretokenized")
-}
-
-fn python(program: &str) -> String {
-    format!("python -c {}", quoted(program))
-}
-
-fn seismic(class: &str, file: &str) -> String {
-    python(&format!("import seismic; seismic.{class}.build({file:?}).save(\"INDEX\")"))
 }
 
 /// A text that a shell takes as one word.

@@ -93,9 +93,6 @@ impl Sample {
         if let Some(body) = lines::body(plan.target, &plan.names, plan.k, &entry) {
             return files.put("query.json", &format!("{body:#}\n"));
         }
-        if plan.target.lacks_ids() {
-            return Ok(());
-        }
         let mut text = Vec::new();
         let told = lines::query(&mut text, plan.target, &plan.names, plan.k, &entry);
         told.map_err(|error| Error::io("sample query", error))?;

@@ -72,7 +72,7 @@ pub struct Exported {
 }
 
 /// Writes to `output`, and what belongs next to it where that is a file: `OUTPUT.export.json` (what it is
-/// and how it was made), the engine's schema, a sample query, document ids where the form has none. All
+/// and how it was made), the engine's schema, a sample query. All
 /// appear together at the end.
 ///
 /// # Errors
@@ -94,9 +94,6 @@ pub fn export(
         true => Files::named_after(output),
         false => Files::with_main(output)?,
     };
-    if plan.target.lacks_ids() && !files.is_on_disk() {
-        return Err(plan.several_files());
-    }
     let extent = match plan.quantize.needs_extent() {
         true => source.extent(tokens, plan.role)?,
         false => Extent::NONE,

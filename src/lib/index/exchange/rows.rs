@@ -1,15 +1,12 @@
 //! Exports that go row by row.
 
-use std::io::{BufWriter, Seek, Write};
-
 use super::{Export, Role, Source, Writer, beside::Sample, files::Files};
 use crate::{
     error::{Error, Result},
     formats::{
-        exchange::{Entry, Number, Target, binary, lines, npz},
+        exchange::{Entry, Number, lines},
         vectors::Row,
     },
-    io,
 };
 
 impl Writer<'_> {
@@ -37,33 +34,7 @@ impl Writer<'_> {
     pub(super) fn rows(&mut self, source: &Source, files: &mut Files) -> Result<()> {
         let plan = self.plan;
         let tokens = plan.language.tokenizer.vocabulary();
-        match plan.target {
-            Target::SeismicBinary => {
-                let mut body = BufWriter::new(io::scratch()?);
-                self.unnamed(source, files, |terms, weights| {
-                    binary::write(&mut body, terms, weights)
-                })?;
-                let count = u32::try_from(self.told.rows).map_err(|_| {
-                    let rows = self.told.rows;
-                    Error::Usage(format!(
-                        "seismic-bin: expected a count of rows in 32 bits, found {rows} rows"
-                    ))
-                })?;
-                files.main()?.with(|out| {
-                    out.write_all(&count.to_le_bytes())?;
-                    let mut body =
-                        body.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-                    body.rewind()?;
-                    std::io::copy(&mut body, out).map(drop)
-                })
-            }
-            Target::Csr => {
-                let mut matrix = npz::Writer::new(tokens.len(), io::scratch()?, io::scratch()?);
-                self.unnamed(source, files, |terms, weights| matrix.row(terms, weights))?;
-                files.main()?.with(|out| matrix.finish(out))
-            }
-            _ => source.each(tokens, plan.role, |row| self.line(row, files)),
-        }
+        source.each(tokens, plan.role, |row| self.line(row, files))
     }
 
     /// A row that is a line.
@@ -82,29 +53,5 @@ impl Writer<'_> {
             return Err(Error::format("queries", format!("{wanted}, found {:?}", row.id)));
         }
         files.main()?.with(|out| lines::query(out, target, &plan.names, plan.k, &entry))
-    }
-
-    /// Rows whose ids stand in a file of their own.
-    fn unnamed(
-        &mut self,
-        source: &Source,
-        files: &mut Files,
-        mut write: impl FnMut(&[u32], &[f32]) -> std::io::Result<()>,
-    ) -> Result<()> {
-        let plan = self.plan;
-        let mut ids = files.begin("ids.txt")?;
-        source.each(plan.language.tokenizer.vocabulary(), plan.role, |row| {
-            let numbers = self.numbers(row, plan)?;
-            let terms: Vec<u32> = numbers.iter().map(|&(term, _, _)| term).collect();
-            let real = |number: Number| match number {
-                Number::Real(weight) => weight,
-                Number::Whole(level) => level as f32,
-            };
-            let weights: Vec<f32> = numbers.iter().map(|&(_, _, number)| real(number)).collect();
-            write(&terms, &weights).map_err(|error| Error::io("temporary file", error))?;
-            ids.line(&row.id)
-        })?;
-        files.take(ids);
-        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Vectors as a SciPy matrix: csr.py DOCUMENTS.parquet QUERIES.parquet [K] prints a TREC run.
+"""Reads vectors as SciPy matrices: parquet_to_scipy.py DOCUMENTS.parquet QUERIES.parquet [K] prints a TREC run.
 
-The products of both matrices are the scores of l0-query on an index with --weights f32, bit for bit:
+The product of both matrices has the scores of l0-query on an index with --weights f32, bit for bit:
 both add f32 products in the order of the terms.
 """
 import sys
@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 
 
 def read(file):
-    """The ids, and a matrix of a row a text and a column a term, f32."""
+    """The ids, and an f32 matrix with one row per text and one column per term."""
     table = parquet.read_table(file, columns=["id", "indices", "values"])
     width = int(parquet.read_schema(file).metadata[b"l0.vocab_size"])
     indices, values = (table[name].combine_chunks() for name in ("indices", "values"))
