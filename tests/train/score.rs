@@ -219,7 +219,7 @@ fn what_cannot_be_scored_is_refused() {
         "expected one above 0 for each of 1",
     );
     refused(&format!("{teacher} --weight 0 x.jsonl"), 2, "expected one above 0");
-    refused(&format!("{teacher} --max-tokens 65 x.jsonl"), 2, "64 positions");
+    refused(&format!("{teacher} --max-tokens 65 x.jsonl"), 2, "at most 64 tokens");
     refused("--teacher nowhere x.jsonl", 1, "nowhere");
     refused(&format!("{teacher} x.jsonl --format text"), 2, "expected parquet, arrow or jsonl");
 
