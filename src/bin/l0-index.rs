@@ -185,11 +185,15 @@ fn write(
     });
     let refused = rejects.count();
     rejects.finish()?; // also when all else failed: it says why
-    run.say("l0-index", &told(&built?, refused, seconds));
+    let built = built?;
+    if built.docs == 0 {
+        cli::warn("l0-index", "the inputs have no rows: the index is empty");
+    }
+    run.say("l0-index", &summary(&built, refused, seconds));
     Ok(())
 }
 
-fn told(built: &Metadata, refused: u64, seconds: f64) -> String {
+fn summary(built: &Metadata, refused: u64, seconds: f64) -> String {
     let (docs, postings, time) = (built.docs, built.postings, cli::clock(seconds));
     let refused = if refused > 0 { format!("; {refused} refused") } else { String::new() };
     let table = &built.query_weights;

@@ -102,7 +102,10 @@ fn run(args: Args) -> Result<()> {
         return prompt::converse(&engine, &answers);
     }
     let mut output = Output::create(&args.output)?;
-    let input = Input::open(queries.unwrap_or(Path::new("-")))?;
+    let input = Input::open(queries.unwrap_or(Path::new("-"))).map_err(|error| match queries {
+        Some(text) => query_as_path(text, error),
+        None => error,
+    })?;
     let questions = Questions::open(input, &engine.indexes()[0])?;
     if reports {
         let queries = questions.map(|question| question?.parse()).collect::<Result<Vec<_>>>()?;
@@ -129,6 +132,17 @@ fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
+/// An error that says how to ask one query, where its text was given in place of a file.
+fn query_as_path(text: &Path, error: Error) -> Error {
+    let name = text.to_string_lossy();
+    if text.exists() || !name.contains(' ') {
+        return error;
+    }
+    Error::Usage(format!(
+        "expected a file of queries, found no file named `{name}`; one query: echo '{name}' | l0-query INDEX"
+    ))
+}
+
 /// The search method: approx needs a recall, the others refuse one.
 fn method(args: &Args) -> Result<Method> {
     match (args.method.as_str(), args.recall) {
@@ -151,7 +165,9 @@ fn paths(args: &Args) -> Result<(Vec<&Path>, Option<&Path>)> {
     }
     let queries = paths.next();
     match (indexes.is_empty(), paths.next()) {
-        (true, _) => Err(Error::Usage("expected an INDEX".into())),
+        (true, _) => Err(Error::Usage(
+            "expected an INDEX: l0-query INDEX QUERIES answers a file of queries, l0-query INDEX a pipe or a terminal".into(),
+        )),
         (_, Some(more)) => Err(Error::Usage(format!(
             "expected one file of queries, found also {}",
             more.display()

@@ -278,11 +278,21 @@ fn vectors_of_another_vocabulary_do_not_belong() {
 #[test]
 fn wrong_usage_ends_with_2_and_bad_data_with_1_and_no_file() {
     let desk = indexed();
-    check(desk.run("l0-query", "", ""), 2, "expected an INDEX");
+    check(desk.run("l0-query", "", ""), 2, "expected an INDEX: l0-query INDEX QUERIES answers");
+    let typed = desk.run("l0-query", &["a.l0x", "how do tides work"], "");
+    check(typed, 2, "one query: echo 'how do tides work' | l0-query INDEX");
     check(desk.run("l0-query", &["a.l0x", "-k", "0"], ""), 2, "");
     check(desk.run("l0-query", &["a.l0x", "-o", "a.csv"], ""), 2, "found .csv");
     check(desk.run("l0-query", &["a.l0x"], "{\n"), 1, "none of 1 could be answered");
     check(desk.run("l0-query", &["none.l0x"], ""), 1, "none.l0x: ");
+    desk.write("rows.jsonl", "");
+    check(
+        desk.run("l0-encode", &["--model", TOY, "rows.jsonl", "-o", "n.parquet"], ""),
+        0,
+        "0 rows",
+    );
+    let nothing = desk.run("l0-index", &["n.parquet", "--tokenizer", TOY, "-o", "n.l0x"], "");
+    check(nothing, 0, "the inputs have no rows: the index is empty");
     desk.write("empty.l0x", "");
     check(desk.run("l0-query", &["empty.l0x"], ""), 1, "found an empty file");
     check(

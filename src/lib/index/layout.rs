@@ -192,7 +192,10 @@ impl Frame {
             return Err(fail("expected an l0 index, found an empty file"));
         }
         if !bytes.starts_with(&MAGIC) {
-            return Err(fail("expected an l0 index, found something else: the first bytes differ"));
+            return Err(fail(
+                "expected an l0 index, found something else: the first bytes differ; \
+                              l0-encode and l0-index make one from a corpus",
+            ));
         }
         let cut = || fail("the index is cut short: its closing mark is missing; copy it again");
         if bytes.len() < HEADER + TRAILER {

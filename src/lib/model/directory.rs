@@ -211,7 +211,8 @@ impl ModelDirectory {
     /// A directory without any conventions.
     fn silent(path: &Path) -> Result<ModelDirectory> {
         if !io::is_folder(path) {
-            return Err(Error::format(path, "expected a model directory, found none of that name"));
+            let reason = "expected a model directory, found none of that name; l0:default and l0:tiny ship with l0";
+            return Err(Error::format(path, reason));
         }
         Ok(ModelDirectory {
             path: path.to_owned(),

@@ -188,7 +188,10 @@ fn parse_run_line(text: &str) -> Result<(&str, &str, f64), Unlike> {
     match score.parse::<f64>() {
         // adding 0 makes -0 the same as 0, as it is for trec_eval
         Ok(number) if !number.is_nan() => Ok((qid, docno, number + 0.0)),
-        _ => Err(Unlike { wanted: "a number as score".into(), found: shown(score) }),
+        _ => Err(Unlike {
+            wanted: "a number as score".into(),
+            found: format!("{} (a run line is {RUN_LINE})", shown(score)),
+        }),
     }
 }
 
@@ -294,11 +297,10 @@ mod tests {
             "q1 0 d1 1\n",
             &format!("r:1: {wanted}, found `q1 0 d1 1` (judgements? QRELS comes before RUN)"),
         );
-        check_refused("q Q0 d 1 NaN t\n", "r:1: expected a number as score, found `NaN`");
-        check_refused(
-            "q Q0 d 1 1 t\nq Q0 e 2 two t\n",
-            "r:2: expected a number as score, found `two`",
-        );
+        let score = "expected a number as score, found";
+        let form = "(a run line is `qid Q0 docno rank score tag`)";
+        check_refused("q Q0 d 1 NaN t\n", &format!("r:1: {score} `NaN` {form}"));
+        check_refused("q Q0 d 1 1 t\nq Q0 e 2 two t\n", &format!("r:2: {score} `two` {form}"));
         let long = "x".repeat(100);
         check_refused(&long, &format!("r:1: {wanted}, found `{}…`", "x".repeat(80)));
     }
