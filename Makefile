@@ -9,7 +9,7 @@ cuda: ## the same for CUDA devices, without a toolkit too, and an archive to car
 	.ci/cuda/build.sh
 
 demo: ## encode, index, query and judge the demo collection
-	cargo build
+	cargo build --bin l0-encode --bin l0-index --bin l0-query --bin l0-eval
 	pipelines/demo.sh
 
 test: ## the fast tests: units, examples, fast = slow, golden and broken files, pages
