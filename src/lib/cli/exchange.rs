@@ -10,11 +10,9 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    formats::{
-        exchange::{Quantize, Target, read::Source},
-        vectors::Form,
-    },
+    formats::exchange::{Quantize, Target, read::Source},
     index::exchange::{Exported, Role},
+    vectors::Form,
 };
 
 /// `l0-index export`

@@ -15,13 +15,11 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    formats::{
-        rejects::Rejects,
-        vectors::{self, Lookup, Row, VectorMeta, Vectors},
-    },
     io::{Input, Output},
+    records::rejects::Rejects,
     sparse::TermId,
     text::{QueryTable, Reweighting, Tokenizer},
+    vectors::{self, Lookup, Row, VectorMeta, Vectors},
 };
 
 /// What turns a query's text into terms and weights; it goes into the index.

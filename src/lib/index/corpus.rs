@@ -3,9 +3,9 @@
 use super::build::{Language, Plan};
 use crate::{
     error::{Error, Result},
-    formats::vectors::Ending,
     io::Content,
     text::{DocumentFrequencies, QueryTable, Reweighting},
+    vectors::Ending,
 };
 
 /// The document frequencies of all inputs together, where query weights depend on them.

@@ -3,7 +3,7 @@
 use super::{file::Index, layout::Section, metadata::told};
 use crate::{
     error::{Error, Result},
-    formats::vectors::VectorMeta,
+    vectors::VectorMeta,
 };
 
 impl Index {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{calibration::Calibration, order::Gain, quantize::Weights};
-use crate::formats::vectors::VectorMeta;
+use crate::vectors::VectorMeta;
 
 /// A summary of an index, in its file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

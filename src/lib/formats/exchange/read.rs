@@ -7,9 +7,9 @@ use serde::Deserialize;
 use super::ciff::{DocRecord, Header, Messages, PostingsList};
 use crate::{
     error::{Error, Result},
-    formats::vectors::{self, Lookup, Row, Rows},
     io::{self, Content, Input},
     sparse::{SparseVector, TermId},
+    vectors::{self, Lookup, Row, Rows},
 };
 
 /// A form to read.

@@ -7,12 +7,10 @@ use serde_json::json;
 use super::{Export, Exported, Role, Source, files::Files};
 use crate::{
     error::{Error, Result},
-    formats::{
-        exchange::{Entry, Extent, Target, lines, schema, steps},
-        vectors::Row,
-    },
+    formats::exchange::{Entry, Extent, Target, lines, schema, steps},
     index::Language,
     sparse::{SparseVector, TermId},
+    vectors::Row,
 };
 
 /// Weights of a query that ask for the sample's terms.

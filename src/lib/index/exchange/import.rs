@@ -5,14 +5,12 @@ use std::{collections::BTreeSet, path::Path};
 use super::{Role, source::strange};
 use crate::{
     error::{Error, Result},
-    formats::{
-        exchange::read::{self, Ids, Source},
-        rejects::Rejects,
-        vectors::{Form, Lookup, Row, VectorMeta, Writer},
-    },
+    formats::exchange::read::{self, Ids, Source},
     io::Output,
+    records::rejects::Rejects,
     sparse::{SparseVector, TermId},
     text::Vocabulary,
+    vectors::{Form, Lookup, Row, VectorMeta, Writer},
 };
 
 /// How a file is read.

@@ -8,15 +8,13 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    formats::{
-        exchange::{
-            ciff::{self, DocRecord, Header},
-            pisa,
-        },
-        vectors::Row,
+    formats::exchange::{
+        ciff::{self, DocRecord, Header},
+        pisa,
     },
     index::{DocId, Index},
     sparse::TermId,
+    vectors::Row,
 };
 
 /// What a header says of an index, before its lists are written.

@@ -3,10 +3,8 @@
 use super::{Export, Role, Source, Writer, beside::Sample, files::Files};
 use crate::{
     error::{Error, Result},
-    formats::{
-        exchange::{Entry, Number, lines},
-        vectors::Row,
-    },
+    formats::exchange::{Entry, Number, lines},
+    vectors::Row,
 };
 
 impl Writer<'_> {

@@ -5,14 +5,12 @@ use std::{collections::BTreeSet, path::Path};
 use super::{Role, Source};
 use crate::{
     error::{Error, Result},
-    formats::{
-        exchange::Extent,
-        vectors::{self, Lookup, Row},
-    },
+    formats::exchange::Extent,
     index::{DocId, Index},
     io::{self, Input},
     sparse::TermId,
     text::Vocabulary,
+    vectors::{self, Lookup, Row},
 };
 
 /// Documents of an index whose vectors are in memory at a time.

@@ -10,19 +10,15 @@ use arrow_array::{
 };
 use arrow_schema::{ArrowError, DataType, Field, SchemaRef};
 
-use super::{
-    arrow::{Table, string_at},
-    vectors::Row,
-};
+use super::Row;
 use crate::{
     error::{Error, Result},
     sparse::{SparseVector, TermId},
+    tables::{
+        arrow::{Table, string_at},
+        sink::element,
+    },
 };
-
-/// The child of every list, under the name that Parquet's specification gives it.
-pub(super) fn element(kind: DataType) -> Field {
-    Field::new("element", kind, false)
-}
 
 /// The columns of schema version 1.
 pub(super) fn fields(keep_text: bool) -> Vec<Field> {

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, io::Write};
 use super::{Unlike, each_line, qrels::is_judgement, shown};
 use crate::{
     error::{Error, Result},
-    formats::rejects::Rejects,
     io::Input,
+    records::rejects::Rejects,
 };
 
 /// A run line, for messages.
@@ -241,7 +241,7 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
-    use crate::formats::rejects::OnError;
+    use crate::records::rejects::OnError;
 
     fn read(text: &str) -> Result<Run> {
         let input = Input::from_reader("r", Cursor::new(text.to_owned()))?;

@@ -21,11 +21,15 @@ use arrow_array::{
 use arrow_schema::{DataType, Field, SchemaRef};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::{
-    super::{rows::element, sink::Sink, vectors::Form},
-    Example,
+use super::Example;
+use crate::{
+    error::Result,
+    io::Output,
+    tables::{
+        Form,
+        sink::{Sink, element},
+    },
 };
-use crate::{error::Result, io::Output};
 
 /// The version of the table above; readers refuse another.
 pub(super) const FORMAT: u32 = 1;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, io::Write, str::FromStr, sync::Arc};
 
 use arrow_array::RecordBatch;
 use arrow_ipc::writer::StreamWriter;
-use arrow_schema::{Field, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use parquet::{
     arrow::ArrowWriter,
     basic::{Compression, ZstdLevel},
@@ -68,8 +68,13 @@ impl fmt::Display for Form {
     }
 }
 
+/// The child of every list, under the name that Parquet's specification gives it.
+pub fn element(kind: DataType) -> Field {
+    Field::new("element", kind, false)
+}
+
 /// An output of rows. [`Sink::finish`] must be called, else the output stays as it was.
-pub(super) struct Sink {
+pub struct Sink {
     name: String,
     schema: SchemaRef,
     open: Open,

@@ -10,7 +10,10 @@ use arrow_ipc::reader::{FileReader, StreamReader};
 use arrow_schema::{ArrowError, DataType, SchemaRef};
 use parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, errors::ParquetError};
 
-use super::stream::{self, Ending, Messages};
+use super::{
+    Ending,
+    stream::{self, Messages},
+};
 use crate::{
     error::{Error, Result, caught},
     io::{Content, Input},
@@ -20,7 +23,7 @@ use crate::{
 const BATCH_ROWS: usize = 1024;
 
 /// An open table.
-pub(super) struct Table {
+pub struct Table {
     pub name: String,
     pub schema: SchemaRef,
     /// Key-value pairs of the file.
@@ -127,7 +130,7 @@ fn guarded<T>(name: &str, decode: impl FnOnce() -> T) -> Result<T> {
 }
 
 /// A string of any of Arrow's string types; `None` for a null or another type.
-pub(super) fn string_at(column: &ArrayRef, at: usize) -> Option<&str> {
+pub fn string_at(column: &ArrayRef, at: usize) -> Option<&str> {
     if column.is_null(at) {
         return None;
     }
@@ -139,7 +142,7 @@ pub(super) fn string_at(column: &ArrayRef, at: usize) -> Option<&str> {
     }
 }
 
-pub(super) fn arrow_error(name: &str, error: ArrowError) -> Error {
+pub fn arrow_error(name: &str, error: ArrowError) -> Error {
     let reason = |text: String| {
         Error::format(name, format!("not readable as Arrow (cut short, or damaged): {text}"))
     };
@@ -154,7 +157,7 @@ pub(super) fn arrow_error(name: &str, error: ArrowError) -> Error {
     }
 }
 
-pub(super) fn parquet_error(name: &str, error: ParquetError) -> Error {
+pub fn parquet_error(name: &str, error: ParquetError) -> Error {
     let reason = |text: String| {
         Error::format(name, format!("not readable as Parquet (cut short, or damaged): {text}"))
     };

@@ -12,7 +12,6 @@ use arrow_schema::DataType;
 use serde_json::{Map, Number, Value};
 
 use super::{
-    super::arrow::{Table, string_at},
     RawExample,
     fields::{Fields, Positional},
     write::FORMAT,
@@ -20,6 +19,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     io::{Content, Input, Lines},
+    tables::arrow::{Table, string_at},
 };
 
 /// The records of a file in order. A bad record is an [`Error::Line`], and the next call continues

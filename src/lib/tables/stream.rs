@@ -28,7 +28,7 @@ use flatbuffers::FlatBufferBuilder;
 use crate::error::{Error, Result};
 
 /// The key of the document frequencies.
-pub(super) const DOCUMENT_FREQUENCIES: &str = "l0.document_frequencies";
+pub const DOCUMENT_FREQUENCIES: &str = "l0.document_frequencies";
 
 /// What follows the rows of a file. Of an Arrow stream it is known when the last row was read, of other
 /// files at once.
@@ -37,7 +37,7 @@ pub struct Ending(Arc<OnceLock<String>>);
 
 impl Ending {
     /// Of a file whose pairs are all at hand.
-    pub(super) fn of(metadata: &BTreeMap<String, String>) -> Ending {
+    pub fn of(metadata: &BTreeMap<String, String>) -> Ending {
         let found = metadata.get(DOCUMENT_FREQUENCIES).cloned();
         Ending(Arc::new(found.map(OnceLock::from).unwrap_or_default()))
     }
@@ -52,7 +52,7 @@ impl Ending {
 ///
 /// # Errors
 /// What the output says.
-pub(super) fn write_ending(
+pub fn write_ending(
     output: &mut impl Write,
     schema: &SchemaRef,
     document_frequencies: &str,
@@ -93,7 +93,7 @@ pub(super) fn write_ending(
 
 /// The bytes of an Arrow stream on their way to its decoder, which does not hand on what messages carry
 /// in addition to columns.
-pub(super) struct Messages {
+pub struct Messages {
     reader: Box<dyn BufRead + Send>,
     next: Next,
     /// The bytes so far of a prefix or a message.
@@ -185,7 +185,7 @@ impl Read for Messages {
 ///
 /// # Errors
 /// [`Error::Format`] if it did not, or if more follows.
-pub(super) fn check_end(name: &str, reader: &mut StreamReader<Messages>) -> Result<()> {
+pub fn check_end(name: &str, reader: &mut StreamReader<Messages>) -> Result<()> {
     let ours = reader.schema().metadata().contains_key("l0.format");
     let messages = reader.get_mut();
     if ours && !matches!(messages.next, Next::Ended) {

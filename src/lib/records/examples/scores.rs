@@ -7,14 +7,11 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde_json::Value;
 
-use super::{
-    super::{arrow::Table, records::id_of},
-    Example,
-    read::value_at,
-};
+use super::{Example, read::value_at};
 use crate::{
     error::{Error, Result},
     io::{Content, Input},
+    tables::{arrow::Table, json::id_of},
 };
 
 /// Numbers for ids, in the order of their first occurrence.

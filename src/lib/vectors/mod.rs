@@ -21,22 +21,25 @@
 //! The document frequencies of the encoded documents are known when all rows were written, so they follow
 //! the rows ([`Ending`]).
 
+mod rows;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{
-    arrow::Table,
-    records::{id_of, json_reason, tokens_of, vector_of},
-    rows::{self, RowBuilder},
-    sink::Sink,
-};
-pub use super::{sink::Form, stream::Ending};
+use rows::RowBuilder;
+
+pub use crate::tables::{Ending, Form};
 use crate::{
     error::{Error, Result},
     io::{Content, Input, Line, Output},
     sparse::{SparseVector, TermId},
+    tables::{
+        arrow::Table,
+        json::{id_of, json_reason, tokens_of, vector_of},
+        sink::Sink,
+    },
 };
 
 /// The version of the schema above; readers refuse another.

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{
-    super::records::id_of,
     Parsed, Positional,
     fields::{Fields, LABELS, named},
 };
+use crate::tables::json::id_of;
 
 /// One query with its documents.
 #[derive(Clone, Debug, Default, PartialEq)]

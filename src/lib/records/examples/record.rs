@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::{
-    super::records::json_reason,
     Example, Positional,
     fields::Fields,
     form::{by_name, by_place, checked},
@@ -11,6 +10,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     io::Line,
+    tables::json::json_reason,
 };
 
 /// Where an example is.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{Unlike, each_line, shown};
 use crate::{
     error::{Error, Result},
-    formats::rejects::Rejects,
     io::Input,
+    records::rejects::Rejects,
 };
 
 /// A TREC judgement, for messages.

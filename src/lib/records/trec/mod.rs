@@ -9,7 +9,7 @@ mod run;
 pub use qrels::{Grade, Qrels};
 pub use run::{Ranking, Run, RunWriter};
 
-use crate::{error::Result, formats::rejects::Rejects, io::Input};
+use crate::{error::Result, io::Input, records::rejects::Rejects};
 
 /// How much of a bad line a message shows, in characters.
 const SHOWN_CHARS: usize = 80;
