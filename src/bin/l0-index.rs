@@ -17,11 +17,8 @@ use l0::internal::{
         index::{AppendArgs, BuildArgs, Other, QueryWeights},
         values::{self, ReportForm},
     },
-    formats::exchange::lines::Names,
-    index::{
-        self, Draft, Index, Language, Metadata, Order, Plan, Step, TableSource, Weights,
-        exchange::{self, Export, Import},
-    },
+    exchange::{self, Export, Import, lines::Names},
+    index::{self, Draft, Index, Language, Metadata, Order, Plan, Step, TableSource, Weights},
     io::{Content, Input, Output},
     model::{self, ModelDirectory, shipped},
     records::rejects::Rejects,

@@ -57,8 +57,8 @@ pub(crate) mod device;
 pub(crate) mod encode;
 pub(crate) mod error;
 pub(crate) mod eval;
+pub(crate) mod exchange;
 mod facade;
-pub(crate) mod formats;
 pub(crate) mod index;
 pub(crate) mod io;
 pub(crate) mod model;
@@ -97,7 +97,7 @@ pub mod internal {
         #[cfg(feature = "model")] encode,
         error,
         eval,
-        formats,
+        exchange,
         index,
         io,
         model,

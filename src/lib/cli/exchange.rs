@@ -10,8 +10,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    formats::exchange::{Quantize, Target, read::Source},
-    index::exchange::{Exported, Role},
+    exchange::{Exported, Quantize, Role, Target, read::Source},
     vectors::Form,
 };
 

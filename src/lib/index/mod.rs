@@ -11,7 +11,6 @@ mod cells;
 mod corpus;
 mod docnos;
 mod draft;
-pub mod exchange;
 pub mod file;
 mod kinship;
 mod layout;

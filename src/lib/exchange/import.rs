@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use super::{Role, source::strange};
+use super::{
+    Role,
+    read::{self, Ids, Source},
+    source::strange,
+};
 use crate::{
     error::{Error, Result},
-    formats::exchange::read::{self, Ids, Source},
     io::Output,
     records::rejects::Rejects,
     sparse::{SparseVector, TermId},

@@ -3,15 +3,13 @@
 use super::{
     Export, Writer,
     beside::Sample,
+    ciff::{self, DocRecord, Header},
     files::{Files, Named},
+    pisa,
     source::terms,
 };
 use crate::{
     error::{Error, Result},
-    formats::exchange::{
-        ciff::{self, DocRecord, Header},
-        pisa,
-    },
     index::{DocId, Index},
     sparse::TermId,
     vectors::Row,

@@ -2,10 +2,9 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use super::{Role, Source};
+use super::{Extent, Role, Source};
 use crate::{
     error::{Error, Result},
-    formats::exchange::Extent,
     index::{DocId, Index},
     io::{self, Input},
     sparse::TermId,

@@ -1,9 +1,8 @@
 //! Exports that go row by row.
 
-use super::{Export, Role, Source, Writer, beside::Sample, files::Files};
+use super::{Entry, Export, Number, Role, Source, Writer, beside::Sample, files::Files, lines};
 use crate::{
     error::{Error, Result},
-    formats::exchange::{Entry, Number, lines},
     vectors::Row,
 };
 

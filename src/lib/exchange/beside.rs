@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Export, Exported, Role, Source, files::Files};
+use super::{
+    Entry, Export, Exported, Extent, Role, Source, Target, files::Files, lines, schema, steps,
+};
 use crate::{
     error::{Error, Result},
-    formats::exchange::{Entry, Extent, Target, lines, schema, steps},
     index::Language,
     sparse::{SparseVector, TermId},
     vectors::Row,

@@ -1,25 +1,50 @@
 //! An index or vectors in the form of another engine, with all that it needs next to it; and back.
+//!
+//! | form | one record | terms are | weights |
+//! |---|---|---|---|
+//! | `opensearch` | two lines of `_bulk`, field of type `rank_features` | tokens | floats |
+//! | `opensearch-ann` | the same, field of type `sparse_vector` | term ids | floats |
+//! | `elasticsearch` | the same, field of type `sparse_vector` | tokens | floats |
+//! | `vespa` | a `put` of `vespa feed` | tokens | floats |
+//! | `qdrant` | a point; one request body a line | term ids | floats |
+//! | `anserini` | a line of a `JsonVectorCollection` | tokens | whole |
+//! | `seismic` | a line `{"id","content","vector"}` | tokens | floats |
+//! | `jsonl` | a line `{token: weight}` with its id | tokens | floats |
+//! | `ciff` | a posting list of the Common Index File Format | tokens | whole |
+//! | `pisa` | a posting list of PISA's inverted index | tokens | whole |
+//!
+//! The forms: `docs/formats.md`, "Sparse vectors as JSON" and the sections after it.
 
 mod beside;
+pub mod ciff;
 mod files;
+mod form;
 mod import;
+pub mod lines;
 mod lists;
+pub mod pisa;
+mod quantize;
+pub mod read;
 mod rows;
+pub mod schema;
 mod source;
+pub mod steps;
 
 use std::path::{Path, PathBuf};
 
 use files::Files;
+use lines::Names;
 
-use super::{Index, Language};
 use crate::{
     error::{Error, Result},
-    formats::exchange::{Extent, Quantize, Target, lines::Names},
+    index::{Index, Language},
     io,
     sparse::TermId,
 };
 
+pub use form::{Entry, Number, Target};
 pub use import::{Import, import};
+pub use quantize::{Extent, Quantize};
 
 /// What is exported.
 pub enum Source<'a> {

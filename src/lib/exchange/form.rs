@@ -1,33 +1,8 @@
-//! The forms in which other engines read and write sparse vectors: bytes only; what knows the
-//! vocabulary is in `index::exchange`.
-//!
-//! | form | one record | terms are | weights |
-//! |---|---|---|---|
-//! | `opensearch` | two lines of `_bulk`, field of type `rank_features` | tokens | floats |
-//! | `opensearch-ann` | the same, field of type `sparse_vector` | term ids | floats |
-//! | `elasticsearch` | the same, field of type `sparse_vector` | tokens | floats |
-//! | `vespa` | a `put` of `vespa feed` | tokens | floats |
-//! | `qdrant` | a point; one request body a line | term ids | floats |
-//! | `anserini` | a line of a `JsonVectorCollection` | tokens | whole |
-//! | `seismic` | a line `{"id","content","vector"}` | tokens | floats |
-//! | `jsonl` | a line `{token: weight}` with its id | tokens | floats |
-//! | `ciff` | a posting list of the Common Index File Format | tokens | whole |
-//! | `pisa` | a posting list of PISA's inverted index | tokens | whole |
-//!
-//! The forms: `docs/formats.md`, "Sparse vectors as JSON" and the sections after it.
-
-pub mod ciff;
-pub mod lines;
-pub mod pisa;
-mod quantize;
-pub mod read;
-pub mod schema;
-pub mod steps;
+//! The forms by name: what terms and weights are, and one document or query, ready to be written.
 
 use std::{fmt, str::FromStr};
 
-pub use quantize::{Extent, Quantize};
-
+use super::Quantize;
 use crate::error::{Error, Result};
 
 /// A form to write.
@@ -56,7 +31,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// All of them, in the order of the table above.
+    /// All of them, in the order of the table in [`super`].
     pub const ALL: [Target; 10] = [
         Target::OpenSearch,
         Target::OpenSearchAnn,

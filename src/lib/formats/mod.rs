@@ -1,3 +1,0 @@
-//! What other engines take and give: JSON lines, CIFF, PISA.
-
-pub mod exchange;
