@@ -33,6 +33,24 @@ fn modules_import_only_from_below() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// The bytes of an index do not depend on how it is built.
+#[test]
+fn the_format_of_an_index_imports_nothing_of_its_build() {
+    let mut broken = Vec::new();
+    visit(Path::new("src/lib/index/format"), &mut |path, source| {
+        for (number, line) in (1..).zip(source.lines()) {
+            let mut names = line.split("index::").skip(1);
+            let is_import = !line.trim_start().starts_with("//");
+            if is_import
+                && (names.any(|name| !name.starts_with("format")) || line.contains("build::"))
+            {
+                broken.push(format!("{}:{number}: {}", path.display(), line.trim()));
+            }
+        }
+    });
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
 /// Who may name an outside crate: folders and files of `src/lib`.
 const NAMED_BY: [(&str, &[&str]); 16] = [
     ("candle_", &["device.rs", "ops", "model", "train"]),

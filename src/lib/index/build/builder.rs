@@ -5,20 +5,22 @@ use std::io::Write;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::{
-    docnos::Docnos,
     draft::Draft,
-    file::Index,
-    layout::{FileWriter, OpenSection, Section},
-    lists::{self, Encoded},
-    metadata::{Encoding, Metadata},
-    order::{self, Gain, Graph, Order},
-    postings::DocId,
-    quantize::{Impacts, Weights},
-    runs::{Posting, Runs},
-    texts::{StoredText, TextWriter},
+    order::{self, Graph, Order},
+    spill::{Posting, Runs},
 };
 use crate::{
     error::{Error, Result},
+    index::format::{
+        docnos::Docnos,
+        file::Index,
+        layout::{FileWriter, OpenSection, Section},
+        lists::{self, Encoded},
+        metadata::{Encoding, Gain, Metadata},
+        postings::DocId,
+        quantize::{Impacts, Weights},
+        texts::{StoredText, TextWriter},
+    },
     sparse::{SparseVector, TermId},
 };
 
@@ -232,22 +234,22 @@ impl Builder {
 }
 
 /// The contents of an index, except the postings.
-pub(super) struct Contents {
-    pub(super) weights: Weights,
+pub(in crate::index) struct Contents {
+    pub(in crate::index) weights: Weights,
     /// The document at each place, if the order is not that of the input.
-    pub(super) order: Option<Vec<DocId>>,
-    pub(super) docnos: Docnos,
-    pub(super) texts: TextWriter,
+    pub(in crate::index) order: Option<Vec<DocId>>,
+    pub(in crate::index) docnos: Docnos,
+    pub(in crate::index) texts: TextWriter,
     /// The largest weight of each term, 0 for a term without postings.
-    pub(super) maxima: Vec<f32>,
+    pub(in crate::index) maxima: Vec<f32>,
 }
 
 /// Receives the postings of a list one by one.
-pub(super) type Each<'a> = &'a mut dyn FnMut(DocId, f32) -> Result<()>;
+pub(in crate::index) type Each<'a> = &'a mut dyn FnMut(DocId, f32) -> Result<()>;
 
 /// Writes all sections but the last; `postings` hands over those of a term, and is asked in ascending order. They
 /// may come in any order of documents.
-pub(super) fn write<'a>(
+pub(in crate::index) fn write<'a>(
     contents: Contents,
     artefacts: &Artefacts,
     output: &'a mut dyn Write,

@@ -11,19 +11,19 @@ use std::{
 
 use rayon::slice::ParallelSliceMut;
 
-use super::postings::DocId;
 use crate::{
     error::{Error, Result},
+    index::format::postings::DocId,
     io,
     sparse::TermId,
 };
 
 /// One weight of one document.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Posting {
-    pub(super) term: TermId,
-    pub(super) doc: DocId,
-    pub(super) weight: f32,
+pub(in crate::index) struct Posting {
+    pub(in crate::index) term: TermId,
+    pub(in crate::index) doc: DocId,
+    pub(in crate::index) weight: f32,
 }
 
 const POSTING_BYTES: usize = 12;
@@ -52,7 +52,7 @@ impl Posting {
 
 /// Takes postings, documents ascending.
 #[derive(Debug, Default)]
-pub(super) struct Runs {
+pub(in crate::index) struct Runs {
     held: Vec<Posting>,
     spilled: Option<File>,
     /// Ends of the spilled runs in the file.
@@ -64,7 +64,7 @@ impl Runs {
     ///
     /// # Errors
     /// [`Error::Io`] if the scratch file cannot be written.
-    pub(super) fn push(&mut self, posting: Posting, memory: usize) -> Result<()> {
+    pub(in crate::index) fn push(&mut self, posting: Posting, memory: usize) -> Result<()> {
         let most = (memory / POSTING_BYTES).max(LEAST);
         if self.held.len() >= most {
             self.spill(most)?;
@@ -103,7 +103,7 @@ impl Runs {
     }
 
     /// All postings by term; reading spilled ones takes about a quarter of `memory` bytes.
-    pub(super) fn into_lists(mut self, memory: usize) -> Lists {
+    pub(in crate::index) fn into_lists(mut self, memory: usize) -> Lists {
         self.sort();
         let share = (memory / 4 / self.ends.len().max(1)).clamp(4 << 10, 1 << 20);
         let capacity = share / POSTING_BYTES * POSTING_BYTES;
@@ -117,7 +117,7 @@ impl Runs {
 }
 
 /// Sorted postings, read term by term.
-pub(super) struct Lists {
+pub(in crate::index) struct Lists {
     file: Option<File>,
     files: Vec<FileRun>,
     held: Vec<Posting>,
@@ -127,7 +127,7 @@ pub(super) struct Lists {
 impl Lists {
     /// Hands the postings of `term` to `each`, documents ascending. Terms must be asked for in
     /// ascending order, none left out.
-    pub(super) fn each(
+    pub(in crate::index) fn each(
         &mut self,
         term: TermId,
         mut each: impl FnMut(DocId, f32) -> Result<()>,

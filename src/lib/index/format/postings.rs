@@ -41,19 +41,19 @@ pub const BLOCK: usize = 64;
 /// Blocks in one word of a map of blocks.
 pub const WORD: usize = 64;
 /// Runs in a cell; only the last of a list may hold fewer.
-pub(super) const CELL: usize = 16;
+pub(in crate::index) const CELL: usize = 16;
 /// Lists with runs in at least one of so many blocks have a map of blocks, others gaps.
 const SPARSE: usize = 12;
 /// Lists of at least so many postings per run have a map of places for each run, others slots.
 const DENSE: usize = 10;
 /// In an offset: counts are bytes, since one of them does not fit into four bits.
-pub(super) const WIDE: u16 = 1 << 15;
+pub(in crate::index) const WIDE: u16 = 1 << 15;
 /// Zeros after a list, so that eight bytes can be read wherever a slot begins.
-pub(super) const PADDING: usize = 8;
+pub(in crate::index) const PADDING: usize = 8;
 /// A gap of blocks that continues in the next byte.
 pub const FAR: u8 = 255;
 /// Ranks whose impacts are stored.
-pub(super) const RANKS: [usize; 3] = [10, 100, 1000];
+pub(in crate::index) const RANKS: [usize; 3] = [10, 100, 1000];
 
 /// Bytes that are not a list: the index is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,22 +68,22 @@ pub fn blocks(docs: usize) -> usize {
 }
 
 /// Whether a list of `runs` runs over `docs` places has a map of blocks.
-pub(super) fn is_mapped(runs: usize, docs: usize) -> bool {
+pub(in crate::index) fn is_mapped(runs: usize, docs: usize) -> bool {
     SPARSE * runs >= blocks(docs)
 }
 
 /// Whether the runs of a list are maps of places.
-pub(super) fn is_dense(postings: usize, runs: usize) -> bool {
+pub(in crate::index) fn is_dense(postings: usize, runs: usize) -> bool {
     postings >= DENSE * runs
 }
 
 /// Runs in a cell. A map of places is a run in a cell of its own.
-pub(super) fn cell(dense: bool) -> usize {
+pub(in crate::index) fn cell(dense: bool) -> usize {
     if dense { 1 } else { CELL }
 }
 
 /// Cells that share a base of their offsets: those of so many stay below [`WIDE`] bytes.
-pub(super) fn based(dense: bool, impacts: Impacts) -> usize {
+pub(in crate::index) fn based(dense: bool, impacts: Impacts) -> usize {
     match (dense, impacts.is_bound()) {
         (true, _) => 64,
         (false, true) => 8,
@@ -94,17 +94,17 @@ pub(super) fn based(dense: bool, impacts: Impacts) -> usize {
 /// The stored postings of one term.
 #[derive(Clone, Copy, Debug)]
 pub struct PostingList<'a> {
-    pub(super) bytes: &'a [u8],
-    pub(super) count: u32,
-    pub(super) impacts: Impacts,
-    pub(super) max: f32,
-    pub(super) best: [u8; 3],
-    pub(super) docs: u32,
+    pub(in crate::index) bytes: &'a [u8],
+    pub(in crate::index) count: u32,
+    pub(in crate::index) impacts: Impacts,
+    pub(in crate::index) max: f32,
+    pub(in crate::index) best: [u8; 3],
+    pub(in crate::index) docs: u32,
 }
 
 impl<'a> PostingList<'a> {
     /// A list without postings.
-    pub(super) const EMPTY: PostingList<'static> = PostingList {
+    pub(in crate::index) const EMPTY: PostingList<'static> = PostingList {
         bytes: &[],
         count: 0,
         impacts: Impacts::Exact,
@@ -234,7 +234,7 @@ impl<'a> PostingList<'a> {
     ///
     /// # Errors
     /// As [`PostingList::each`].
-    pub(super) fn parts(&self) -> Read<Parts> {
+    pub(in crate::index) fn parts(&self) -> Read<Parts> {
         let runs = self.runs()?;
         if runs.len == 0 {
             return Ok(Parts::default());
@@ -273,7 +273,7 @@ pub struct Parts {
 
 impl Parts {
     /// Adds those of another list.
-    pub(super) fn add(&mut self, more: Parts) {
+    pub(in crate::index) fn add(&mut self, more: Parts) {
         self.blocks += more.blocks;
         self.maxima += more.maxima;
         self.offsets += more.offsets;

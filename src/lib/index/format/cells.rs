@@ -10,14 +10,14 @@ use super::{
 /// A list as runs, each found by its number in the list, its *rank*.
 #[derive(Clone, Copy, Debug)]
 pub struct Runs<'a> {
-    pub(super) len: usize,
-    pub(super) ids: Ids<'a>,
-    pub(super) maxima: &'a [u8],
-    pub(super) bases: &'a [[u8; 4]],
-    pub(super) offsets: &'a [[u8; 2]],
-    pub(super) cells: &'a [u8],
-    pub(super) dense: bool,
-    pub(super) impacts: Impacts,
+    pub(in crate::index) len: usize,
+    pub(in crate::index) ids: Ids<'a>,
+    pub(in crate::index) maxima: &'a [u8],
+    pub(in crate::index) bases: &'a [[u8; 4]],
+    pub(in crate::index) offsets: &'a [[u8; 2]],
+    pub(in crate::index) cells: &'a [u8],
+    pub(in crate::index) dense: bool,
+    pub(in crate::index) impacts: Impacts,
 }
 
 /// Which blocks a list has.
@@ -31,7 +31,7 @@ pub enum Ids<'a> {
 
 impl Ids<'_> {
     /// Hands every run to `each` as rank and block, which ascend.
-    pub(super) fn each(
+    pub(in crate::index) fn each(
         &self,
         docs: usize,
         mut each: impl FnMut(usize, usize) -> Read<()>,
@@ -145,7 +145,7 @@ impl<'a> Runs<'a> {
     ///
     /// # Errors
     /// [`Broken`] if the bytes are no cell.
-    pub(super) fn run(&self, rank: usize) -> Read<Run<'a>> {
+    pub(in crate::index) fn run(&self, rank: usize) -> Read<Run<'a>> {
         self.read(self.place(rank).ok_or(Broken)?)
     }
 
@@ -298,7 +298,7 @@ impl Run<'_> {
     }
 
     /// As [`Run::each`], slots ascending.
-    pub(super) fn each_in_order(
+    pub(in crate::index) fn each_in_order(
         &self,
         impacts: Impacts,
         mut each: impl FnMut(usize, f32) -> Read<()>,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{calibration::Calibration, order::Gain, quantize::Weights};
+use super::{calibration::Calibration, quantize::Weights};
 use crate::vectors::VectorMeta;
 
 /// A summary of an index, in its file.
@@ -28,6 +28,16 @@ pub struct Metadata {
     pub order: Option<Gain>,
     /// What approximate search costs in recall, if it was measured.
     pub calibration: Option<Calibration>,
+}
+
+/// How good an order is: the mean of log₂(gap) over all postings, where the gap is the distance to the
+/// previous posting of the list.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gain {
+    /// In the order of the input.
+    pub given: f64,
+    /// In the order of the index.
+    pub stored: f64,
 }
 
 /// What made vectors: only vectors of one encoding have comparable scores. A network is identified by its
@@ -84,7 +94,7 @@ impl fmt::Display for Encoding {
 }
 
 /// An encoding as text.
-pub(super) fn told(encoding: &Option<Encoding>) -> String {
+pub(in crate::index) fn told(encoding: &Option<Encoding>) -> String {
     encoding.as_ref().map_or_else(|| "unknown".to_owned(), Encoding::to_string)
 }
 

@@ -5,11 +5,10 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
-
-use super::{bisect, postings::DocId};
+use super::bisect;
 use crate::{
     error::{Error, Result},
+    index::format::postings::DocId,
     sparse::{SparseVector, TermId},
 };
 
@@ -43,22 +42,12 @@ impl fmt::Display for Order {
     }
 }
 
-/// How good an order is: the mean of log₂(gap) over all postings, where the gap is the distance to the
-/// previous posting of the list.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Gain {
-    /// In the order of the input.
-    pub given: f64,
-    /// In the order of the index.
-    pub stored: f64,
-}
-
 /// The strongest terms of a document, which bisection uses.
 const STRONGEST: usize = 40;
 
 /// The strongest terms of every document, gathered while an index is built.
 #[derive(Debug, Default)]
-pub(super) struct Graph {
+pub(in crate::index) struct Graph {
     /// Where each document's terms end.
     ends: Vec<u64>,
     terms: Vec<TermId>,
@@ -66,7 +55,7 @@ pub(super) struct Graph {
 
 impl Graph {
     /// Adds the next document.
-    pub(super) fn push(&mut self, vector: &SparseVector) {
+    pub(in crate::index) fn push(&mut self, vector: &SparseVector) {
         let mut pairs: Vec<(TermId, f32)> = vector.iter().collect();
         if pairs.len() > STRONGEST {
             pairs.select_nth_unstable_by(STRONGEST, |a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -77,12 +66,12 @@ impl Graph {
     }
 
     /// Bytes of memory, about.
-    pub(super) fn memory(&self) -> usize {
+    pub(in crate::index) fn memory(&self) -> usize {
         8 * self.ends.capacity() + 4 * self.terms.capacity()
     }
 
     /// The document at each place, by bisection; `progress` gets the share that is done.
-    pub(super) fn into_order(
+    pub(in crate::index) fn into_order(
         self,
         vocabulary_size: usize,
         progress: impl FnMut(f64),
@@ -113,7 +102,7 @@ impl Graph {
 }
 
 /// The place of each document in an order.
-pub(super) fn places(order: &[DocId]) -> Vec<u32> {
+pub(in crate::index) fn places(order: &[DocId]) -> Vec<u32> {
     let mut places = vec![0; order.len()];
     for (place, doc) in (0..).zip(order) {
         places[doc.index()] = place;
@@ -122,7 +111,7 @@ pub(super) fn places(order: &[DocId]) -> Vec<u32> {
 }
 
 /// Σ log₂(gap) over numbers that ascend.
-pub(super) fn gap_bits(numbers: impl Iterator<Item = u32>) -> f64 {
+pub(in crate::index) fn gap_bits(numbers: impl Iterator<Item = u32>) -> f64 {
     let gaps = numbers.scan(None, |before: &mut Option<u32>, number| {
         let gap = before.map_or(f64::from(number) + 1.0, |before| f64::from(number - before));
         *before = Some(number);

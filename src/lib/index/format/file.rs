@@ -81,14 +81,14 @@ use crate::{
     sparse::{SparseVector, TermId},
 };
 
-pub(super) const TERM_ROW: usize = 24;
+pub(in crate::index) const TERM_ROW: usize = 24;
 
 /// An index, open for search.
 #[derive(Debug)]
 pub struct Index {
     name: String,
     map: io::Mapped,
-    pub(super) frame: Frame,
+    pub(in crate::index) frame: Frame,
     metadata: Metadata,
     text_blocks_read: AtomicU64,
 }
@@ -124,7 +124,7 @@ impl Index {
     }
 
     /// An index whose frame was checked.
-    pub(super) fn of(
+    pub(in crate::index) fn of(
         name: String,
         map: io::Mapped,
         frame: Frame,
@@ -375,17 +375,17 @@ impl Index {
     }
 
     /// The bytes of a section, empty for one that is missing.
-    pub(super) fn section(&self, section: Section) -> &[u8] {
+    pub(in crate::index) fn section(&self, section: Section) -> &[u8] {
         &self.map[self.frame.range(section)]
     }
 
     /// All bytes of the file.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(in crate::index) fn bytes(&self) -> &[u8] {
         &self.map
     }
 
     /// The error for a section that does not hold what it should.
-    pub(super) fn damaged(&self, section: Section, reason: &str) -> Error {
+    pub(in crate::index) fn damaged(&self, section: Section, reason: &str) -> Error {
         Error::format(&self.name, format!("section `{}` is damaged: {reason}", section.name()))
     }
 }

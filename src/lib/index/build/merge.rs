@@ -4,15 +4,17 @@ use std::io::Write;
 
 use super::{
     builder::{self, Artefacts, Contents},
-    docnos::Docnos,
     draft::Draft,
-    file::Index,
-    layout::Section,
-    postings::DocId,
-    texts::{self, StoredText, TextWriter},
 };
 use crate::{
     error::{Error, Result},
+    index::format::{
+        docnos::Docnos,
+        file::Index,
+        layout::Section,
+        postings::DocId,
+        texts::{self, StoredText, TextWriter},
+    },
     sparse::TermId,
 };
 

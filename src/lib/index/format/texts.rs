@@ -33,7 +33,7 @@ const SCRATCH: &str = "temporary file";
 
 /// Compresses texts into a scratch file until their section is written.
 #[derive(Debug, Default)]
-pub(super) struct TextWriter {
+pub(in crate::index) struct TextWriter {
     block: Vec<u8>,
     docs: usize,
     file: Option<File>,
@@ -47,7 +47,7 @@ impl TextWriter {
     ///
     /// # Errors
     /// [`Error::Io`] if the scratch file cannot be written.
-    pub(super) fn push(&mut self, stored: Option<&StoredText>) -> Result<()> {
+    pub(in crate::index) fn push(&mut self, stored: Option<&StoredText>) -> Result<()> {
         self.any |= stored.is_some();
         let (title, text) = stored.map_or(("", ""), |stored| (&stored.title, &stored.text));
         for part in [title, text] {
@@ -60,7 +60,7 @@ impl TextWriter {
     }
 
     /// Writes both sections, if any document brought a text.
-    pub(super) fn write(mut self, writer: &mut FileWriter) -> Result<()> {
+    pub(in crate::index) fn write(mut self, writer: &mut FileWriter) -> Result<()> {
         if !self.any {
             return Ok(());
         }
@@ -107,18 +107,22 @@ fn too_long() -> Error {
 }
 
 /// Number of blocks of `docs` documents.
-pub(super) fn blocks(docs: usize) -> usize {
+pub(in crate::index) fn blocks(docs: usize) -> usize {
     docs.div_ceil(BLOCK_DOCS)
 }
 
 /// Number of documents in one of the blocks of `docs` documents.
-pub(super) fn block_len(docs: usize, block: usize) -> usize {
+pub(in crate::index) fn block_len(docs: usize, block: usize) -> usize {
     (docs - block * BLOCK_DOCS).min(BLOCK_DOCS)
 }
 
 /// The texts of one block of documents, the first of which is a multiple of sixteen; `None` if the
 /// bytes of the two sections are damaged.
-pub(super) fn read_block(texts: &[u8], offsets: &[u8], block: usize) -> Option<Vec<StoredText>> {
+pub(in crate::index) fn read_block(
+    texts: &[u8],
+    offsets: &[u8],
+    block: usize,
+) -> Option<Vec<StoredText>> {
     let row = offsets.get(8 * block..8 * block + 16)?;
     let start = usize::try_from(u64_at(row, 0)).ok()?;
     let end = usize::try_from(u64_at(row, 8)).ok()?;
@@ -134,7 +138,7 @@ pub(super) fn read_block(texts: &[u8], offsets: &[u8], block: usize) -> Option<V
 }
 
 /// The text of one document; `None` if the bytes are damaged.
-pub(super) fn read(texts: &[u8], offsets: &[u8], doc: usize) -> Option<StoredText> {
+pub(in crate::index) fn read(texts: &[u8], offsets: &[u8], doc: usize) -> Option<StoredText> {
     let mut block = read_block(texts, offsets, doc / BLOCK_DOCS)?;
     let place = doc % BLOCK_DOCS;
     (place < block.len()).then(|| block.swap_remove(place))

@@ -2,19 +2,22 @@
 
 use std::path::Path;
 
-use super::{
-    calibration::Calibration,
-    file::Index,
-    layout::{FileWriter, Section},
-    metadata::Metadata,
+use crate::{
+    error::Result,
+    index::format::{
+        calibration::Calibration,
+        file::Index,
+        layout::{FileWriter, Section},
+        metadata::Metadata,
+    },
+    io,
 };
-use crate::{error::Result, io};
 
 /// An index without its metadata, table and closing mark.
 #[must_use = "an index without its end cannot be opened"]
 pub struct Draft<'a> {
-    pub(super) file: FileWriter<'a>,
-    pub(super) metadata: Metadata,
+    pub(in crate::index) file: FileWriter<'a>,
+    pub(in crate::index) metadata: Metadata,
 }
 
 impl Draft<'_> {

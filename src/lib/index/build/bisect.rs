@@ -19,15 +19,17 @@ use rayon::{
     slice::ParallelSliceMut,
 };
 
-use super::postings::{BLOCK, DocId};
-use crate::sparse::TermId;
+use crate::{
+    index::format::postings::{BLOCK, DocId},
+    sparse::TermId,
+};
 
 /// The terms of documents, back to back.
 #[derive(Debug)]
-pub(super) struct Rows {
+pub(in crate::index) struct Rows {
     /// Where each document's terms end.
-    pub(super) ends: Vec<u64>,
-    pub(super) terms: Vec<TermId>,
+    pub(in crate::index) ends: Vec<u64>,
+    pub(in crate::index) terms: Vec<TermId>,
 }
 
 impl Rows {
@@ -47,7 +49,7 @@ const ROUNDS: usize = 12;
 const LARGE: usize = 1 << 15;
 
 /// The document at each place; `progress` gets the share of the work that is done.
-pub(super) fn order(
+pub(in crate::index) fn order(
     rows: &Rows,
     vocabulary_size: usize,
     mut progress: impl FnMut(f64),

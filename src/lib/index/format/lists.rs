@@ -10,20 +10,24 @@ use crate::error::{Error, Result};
 
 /// A list that is ready to be written.
 #[derive(Debug, PartialEq)]
-pub(super) struct Encoded {
-    pub(super) bytes: Vec<u8>,
-    pub(super) count: u32,
+pub(in crate::index) struct Encoded {
+    pub(in crate::index) bytes: Vec<u8>,
+    pub(in crate::index) count: u32,
     /// The largest weight, as stored.
-    pub(super) max: f32,
+    pub(in crate::index) max: f32,
     /// Bounds not above the 10th, 100th and 1000th largest weight; 0 if there are fewer.
-    pub(super) best: [u8; 3],
+    pub(in crate::index) best: [u8; 3],
 }
 
 /// The bytes of the postings of one term, places ascending, in an index of `docs` places.
 ///
 /// # Errors
 /// [`Error::Format`] for a list above 4 GiB.
-pub(super) fn encode(postings: &[(u32, f32)], docs: u32, impacts: Impacts) -> Result<Encoded> {
+pub(in crate::index) fn encode(
+    postings: &[(u32, f32)],
+    docs: u32,
+    impacts: Impacts,
+) -> Result<Encoded> {
     let codes: Vec<u32> = postings.iter().map(|&(_, weight)| impacts.code(weight)).collect();
     let max = codes.iter().map(|&code| impacts.weight(code)).fold(0.0, f32::max);
     let unit = impacts.unit(max);
@@ -196,7 +200,7 @@ fn pack(numbers: impl Iterator<Item = u64>, bits: u32, bytes: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::{postings::PostingList, quantize::Weights};
+    use crate::index::format::{postings::PostingList, quantize::Weights};
 
     /// What is written of these places is read again, with every kind of weight.
     #[track_caller]

@@ -95,7 +95,7 @@ impl Impacts {
     }
 
     /// What is stored of a weight, in the lowest bits: the nearest that can be stored, never 0.
-    pub(super) fn code(self, weight: f32) -> u32 {
+    pub(in crate::index) fn code(self, weight: f32) -> u32 {
         let steps = f32::from(self.steps());
         match self {
             Impacts::Exact => weight.to_bits(),
@@ -107,7 +107,7 @@ impl Impacts {
 
     /// The weight of a code.
     #[inline(always)]
-    pub(super) fn weight(self, code: u32) -> f32 {
+    pub(in crate::index) fn weight(self, code: u32) -> f32 {
         match self {
             Impacts::Exact => f32::from_bits(code),
             Impacts::Linear8(scale) | Impacts::Linear6(scale) => scale * f32::from(code as u8),
@@ -125,7 +125,7 @@ impl Impacts {
 
     /// The least number of units that is not below the weight of a code.
     #[inline(always)]
-    pub(super) fn bound(self, code: u32, unit: f64) -> u8 {
+    pub(in crate::index) fn bound(self, code: u32, unit: f64) -> u8 {
         match self {
             Impacts::Exact => (f64::from(f32::from_bits(code)) / unit).ceil() as u8,
             Impacts::Linear8(_) | Impacts::Linear6(_) => code as u8,
@@ -133,7 +133,7 @@ impl Impacts {
     }
 
     /// The largest number of units that the weight of a code reaches.
-    pub(super) fn floor(self, code: u32, unit: f64) -> u8 {
+    pub(in crate::index) fn floor(self, code: u32, unit: f64) -> u8 {
         match self {
             Impacts::Exact => (f64::from(f32::from_bits(code)) / unit) as u8,
             Impacts::Linear8(_) | Impacts::Linear6(_) => code as u8,

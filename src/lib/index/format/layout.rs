@@ -8,9 +8,9 @@ use crc32fast::Hasher;
 use crate::error::{Error, Result};
 
 /// The first and the last eight bytes. A transfer that changes line ends or the eighth bit breaks it.
-pub(super) const MAGIC: [u8; 8] = *b"\x89L0X\r\n\x1a\n";
+pub(in crate::index) const MAGIC: [u8; 8] = *b"\x89L0X\r\n\x1a\n";
 /// The format version that this code writes, and the only one it reads.
-pub(super) const VERSION: u32 = 3;
+pub(in crate::index) const VERSION: u32 = 3;
 const ALIGNMENT: usize = 64;
 const HEADER: usize = ALIGNMENT;
 const ROW: usize = 24;
@@ -19,7 +19,7 @@ const TRAILER: usize = 24;
 /// The sections, in the order of the file; the numbers are those in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub(super) enum Section {
+pub(in crate::index) enum Section {
     Tokenizer = 1,
     QueryTable = 2,
     Texts = 3,
@@ -33,7 +33,7 @@ pub(super) enum Section {
 }
 
 impl Section {
-    pub(super) const ALL: [Section; 10] = [
+    pub(in crate::index) const ALL: [Section; 10] = [
         Section::Tokenizer,
         Section::QueryTable,
         Section::Texts,
@@ -47,7 +47,7 @@ impl Section {
     ];
 
     /// The name in messages and statistics.
-    pub(super) fn name(self) -> &'static str {
+    pub(in crate::index) fn name(self) -> &'static str {
         match self {
             Section::Tokenizer => "tokenizer",
             Section::QueryTable => "query table",
@@ -64,7 +64,7 @@ impl Section {
 }
 
 /// Writes sections one after the other, without seeking back.
-pub(super) struct FileWriter<'a> {
+pub(in crate::index) struct FileWriter<'a> {
     output: &'a mut dyn Write,
     name: String,
     at: u64,
@@ -77,7 +77,7 @@ impl<'a> FileWriter<'a> {
     ///
     /// # Errors
     /// [`Error::Io`], here and below.
-    pub(super) fn new(output: &'a mut dyn Write, name: &str) -> Result<FileWriter<'a>> {
+    pub(in crate::index) fn new(output: &'a mut dyn Write, name: &str) -> Result<FileWriter<'a>> {
         let mut header = [0; HEADER];
         header[..8].copy_from_slice(&MAGIC);
         header[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -89,25 +89,25 @@ impl<'a> FileWriter<'a> {
     }
 
     /// Writes a section whole.
-    pub(super) fn section(&mut self, section: Section, bytes: &[u8]) -> Result<()> {
+    pub(in crate::index) fn section(&mut self, section: Section, bytes: &[u8]) -> Result<()> {
         let mut open = self.begin(section);
         open.write(bytes)?;
         open.end()
     }
 
     /// Begins a section that is written in pieces.
-    pub(super) fn begin(&mut self, section: Section) -> OpenSection<'_, 'a> {
+    pub(in crate::index) fn begin(&mut self, section: Section) -> OpenSection<'_, 'a> {
         let start = self.at;
         OpenSection { writer: self, section, start, crc: Hasher::new() }
     }
 
     /// The output's name.
-    pub(super) fn name(&self) -> &str {
+    pub(in crate::index) fn name(&self) -> &str {
         &self.name
     }
 
     /// The sections written so far, all flushed to the output.
-    pub(super) fn frame(&mut self) -> Result<Frame> {
+    pub(in crate::index) fn frame(&mut self) -> Result<Frame> {
         self.output.flush().map_err(|source| Error::io(&self.name, source))?;
         let extents = self.rows.chunks_exact(ROW).map(|row| extent(row, self.at as usize));
         let extents = extents.collect::<Option<_>>().expect("the rows of sections written");
@@ -115,7 +115,7 @@ impl<'a> FileWriter<'a> {
     }
 
     /// Writes the table of sections and the trailer.
-    pub(super) fn finish(mut self) -> Result<()> {
+    pub(in crate::index) fn finish(mut self) -> Result<()> {
         let count = (self.rows.len() / ROW) as u32;
         let total = self.at + (self.rows.len() + TRAILER) as u64;
         let mut trailer = std::mem::take(&mut self.rows);
@@ -135,7 +135,7 @@ impl<'a> FileWriter<'a> {
 }
 
 /// A section that is being written.
-pub(super) struct OpenSection<'w, 'a> {
+pub(in crate::index) struct OpenSection<'w, 'a> {
     writer: &'w mut FileWriter<'a>,
     section: Section,
     start: u64,
@@ -144,17 +144,17 @@ pub(super) struct OpenSection<'w, 'a> {
 
 impl OpenSection<'_, '_> {
     /// Bytes written so far.
-    pub(super) fn length(&self) -> u64 {
+    pub(in crate::index) fn length(&self) -> u64 {
         self.writer.at - self.start
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(in crate::index) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.crc.update(bytes);
         self.writer.put(bytes)
     }
 
     /// Fills up to the alignment and enters the section in the table.
-    pub(super) fn end(mut self) -> Result<()> {
+    pub(in crate::index) fn end(mut self) -> Result<()> {
         let length = self.length();
         let past = (length % ALIGNMENT as u64) as usize;
         self.write(&[0; ALIGNMENT][..(ALIGNMENT - past) % ALIGNMENT])?;
@@ -177,7 +177,7 @@ struct Extent {
 
 /// The sections of a file.
 #[derive(Debug)]
-pub(super) struct Frame {
+pub(in crate::index) struct Frame {
     extents: Vec<Extent>,
 }
 
@@ -186,7 +186,7 @@ impl Frame {
     ///
     /// # Errors
     /// [`Error::Mismatch`] for another format version, [`Error::Format`] for everything else.
-    pub(super) fn read(bytes: &[u8], name: &str) -> Result<Frame> {
+    pub(in crate::index) fn read(bytes: &[u8], name: &str) -> Result<Frame> {
         let fail = |reason: &str| Error::format(name, reason);
         if bytes.is_empty() {
             return Err(fail("expected an l0 index, found an empty file"));
@@ -223,7 +223,7 @@ impl Frame {
     }
 
     /// The place of a section; empty if the file has none.
-    pub(super) fn range(&self, section: Section) -> Range<usize> {
+    pub(in crate::index) fn range(&self, section: Section) -> Range<usize> {
         self.extent(section).map_or(0..0, |extent| extent.bytes.clone())
     }
 
@@ -231,7 +231,7 @@ impl Frame {
     ///
     /// # Errors
     /// [`Error::Format`] that names the section.
-    pub(super) fn check(&self, bytes: &[u8], section: Section, name: &str) -> Result<()> {
+    pub(in crate::index) fn check(&self, bytes: &[u8], section: Section, name: &str) -> Result<()> {
         let Some(extent) = self.extent(section) else { return Ok(()) };
         let whole = &bytes[extent.bytes.start..filled(extent.bytes.end)];
         if crc32fast::hash(whole) != extent.crc {
@@ -277,11 +277,11 @@ fn filled(end: usize) -> usize {
 }
 
 /// A little-endian number; the caller knows that the bytes are there.
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(in crate::index) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 
 /// A little-endian number; the caller knows that the bytes are there.
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(in crate::index) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }

@@ -7,8 +7,7 @@ use serde::Serialize;
 use super::{
     file::Index,
     layout::Section,
-    metadata::{Encoding, told},
-    order::Gain,
+    metadata::{Encoding, Gain, told},
     postings::Parts,
     quantize::Weights,
 };

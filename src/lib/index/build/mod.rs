@@ -1,15 +1,26 @@
 //! Inputs to an index: reads rows of vectors, compares their metadata, builds.
 
+mod bisect;
+mod builder;
+mod corpus;
+mod draft;
+mod merge;
+mod order;
+mod spill;
+
 use std::{path::Path, sync::Arc};
 
-use super::{
-    builder::{Artefacts, BuildConfig, Builder, Step},
-    corpus::Corpus,
-    draft::Draft,
+use corpus::Corpus;
+
+pub use builder::{Artefacts, BuildConfig, Builder, Step};
+pub use corpus::reweighted;
+pub use draft::Draft;
+pub use merge::merge;
+pub use order::Order;
+
+use super::format::{
     file::Index,
-    merge::merge,
     metadata::{Encoding, told},
-    order::Order,
     quantize::Weights,
     texts::StoredText,
 };

@@ -6,7 +6,7 @@ use super::postings::DocId;
 
 /// Ids back to back, and a hash table of their places.
 #[derive(Debug)]
-pub(super) struct Docnos {
+pub(in crate::index) struct Docnos {
     bytes: Vec<u8>,
     /// Where each id starts, and where the last one ends.
     offsets: Vec<u64>,
@@ -17,22 +17,22 @@ pub(super) struct Docnos {
 const FREE: u32 = u32::MAX;
 
 /// Bytes of an offset into so many bytes of ids.
-pub(super) fn width(bytes: u64) -> usize {
+pub(in crate::index) fn width(bytes: u64) -> usize {
     if bytes <= u64::from(u32::MAX) { 4 } else { 8 }
 }
 
 impl Docnos {
-    pub(super) fn new() -> Docnos {
+    pub(in crate::index) fn new() -> Docnos {
         Docnos { bytes: Vec::new(), offsets: vec![0], slots: vec![FREE; 16] }
     }
 
     /// How many there are.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::index) fn len(&self) -> usize {
         self.offsets.len() - 1
     }
 
     /// Adds an id; if a document has it already, returns that document instead.
-    pub(super) fn insert(&mut self, id: &str) -> Result<(), DocId> {
+    pub(in crate::index) fn insert(&mut self, id: &str) -> Result<(), DocId> {
         if 2 * self.len() >= self.slots.len() {
             self.grow();
         }
@@ -47,18 +47,18 @@ impl Docnos {
     }
 
     /// The document that has an id.
-    pub(super) fn doc(&self, id: &str) -> Option<DocId> {
+    pub(in crate::index) fn doc(&self, id: &str) -> Option<DocId> {
         let doc = self.slots[self.find(id.as_bytes())];
         (doc != FREE).then_some(DocId(doc))
     }
 
     /// Bytes of memory, about.
-    pub(super) fn memory(&self) -> usize {
+    pub(in crate::index) fn memory(&self) -> usize {
         self.bytes.capacity() + 8 * self.offsets.capacity() + 4 * self.slots.capacity()
     }
 
     /// The offsets, little-endian, and the ids back to back.
-    pub(super) fn into_sections(self) -> (Vec<u8>, Vec<u8>) {
+    pub(in crate::index) fn into_sections(self) -> (Vec<u8>, Vec<u8>) {
         let width = width(self.bytes.len() as u64);
         let mut offsets = Vec::with_capacity(width * self.offsets.len());
         self.offsets.iter().for_each(|offset| offsets.extend(&offset.to_le_bytes()[..width]));

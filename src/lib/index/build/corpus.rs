@@ -1,6 +1,6 @@
 //! Query weights by the statistics of the collection that is indexed.
 
-use super::build::{Language, Plan};
+use super::{Language, Plan};
 use crate::{
     error::{Error, Result},
     io::Content,
@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The document frequencies of all inputs together, where query weights depend on them.
-pub(super) struct Corpus<'a> {
+pub(in crate::index) struct Corpus<'a> {
     language: &'a Language,
     counted: Option<(Reweighting, DocumentFrequencies)>,
 }
