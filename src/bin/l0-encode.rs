@@ -14,11 +14,11 @@ use l0::internal::{
     },
     device::{Choice, Precision},
     encode::{EncodeConfig, Job, Model, Role, Shard, bm25::Bm25, idf, join, texts},
-    formats::vectors::Form,
     io::{Input, Output},
     model::{Activation, Overrides, shipped},
     sparse::Prune,
     text::Tokenizer,
+    vectors::Form,
 };
 
 const PROGRAM: &str = "l0-encode";

@@ -20,12 +20,12 @@ use l0::internal::{
         self, Detail, Floor, Format, IdenticalIds, Measure, Outcome, Picture, Scores, Tally,
         Tolerance, View, Wanted,
     },
-    formats::{
+    io::{Input, Output},
+    records::{
         rejects::Rejects,
         trec::{Qrels, Run},
-        vectors,
     },
-    io::{Input, Output},
+    vectors,
 };
 
 const PROGRAM: &str = "l0-eval";

@@ -17,13 +17,11 @@ use l0::internal::{
         index::{AppendArgs, BuildArgs, Other, QueryWeights},
         values::{self, ReportForm},
     },
-    formats::{exchange::lines::Names, rejects::Rejects},
-    index::{
-        self, Draft, Index, Language, Metadata, Order, Plan, Step, TableSource, Weights,
-        exchange::{self, Export, Import},
-    },
+    exchange::{self, Export, Import, lines::Names},
+    index::{self, Draft, Index, Language, Metadata, Order, Plan, Step, TableSource, Weights},
     io::{Content, Input, Output},
     model::{self, ModelDirectory, shipped},
+    records::rejects::Rejects,
     search,
     text::{Reweighting, Tokenizer},
 };

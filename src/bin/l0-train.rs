@@ -16,10 +16,10 @@ use l0::internal::{
         train::{CheckArgs, ExportArgs, MineArgs, ScoreArgs},
     },
     device::{self, Choice, Precision},
-    formats::{examples::ExampleWriter, records::Records, rejects::Rejects, trec::Qrels},
     index::Index,
     io::{self, Consumed, Input, Output},
     model::shipped,
+    records::{Records, examples::ExampleWriter, rejects::Rejects, trec::Qrels},
     search::{Detail, Engine, Method, SearchConfig},
     text::Tokenizer,
     train::{

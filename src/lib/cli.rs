@@ -32,12 +32,10 @@ use signal_hook::{
 
 use crate::{
     error::{Error, Result, is_decoding},
-    formats::{
-        rejects::{OnError, Rejects},
-        vectors::Form,
-    },
     index::Step,
     io::{self as files, Consumed, Input},
+    records::rejects::{OnError, Rejects},
+    vectors::Form,
 };
 
 /// Parses the arguments of a bin, after answering `--completions SHELL` and `--man`; arranges that

@@ -57,25 +57,29 @@ pub(crate) mod device;
 pub(crate) mod encode;
 pub(crate) mod error;
 pub(crate) mod eval;
+pub(crate) mod exchange;
 mod facade;
-pub(crate) mod formats;
 pub(crate) mod index;
 pub(crate) mod io;
 pub(crate) mod model;
 #[cfg(feature = "model")]
 pub(crate) mod ops;
+pub(crate) mod records;
 pub(crate) mod search;
 pub(crate) mod sparse;
+pub(crate) mod tables;
 pub(crate) mod text;
 #[cfg(feature = "model")]
 pub(crate) mod train;
+pub(crate) mod vectors;
 
 pub use error::{Error, Result};
 pub use facade::*;
-pub use formats::{records::Document as Record, vectors::Row as VectorRow};
 pub use index::{DocId, Order as DocumentOrder, StoredText, Weights as IndexWeights};
+pub use records::Document as Record;
 pub use search::{Method, Recall};
 pub use sparse::{SparseVector, TermId};
+pub use vectors::Row as VectorRow;
 
 /// The rooms of the library, for the programs, benches and tests of this repository. Nothing in here is
 /// kept stable.
@@ -93,15 +97,17 @@ pub mod internal {
         #[cfg(feature = "model")] encode,
         error,
         eval,
-        formats,
+        exchange,
         index,
         io,
         model,
         #[cfg(feature = "model")] ops,
+        records,
         search,
         sparse,
         text,
         #[cfg(feature = "model")] train,
+        vectors,
     }
 
     pub use crate::error::{Error, Result};

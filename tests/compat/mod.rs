@@ -8,8 +8,8 @@ use std::{
 };
 
 use l0::internal::{
-    formats::vectors::{self, Row},
     io::Input,
+    vectors::{self, Row},
 };
 use serde_json::Value;
 

@@ -3,11 +3,11 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use l0::internal::{
     eval::{Detail, Format, IdenticalIds, Measure, evaluate, render},
-    formats::{
+    io::Input,
+    records::{
         rejects::Rejects,
         trec::{Qrels, Run},
     },
-    io::Input,
 };
 
 #[test]

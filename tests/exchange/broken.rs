@@ -1,6 +1,6 @@
 //! Imports and exports of what is damaged or cannot be held: refused by name, and nothing is left.
 
-use l0::internal::formats::exchange::ciff::{self, DocRecord, Header, PostingsList};
+use l0::internal::exchange::ciff::{self, DocRecord, Header, PostingsList};
 
 use crate::{
     exchange::forms::{L0_INDEX, VECTORS, folder, index},

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use l0::internal::formats::exchange::Target;
+use l0::internal::exchange::Target;
 
 use crate::support::{Run, Work, run};
 

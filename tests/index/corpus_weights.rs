@@ -4,11 +4,11 @@ use std::{collections::BTreeSet, path::Path};
 
 use l0::internal::{
     Result,
-    formats::vectors::{self, Form, Row, VectorMeta, Writer},
     index::Index,
     io::{Input, Output},
     sparse::TermId,
     text::{DocumentFrequencies, QueryTable, Tokenizer, Vocabulary},
+    vectors::{self, Form, Row, VectorMeta, Writer},
 };
 use serde_json::{Value, json};
 

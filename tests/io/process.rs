@@ -12,13 +12,11 @@ use std::{
 use l0::internal::{
     device::{Compute, Precision},
     encode::{EncodeConfig, Job, Model, Role, Shard},
-    formats::{
-        rejects::Rejects,
-        vectors::{self, Form, Row, VectorMeta, Writer},
-    },
     io::{Input, Output},
     model::Overrides,
+    records::rejects::Rejects,
     sparse::{Prune, SparseVector, TermId},
+    vectors::{self, Form, Row, VectorMeta, Writer},
 };
 
 thread_local! {

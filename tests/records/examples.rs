@@ -7,7 +7,7 @@ use arrow_array::{
     builder::{Float32Builder, ListBuilder, StringBuilder},
 };
 use l0::internal::{
-    formats::examples::Example,
+    records::examples::Example,
     train::{recipe::SourceRecipe, source::Mixture},
 };
 use parquet::{arrow::ArrowWriter, file::properties::WriterProperties};

@@ -8,12 +8,12 @@ use std::{
 };
 
 use l0::internal::{
-    formats::vectors::{Form, Row, VectorMeta, Writer},
     index::Index,
     io::{Input, Output},
     search::{AnswerConfig, AnswerForm, Detail, Engine, Method, Questions, SearchConfig},
     sparse::{SparseVector, TermId},
     text::Tokenizer,
+    vectors::{Form, Row, VectorMeta, Writer},
 };
 use serde_json::Value;
 

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, path::Path};
 
 use l0::internal::{
-    formats::vectors::{self, Row},
     io::Input,
     train::teacher::{Side, Teacher, TeacherName, TeacherOptions},
+    vectors::{self, Row},
 };
 use serde_json::Value;
 

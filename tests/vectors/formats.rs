@@ -13,9 +13,9 @@ use arrow_ipc::writer::StreamWriter;
 use arrow_schema::Metadata;
 use l0::internal::{
     Error, Result,
-    formats::vectors::{Form, Row, VectorMeta, Writer, read},
     io::{Input, Output},
     sparse::{SparseVector, TermId},
+    vectors::{Form, Row, VectorMeta, Writer, read},
 };
 use proptest::prelude::*;
 

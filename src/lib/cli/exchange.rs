@@ -10,11 +10,8 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    formats::{
-        exchange::{Quantize, Target, read::Source},
-        vectors::Form,
-    },
-    index::exchange::{Exported, Role},
+    exchange::{Exported, Quantize, Role, Target, read::Source},
+    vectors::Form,
 };
 
 /// `l0-index export`

@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    formats::{records::Records, rejects::Rejects},
     io::{self, hub::Need},
     model::{DenseDirectory, ModelDirectory},
     ops::Pooling,
+    records::{Records, rejects::Rejects},
     sparse::{Activation, Prune},
     text::{Lexical, Tokenizer},
     train::{

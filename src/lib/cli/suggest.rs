@@ -150,7 +150,7 @@ mod tests {
                 assert!(value.parse::<T>().is_ok(), "{value}");
             }
         }
-        all::<crate::formats::vectors::Form>(FORMS);
+        all::<crate::vectors::Form>(FORMS);
         all::<device::Choice>(&DEVICES[..1]);
         all::<device::Precision>(WIDTHS);
         all::<Activation>(ACTIVATIONS);

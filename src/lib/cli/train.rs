@@ -7,11 +7,11 @@ use clap::{Args, ValueEnum};
 use super::RunArgs;
 use crate::{
     error::{Error, Result},
-    formats::vectors::Form,
     train::{
         save::Size,
         teacher::{Teacher, TeacherName, TeacherOptions},
     },
+    vectors::Form,
 };
 
 /// `l0-train check`

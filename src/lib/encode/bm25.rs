@@ -10,10 +10,10 @@ use super::{EncodeConfig, Shard, Source, Summary, Text};
 pub use crate::text::Bm25;
 use crate::{
     error::{Error, Result},
-    formats::vectors::Row,
     io,
     sparse::{SparseVector, TermId},
     text::{DocumentFrequencies, Tokenizer},
+    vectors::Row,
 };
 
 /// Encodes a corpus in two passes, the first into a temporary file; `each` gets the rows of `shard`

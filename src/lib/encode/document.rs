@@ -11,10 +11,11 @@ use rayon::prelude::*;
 use super::distinct;
 use crate::{
     error::{Error, Result},
-    formats::{records::Document, vectors::Row},
     model::{Pending, SparseEncoder},
+    records::Document,
     sparse::{Prune, SparseVector},
     text::{QueryEncoder, Tokenizer, Tokens},
+    vectors::Row,
 };
 
 /// Most documents in a batch: a batch holds one number for each of its documents and each term of

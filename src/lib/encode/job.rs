@@ -11,15 +11,12 @@ use super::{
 use crate::{
     device::{Compute, Precision},
     error::{Error, Result},
-    formats::{
-        records::{Records, TextQuery},
-        rejects::Rejects,
-        vectors::{Form, Row, VectorMeta, Writer},
-    },
     io::{Input, Output, Stop},
     model::{ModelDirectory, Overrides, SparseEncoder},
+    records::{Records, TextQuery, rejects::Rejects},
     sparse::Prune,
     text::{DocumentFrequencies, QueryEncoder, QueryTable, Tokenizer, Vocabulary},
+    vectors::{Form, Row, VectorMeta, Writer},
 };
 
 /// What texts are.

@@ -3,9 +3,9 @@
 use super::{carried, finish};
 use crate::{
     error::{Error, Result},
-    formats::vectors::{self, Form, HasText, Row, VectorMeta, Vectors, Writer},
     io::{Input, Output},
     text::DocumentFrequencies,
+    vectors::{self, Form, HasText, Row, VectorMeta, Vectors, Writer},
 };
 
 /// A part that is being read.

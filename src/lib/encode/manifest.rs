@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::Shard;
 use crate::{
     error::{Error, Result},
-    formats::vectors::VectorMeta,
     io::read_text,
+    vectors::VectorMeta,
 };
 
 /// The version of [`Manifest`] and [`Settings`]; other versions are refused.

@@ -1,7 +1,7 @@
 //! Text to rows of vectors: documents through a network or BM25, queries through a table.
 //!
-//! Rows leave in the order of the input, in bounded memory. File formats are in `formats`, networks in
-//! `model`.
+//! Rows leave in the order of the input, in bounded memory. File formats are in `records` and `vectors`,
+//! networks in `model`.
 
 pub mod bm25;
 mod document;
@@ -21,9 +21,9 @@ pub use join::join;
 
 use crate::{
     Error, Result,
-    formats::vectors::{Ending, VectorMeta, Writer},
     sparse::TermId,
     text::{DocumentFrequencies, Tokenizer},
+    vectors::{Ending, VectorMeta, Writer},
 };
 
 /// The distinct word pieces among the tokens of a text, ascending, special ones left out.

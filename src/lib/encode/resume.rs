@@ -21,9 +21,9 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    formats::vectors::{self, Form, Row, VectorMeta, Writer},
     io::{Input, Output, map},
     text::DocumentFrequencies,
+    vectors::{self, Form, Row, VectorMeta, Writer},
 };
 
 /// A part is closed after this many rows or this much time, whatever comes first.

@@ -1,6 +1,6 @@
 //! The measures of one ranking, as trec_eval 10 computes them.
 
-use crate::formats::trec::Grade;
+use crate::records::trec::Grade;
 
 /// What is computed for a query. `rel` is the least grade that counts as relevant, at least 1;
 /// a `cutoff` is at least 1. Its name is read and written in `names`.

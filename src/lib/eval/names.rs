@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 use super::measures::{Gain, Measure};
 use crate::{
     error::{Error, Result},
-    formats::trec::Grade,
+    records::trec::Grade,
 };
 
 /// The least relevant grade unless `rel=` says otherwise.

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::measures::{Gain, JudgedRanking, Measure};
 use crate::{
     error::{Error, Result},
-    formats::trec::{Grade, Qrels, Ranking, Run},
+    records::trec::{Grade, Qrels, Ranking, Run},
 };
 
 /// The measures asked for, or nDCG@10, RR@10, R@100 and AP; and after them those with a minimum.
@@ -182,7 +182,7 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
-    use crate::{formats::rejects::Rejects, io::Input};
+    use crate::{io::Input, records::rejects::Rejects};
 
     const QRELS: &str = "q1 0 a 1\nq1 0 b 2\nq2 0 a 1\nq3 0 c 0\n";
 

@@ -6,8 +6,8 @@ use super::file;
 use crate::{
     error::Result,
     eval::{self, IdenticalIds, Measure},
-    formats::{rejects::Rejects, trec},
     io::Input,
+    records::{rejects::Rejects, trec},
 };
 
 /// Judgements: which documents are relevant to which queries.

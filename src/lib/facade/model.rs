@@ -9,11 +9,11 @@ use crate::{
     device::{Compute, Precision},
     encode::{Origin, Role, encodable, network},
     error::Result,
-    formats::vectors::VectorMeta,
     index::{Language, TableSource},
     model::{ModelDirectory, Overrides, SparseEncoder, shipped},
     sparse::{Prune, SparseVector, TermId},
     text::{QueryEncoder, QueryTable, Reweighting, Tokenizer, Tokens},
+    vectors::VectorMeta,
 };
 
 /// Texts that are encoded at a time.

@@ -5,11 +5,8 @@ use std::path::Path;
 use super::file;
 use crate::{
     error::Result,
-    formats::{
-        records::{Document, Records, RejectsFor},
-        rejects::Rejects,
-    },
     io::Input,
+    records::{Document, Records, RejectsFor, rejects::Rejects},
 };
 
 /// The records of a file, in their order.

@@ -6,14 +6,14 @@ use super::file;
 #[cfg(feature = "model")]
 use crate::{
     error::Error,
-    formats::vectors::{Form, Writer},
     io::Output,
     text::DocumentFrequencies,
+    vectors::{Form, Writer},
 };
 use crate::{
     error::Result,
-    formats::vectors::{self, Row, Rows},
     io::Input,
+    vectors::{self, Row, Rows},
 };
 
 /// The rows of a file of vectors, in their order.

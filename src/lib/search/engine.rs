@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::{Found, Method, promise, search_all};
 use crate::{
     error::{Error, Result},
-    formats::records::QueryBody,
     index::{Index, Language, StoredText},
+    records::QueryBody,
     sparse::{SparseVector, TermId},
     text::{QueryEncoder, Vocabulary},
 };

@@ -10,7 +10,7 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use serde::Serialize;
 
 use super::{Found, Method, calibrate::share, engine::Engine, search_all};
-use crate::{error::Result, formats::records::Query};
+use crate::{error::Result, records::Query};
 
 /// Time of single queries, text to hits, in microseconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]

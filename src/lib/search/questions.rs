@@ -2,12 +2,10 @@
 
 use crate::{
     error::{Error, Result},
-    formats::{
-        records::{Query, QueryBody, parse_query},
-        vectors::{self, Row, Rows},
-    },
     index::Index,
     io::{Content, Input, Line, Lines, Stop},
+    records::{Query, QueryBody, parse_query},
+    vectors::{self, Row, Rows},
 };
 
 /// The queries of one input, unparsed.

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::source::{Drawn, Mixture, Random};
 use crate::{
     error::Result,
-    formats::examples::{Example, Place},
+    records::examples::{Example, Place},
     sparse::TermId,
     text::Tokenizer,
 };

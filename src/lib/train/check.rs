@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{recipe::SourceRecipe, source::Source};
-use crate::{error::Result, formats::examples::Parsed, text::Tokenizer};
+use crate::{error::Result, records::examples::Parsed, text::Tokenizer};
 
 /// Faults that are printed one by one.
 const TOLD: usize = 10;

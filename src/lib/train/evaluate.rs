@@ -19,18 +19,18 @@ use crate::{
     encode::{EncodeConfig, Role, Text, encode, texts},
     error::{Error, Result},
     eval::{self, IdenticalIds, Measure, Tally},
-    formats::{
-        records::QueryBody,
-        rejects::Rejects,
-        trec::{Qrels, Run, RunWriter},
-        vectors::Row,
-    },
     index::{Artefacts, BuildConfig, Builder, Index, Order, Weights},
     io::{self, Input, Output, folder},
     model::{ModelDirectory, Overrides, SparseEncoder},
+    records::{
+        QueryBody,
+        rejects::Rejects,
+        trec::{Qrels, Run, RunWriter},
+    },
     search::{Detail, Engine, Method, SearchConfig},
     sparse::{Prune, SparseVector},
     text::{QueryTable, Tokenizer},
+    vectors::Row,
 };
 
 /// Hits a query: enough for every measure with a cutoff that is common.

@@ -9,9 +9,9 @@ use serde::Deserialize;
 use super::source::{Drawn, Mixture, Random};
 use crate::{
     error::{Error, Result},
-    formats::examples::Example,
     model::{Batch, TensorEncoder},
     ops::Dropout,
+    records::examples::Example,
     sparse::TermId,
     text::Tokenizer,
 };

@@ -9,10 +9,7 @@ use serde_json::json;
 use super::source::Random;
 use crate::{
     error::{Error, Result},
-    formats::{
-        records::{Query, QueryBody},
-        trec::Qrels,
-    },
+    records::{Query, QueryBody, trec::Qrels},
 };
 
 /// Which hits become negatives.
@@ -118,8 +115,8 @@ impl MineRule {
 mod tests {
     use super::*;
     use crate::{
-        formats::{examples::RawExample, rejects::Rejects},
         io::{Input, Line},
+        records::{examples::RawExample, rejects::Rejects},
     };
 
     fn mine(rule: MineRule) -> (Mined, Vec<String>) {

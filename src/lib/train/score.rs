@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    formats::examples::{Example, ExampleWriter, Parsed},
+    records::examples::{Example, ExampleWriter, Parsed},
 };
 
 /// Texts that are encoded at a time.

@@ -11,14 +11,15 @@ use std::{
 use super::recipe::SourceRecipe;
 use crate::{
     error::{Error, Result},
-    formats::{
+    io::{Input, Line},
+    ops::{GOLDEN, mixed},
+    records::{
+        Records, TextQuery,
         examples::{Example, ExampleReader, Parsed, Place, Positional, RawExample, ScoreFile},
-        records::{Records, TextQuery, parse_document},
+        parse_document,
         rejects::Rejects,
         trec::Qrels,
     },
-    io::{Input, Line},
-    ops::{GOLDEN, mixed},
 };
 
 /// A small generator (splitmix64): the same numbers on every machine and for every version.

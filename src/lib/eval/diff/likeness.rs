@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::Tolerance;
-use crate::formats::trec::Ranking;
+use crate::records::trec::Ranking;
 
 /// How alike a query's two rankings are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

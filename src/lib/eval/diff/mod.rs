@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use self::{likeness::Candidates, scores::Pair};
 use crate::{
     error::{Error, Result},
-    formats::trec::{Ranking, Run},
+    records::trec::{Ranking, Run},
 };
 
 /// When two scores of one run count as equal: within either.

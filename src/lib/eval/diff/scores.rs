@@ -1,7 +1,7 @@
 //! The scores of documents that two runs share: how far apart, by which factor, and what would explain it.
 
 use super::Tolerance;
-use crate::formats::trec::Run;
+use crate::records::trec::Run;
 
 /// A document that both runs have, with its scores.
 #[derive(Clone, Copy, Debug)]

@@ -3,8 +3,8 @@ use std::io::Cursor;
 use super::*;
 use crate::{
     eval::{Detail, Format},
-    formats::rejects::Rejects,
     io::Input,
+    records::rejects::Rejects,
 };
 
 const EXACT: Tolerance = Tolerance { relative: 0.0, absolute: 0.0 };

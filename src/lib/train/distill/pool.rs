@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use super::PoolRecipe;
 use crate::{
     error::{Error, Result},
-    formats::{records::Records, rejects::Rejects},
     io::Input,
+    records::{Records, rejects::Rejects},
     sparse::TermId,
     text::{Bm25, Tokenizer},
 };
