@@ -7,7 +7,7 @@ use l0::internal::{
     ops::{Denominator, Groups, Regularizer, RegularizerKind},
     sparse::{Activation, SparseVector, TermId},
     text::inverse_document_frequency,
-    train::stage::RegularizerRecipe,
+    train::recipe::stage::RegularizerRecipe,
 };
 use serde_json::Value;
 

@@ -10,10 +10,12 @@ use l0::internal::{
     },
     sparse::Activation,
     train::{
-        batch::TrainBatch,
-        loss::{info_nce, kl, margin_mse},
-        objective::Objective,
-        stage::RetrievalRecipe,
+        data::batch::TrainBatch,
+        recipe::stage::RetrievalRecipe,
+        run::{
+            loss::{info_nce, kl, margin_mse},
+            objective::Objective,
+        },
     },
 };
 use serde_json::Value;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use l0::internal::{
     formats::vectors::{self, Row},
     io::Input,
-    train::teacher::{Side, Teacher, TeacherName, TeacherOptions},
+    train::data::teacher::{Side, Teacher, TeacherName, TeacherOptions},
 };
 use serde_json::Value;
 

@@ -8,7 +8,7 @@ use l0::internal::{
     ops::{Denominator, Dropout, Groups, Regularizer, RegularizerKind, embedding_table},
     sparse::Activation,
     text::Tokenizer,
-    train::loss::kl,
+    train::run::loss::kl,
 };
 use serde_json::Value;
 

@@ -17,13 +17,13 @@ use crate::{
     sparse::{Activation, Prune},
     text::{Lexical, Tokenizer},
     train::{
-        from_dense::{DecoderForm, Rules, Spread},
-        source::Random,
+        data::random::Random,
+        tools::from_dense::{DecoderForm, Rules, Spread},
     },
 };
 
 /// Passages of all kinds, in English, one per line, written for this purpose.
-const BACKGROUND: &str = include_str!("../train/background.txt");
+const BACKGROUND: &str = include_str!("../train/tools/from_dense/background.txt");
 
 /// `l0-train from-dense`
 #[derive(Args)]

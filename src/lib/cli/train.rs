@@ -9,8 +9,8 @@ use crate::{
     error::{Error, Result},
     formats::vectors::Form,
     train::{
-        save::Size,
-        teacher::{Teacher, TeacherName, TeacherOptions},
+        data::teacher::{Teacher, TeacherName, TeacherOptions},
+        run::save::Size,
     },
 };
 
