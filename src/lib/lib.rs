@@ -61,9 +61,11 @@ mod facade;
 pub(crate) mod formats;
 pub(crate) mod index;
 pub(crate) mod io;
+#[cfg(feature = "model")]
+pub(crate) mod kernels;
 pub(crate) mod model;
 #[cfg(feature = "model")]
-pub(crate) mod ops;
+pub(crate) mod nn;
 pub(crate) mod search;
 pub(crate) mod sparse;
 pub(crate) mod text;
@@ -97,7 +99,7 @@ pub mod internal {
         index,
         io,
         model,
-        #[cfg(feature = "model")] ops,
+        #[cfg(feature = "model")] nn,
         search,
         sparse,
         text,

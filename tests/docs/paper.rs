@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Tensor, Var};
 use l0::internal::{
     eval::{Tally, flops},
-    ops::{Denominator, Groups, Regularizer, RegularizerKind},
+    nn::{Denominator, Groups, Regularizer, RegularizerKind},
     sparse::{Activation, SparseVector, TermId},
     text::inverse_document_frequency,
     train::recipe::stage::RegularizerRecipe,

@@ -4,7 +4,7 @@
 
 use candle_core::{DType, Device, Tensor, Var, safetensors::load};
 use l0::internal::{
-    ops::{
+    nn::{
         Denominator, Groups, HardThreshold, Kernel, Packing, Regularizer, RegularizerKind, Share,
         embedding_table, max_over_tokens,
     },

@@ -13,7 +13,7 @@ use crate::{
     formats::{records::Records, rejects::Rejects},
     io::{self, hub::Need},
     model::{DenseDirectory, ModelDirectory},
-    ops::Pooling,
+    nn::Pooling,
     sparse::{Activation, Prune},
     text::{Lexical, Tokenizer},
     train::{

@@ -8,7 +8,7 @@ use super::VocabularyHead;
 use crate::{
     error::{Error, Result},
     io,
-    ops::{BUCKETS, Half, Packing, Rotation, Span},
+    nn::{BUCKETS, Half, Packing, Rotation, Span},
 };
 
 /// The families of checkpoints that are read.

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    ops::packed::Kind,
+    kernels::packed::Kind,
 };
 
 /// Where a dense model's parts are, and what its files say about them.

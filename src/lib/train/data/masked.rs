@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
     formats::examples::Example,
     model::{Batch, TensorEncoder},
-    ops::Dropout,
+    nn::Dropout,
     sparse::TermId,
     text::Tokenizer,
     train::recipe::masked::{MaskedLmRecipe, Texts},

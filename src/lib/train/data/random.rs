@@ -1,6 +1,6 @@
 //! Random choices, the same on every machine.
 
-use crate::ops::{GOLDEN, mixed};
+use crate::nn::{GOLDEN, mixed};
 
 /// A small generator (splitmix64): the same numbers on every machine and for every version.
 #[derive(Clone, Debug)]

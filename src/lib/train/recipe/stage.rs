@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    ops::{Denominator, Groups, HardThreshold, Kernel, Regularizer, RegularizerKind, Share},
+    nn::{Denominator, Groups, HardThreshold, Kernel, Regularizer, RegularizerKind, Share},
     train::run::loss::LossKind,
 };
 

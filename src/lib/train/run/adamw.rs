@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::{
     error::Result,
-    ops::{kernels, sum_of_squares},
+    nn::{cuda, sum_of_squares},
     train::recipe::OptimizerRecipe,
 };
 
@@ -76,10 +76,10 @@ impl Slot {
                 self.var.inplace_op2(&gradient.contiguous()?, &Fused { step, moments })?;
             }
             Moments::Device([first, second])
-                if kernels::here(gradient) && gradient.dtype() == DType::F32 =>
+                if cuda::here(gradient) && gradient.dtype() == DType::F32 =>
             {
                 let tensors = [self.var.as_tensor(), first, second, &gradient.contiguous()?];
-                kernels::adamw(tensors, step.numbers())?;
+                cuda::adamw(tensors, step.numbers())?;
             }
             Moments::Device(moments) => step.plain(&self.var, moments, gradient)?,
         }

@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use super::loss::{LossKind, info_nce, kl, margin_mse};
 use crate::{
     error::Result,
-    ops::count_terms,
+    nn::count_terms,
     train::{
         data::batch::TrainBatch,
         recipe::stage::{LossRecipe, RegularizerRecipe, RetrievalRecipe},

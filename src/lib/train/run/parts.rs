@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use crate::{
     error::{Error, Result},
     model::{Cutoff, ModelDirectory},
-    ops::{Share, embedding_table},
+    nn::{Share, embedding_table},
     text::{QueryTable, Tokenizer},
     train::recipe::{Embeddings, QueryKind, QueryRecipe, Recipe},
 };

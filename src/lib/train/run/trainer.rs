@@ -20,7 +20,7 @@ use crate::{
     error::{Error, Result},
     io::{self, folder},
     model::TensorEncoder,
-    ops::sum_of_squares,
+    nn::sum_of_squares,
     sparse::{Activation, Prune},
     text::{LexicalPart, Reweighting, Tokenizer},
     train::{

@@ -10,8 +10,8 @@ use super::Pool;
 use crate::{
     error::{Error, Result},
     io::{self, Output},
+    kernels::slices::{Into, View, times_transposed},
     model::{DenseEncoder, normalize},
-    ops::slices::{Into, View, times_transposed},
     train::{
         recipe::distill::PoolRecipe,
         tensors::{self, Named, Numbers, Width},

@@ -6,7 +6,7 @@ use super::{Trainer, setup::Distillation};
 use crate::{
     error::{Error, Result},
     model::Batch,
-    ops::{self, Dropout},
+    nn::{self, Dropout},
     train::{
         data::{batch::TrainBatch, masked::MaskedBatch, random::Random},
         recipe::{
@@ -63,12 +63,12 @@ impl Trainer {
         let part = stage.micro_batch.unwrap_or(texts.len()).min(texts.len());
         if part == texts.len() {
             let scored = score(&self.weights(texts, 0)?)?;
-            let gradients = self.of_slots(&ops::backward(&scored.loss)?);
+            let gradients = self.of_slots(&nn::backward(&scored.loss)?);
             return Ok((scored, gradients));
         }
         let leaf = Var::from_tensor(&self.in_parts(texts, part)?)?;
         let scored = score(&leaf)?;
-        let store = ops::backward(&scored.loss)?;
+        let store = nn::backward(&scored.loss)?;
         let mut gradients = self.of_slots(&store);
         let Some(pull) = store.get(&leaf) else {
             let reason = "expected a loss that depends on the documents, found one that does not";
@@ -77,7 +77,7 @@ impl Trainer {
         for (first, texts) in (0..).step_by(part).zip(texts.chunks(part)) {
             let pull = pull.narrow(0, first, texts.len())?;
             let surrogate = (self.weights(texts, first)? * pull.detach())?.sum_all()?;
-            add_up(&mut gradients, self.of_slots(&ops::backward(&surrogate)?))?;
+            add_up(&mut gradients, self.of_slots(&nn::backward(&surrogate)?))?;
         }
         Ok((scored, gradients))
     }
@@ -92,7 +92,7 @@ impl Trainer {
         let mut gradients: Gradients = self.slots.iter().map(|_| None).collect();
         let part = stage.micro_batch.unwrap_or(batch.texts.len()).min(batch.texts.len());
         let loss = batch.loss(&self.encoder, part, self.dropout(), |loss| {
-            add_up(&mut gradients, self.of_slots(&ops::backward(&loss)?))
+            add_up(&mut gradients, self.of_slots(&nn::backward(&loss)?))
         })?;
         let parts = vec![("masked_lm", loss)];
         let loss = Tensor::new(loss as f32, self.encoder.device())?;
@@ -145,7 +145,7 @@ impl Trainer {
                 let weights = self.with_lexical(&logits, &texts)?;
                 self.fit_scale(&objective, || Ok(weights.clone()))?;
                 let scored = objective.of(&weights)?;
-                let gradients = self.of_slots(&ops::backward(&scored.loss)?);
+                let gradients = self.of_slots(&nn::backward(&scored.loss)?);
                 Ok((scored, gradients))
             }
             _ => {

@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use super::decoder;
 use crate::{
+    kernels::packed::{Finish, Kind, PackedLinear},
     model::Matrix,
-    ops::packed::{Finish, Kind, PackedLinear},
 };
 
 /// Background passages per product with the rows.

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 use super::{
     Packing,
-    graft::{Value, graft, on_slices, with_numbers},
-    kernels::{self, Starts, Thinning},
+    cuda::{self, Starts, Thinning},
+    custom_op::{Value, custom_op, on_slices, with_numbers},
 };
 use crate::error::Result;
 
@@ -76,7 +76,7 @@ pub fn dropout(x: &Tensor, packing: &Packing, dropout: Option<Dropout>) -> Resul
         return Ok(x.clone());
     };
     let width = x.elem_count() / packing.rows().max(1);
-    if kernels::here(x) {
+    if cuda::here(x) {
         return on_device(&x.contiguous()?, packing, dropout);
     }
     if !on_slices(x) {
@@ -97,17 +97,17 @@ pub fn dropout(x: &Tensor, packing: &Packing, dropout: Option<Dropout>) -> Resul
     let backward = move |[x]: [&Tensor; 1], gradient: &Tensor| {
         Ok([Tensor::from_vec(dropped(&packing, gradient)?, x.shape(), x.device())?])
     };
-    Ok(graft("dropout", [x], Value::Host(value), x.shape(), Box::new(backward))?)
+    Ok(custom_op("dropout", [x], Value::Host(value), x.shape(), Box::new(backward))?)
 }
 
 fn on_device(x: &Tensor, packing: &Packing, dropout: Dropout) -> Result<Tensor> {
     let starts = Starts::new(packing, x.device())?;
     let thinning = Thinning::new(dropout, packing, x.device())?;
-    let value = kernels::dropout(x, &starts, &thinning)?;
+    let value = cuda::dropout(x, &starts, &thinning)?;
     let backward = move |_: [&Tensor; 1], gradient: &Tensor| {
-        Ok([kernels::dropout(&gradient.contiguous()?, &starts, &thinning)?])
+        Ok([cuda::dropout(&gradient.contiguous()?, &starts, &thinning)?])
     };
-    Ok(graft("dropout", [x], Value::Tensor(value), x.shape(), Box::new(backward))?)
+    Ok(custom_op("dropout", [x], Value::Tensor(value), x.shape(), Box::new(backward))?)
 }
 
 fn drop_rows(numbers: &mut [f32], packing: &Packing, width: usize, dropout: Dropout) {
@@ -120,7 +120,7 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::*;
-    use crate::ops::graft::tests::{check_same, random};
+    use crate::nn::custom_op::tests::{check_same, random};
 
     #[test]
     fn both_roads_drop_the_same() {

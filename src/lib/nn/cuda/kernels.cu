@@ -54,7 +54,7 @@ __device__ __forceinline__ float warp_max(float x) {
     return x;
 }
 
-// As `ops::dropout`: the finaliser of splitmix64.
+// As `nn::dropout`: the finaliser of splitmix64.
 __device__ __forceinline__ u64 mixed(u64 x) {
     x += 0x9e3779b97f4a7c15ull;
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;

@@ -4,8 +4,7 @@ use std::ops::Range;
 
 use candle_core::{D, DType, Device, Tensor};
 
-use super::slices;
-use crate::error::Result;
+use crate::{error::Result, kernels::slices};
 
 /// Which tokens of its document a token sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -152,7 +151,7 @@ pub fn relative_bias(table: &Tensor, length: usize) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::graft::tests::{check_same, random};
+    use crate::nn::custom_op::tests::{check_same, random};
 
     #[test]
     fn windows_end_where_documents_do() {

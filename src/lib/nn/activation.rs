@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::graft::{Value, graft, on_slices, with_numbers};
+use super::custom_op::{Value, custom_op, on_slices, with_numbers};
 use crate::{error::Result, sparse::Activation};
 
 impl Activation {
@@ -33,7 +33,7 @@ impl Activation {
             Ok([Tensor::from_vec(numbers, logits.shape(), logits.device())?])
         };
         let shape = logits.shape();
-        Ok(graft("activation", [logits], Value::Host(value), shape, Box::new(backward))?)
+        Ok(custom_op("activation", [logits], Value::Host(value), shape, Box::new(backward))?)
     }
 
     /// dw/dz.
@@ -57,8 +57,8 @@ mod tests {
     fn on_slices_it_is_the_plain_formula() {
         for depth in 0..=4 {
             let activation = Activation::new(depth).unwrap();
-            let inputs = [crate::ops::graft::tests::random(&[4, 30], 5)];
-            crate::ops::graft::tests::check_same(&inputs, |[z]| activation.weights(&(z * 4.0)?));
+            let inputs = [crate::nn::custom_op::tests::random(&[4, 30], 5)];
+            crate::nn::custom_op::tests::check_same(&inputs, |[z]| activation.weights(&(z * 4.0)?));
         }
     }
 }

@@ -9,12 +9,12 @@ use std::{
     process::Command,
 };
 
-const SOURCE: &str = "src/lib/ops/kernels/kernels.cu";
+const SOURCE: &str = "src/lib/nn/cuda/kernels.cu";
 const MODEL: &str = "src/lib/model/shipped/default/model.safetensors";
 
 fn main() {
     println!("cargo::rerun-if-changed={SOURCE}");
-    println!("cargo::rerun-if-changed=src/lib/ops/kernels/build.rs");
+    println!("cargo::rerun-if-changed=src/lib/nn/cuda/build.rs");
     println!("cargo::rerun-if-env-changed=NVCC");
     println!("cargo::rerun-if-env-changed=CUDA_HOME");
     println!("cargo::rerun-if-changed=src/lib/model/shipped");

@@ -12,7 +12,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use curves::ROUND;
-pub(super) use curves::{erf, exp, gelu_of};
+pub(crate) use curves::{erf, exp, gelu_of};
 pub(crate) use pairs::{gated, rotate};
 
 /// A row-major view: `rows × columns`, `stride` numbers from one row to the next.
@@ -287,7 +287,7 @@ pub(crate) fn to_bytes(x: &[f32], scale: f32, whole: &mut [i8]) -> f32 {
 }
 
 /// Sixteen running results keep the loops in vector registers and the rounding small.
-pub(super) const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 #[inline(always)]
 fn folded(
@@ -310,12 +310,12 @@ fn folded(
 }
 
 #[inline(always)]
-pub(super) fn sum(row: &[f32]) -> f32 {
+pub(crate) fn sum(row: &[f32]) -> f32 {
     folded(row, 0.0, |sum, value| sum + value, |a, b| a + b)
 }
 
 #[inline(always)]
-pub(super) fn sum_of_squares(row: &[f32]) -> f32 {
+pub(crate) fn sum_of_squares(row: &[f32]) -> f32 {
     folded(row, 0.0, |sum, value| sum + value * value, |a, b| a + b)
 }
 

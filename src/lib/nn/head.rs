@@ -5,13 +5,17 @@ use rayon::prelude::*;
 
 use super::{
     Packing,
-    graft::{Value, graft, on_slices, with_numbers},
-    kernels::{self, Starts},
-    packed::{Best, WIDTH},
-    screen::{Scratch, Screen, States},
-    slices::{self, Into, View},
+    cuda::{self, Starts},
+    custom_op::{Value, custom_op, on_slices, with_numbers},
 };
-use crate::error::Result;
+use crate::{
+    error::Result,
+    kernels::{
+        packed::{Best, WIDTH},
+        screen::{Scratch, Screen, States},
+        slices::{self, Into, View},
+    },
+};
 
 /// Terms scored at a time on a processor, whole panels of the screen, and on another device.
 const TILE: usize = 24 * WIDTH;
@@ -41,7 +45,7 @@ pub fn max_pool_head(
         return Err(candle_core::Error::Msg("head: a document without tokens".into()).into());
     }
     let shape = (packing.lengths().len(), weight.dim(0)?);
-    if kernels::here(hidden) && weight.dim(1)?.is_multiple_of(2) {
+    if cuda::here(hidden) && weight.dim(1)?.is_multiple_of(2) {
         return on_kernels(&hidden.contiguous()?, weight, bias, packing);
     }
     let (value, winners) = if on_slices(hidden) {
@@ -58,7 +62,7 @@ pub fn max_pool_head(
         Winners::Host(winners) => backward(hidden, weight, gradient, winners, &packing),
         Winners::Device(winners) => device_backward(hidden, weight, gradient, winners),
     };
-    Ok(graft("max_pool_head", [hidden, weight, bias], value, shape, Box::new(backward))?)
+    Ok(custom_op("max_pool_head", [hidden, weight, bias], value, shape, Box::new(backward))?)
 }
 
 /// Products in the type of `hidden`; logits, maxima and the gradients of weight and bias in f32.
@@ -74,16 +78,16 @@ fn on_kernels(
     let wide_bias = bias.detach().to_dtype(DType::F32)?;
     let own = narrow(weight)?;
     let (best, winners) =
-        kernels::max_pool_head_with_winners(&hidden.detach(), &own, &wide_bias, &starts)?;
+        cuda::max_pool_head_with_winners(&hidden.detach(), &own, &wide_bias, &starts)?;
     let shape = best.shape().clone();
     let backward = move |[hidden, weight, _]: [&Tensor; 3], gradient: &Tensor| {
         let gradient = gradient.contiguous()?;
         let [dhidden, dw, db] =
-            kernels::max_pool_head_backward(&gradient, &winners, hidden, &narrow(weight)?)?;
+            cuda::max_pool_head_backward(&gradient, &winners, hidden, &narrow(weight)?)?;
         Ok([dhidden.to_dtype(dtype)?, dw, db])
     };
     let inputs = [hidden, weight, bias];
-    Ok(graft("max_pool_head", inputs, Value::Tensor(best), shape, Box::new(backward))?)
+    Ok(custom_op("max_pool_head", inputs, Value::Tensor(best), shape, Box::new(backward))?)
 }
 
 /// `[B, V]`: the packed row that gave each pooled logit.
@@ -315,8 +319,8 @@ fn message(error: crate::Error) -> candle_core::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{
-        graft::tests::{check_same, random},
+    use crate::nn::{
+        custom_op::tests::{check_same, random},
         linear, max_over_tokens,
     };
 

@@ -1,7 +1,7 @@
 //! Kernels for CUDA devices, as functions of tensors; without the feature `cuda` they answer with an error.
 //!
 //! `kernels.cu` has their code and says what each computes, `calls` and `documents` their shapes and grids;
-//! `cuda` is the one place that meets the driver. A tensor that [`here`] accepts may be given to any of them; anyone who
+//! `driver` is the one place that meets the driver. A tensor that [`here`] accepts may be given to any of them; anyone who
 //! calls has the plain formula next to it for all others.
 
 mod calls;
@@ -10,7 +10,6 @@ mod documents;
 #[path = "absent.rs"]
 mod driver;
 #[cfg(feature = "cuda")]
-#[path = "cuda.rs"]
 mod driver;
 
 use candle_core::{DType, Tensor};

@@ -1,7 +1,7 @@
 //! y = x Wᵀ + b with packed weights.
 
 use super::{Isa, Kind, Panels, Rows, Sink, WIDTH, Words, isa::floats};
-use crate::ops::slices;
+use crate::kernels::slices;
 
 /// W and b, packed.
 pub(crate) struct PackedLinear {

@@ -1,7 +1,7 @@
 //! Operators of the method on tensors: each a formula with a value and a gradient.
 //!
-//! On a processor in f32 the heavy ones run on slices, on a CUDA device on `kernels`, each with a
-//! backward pass of its own (`graft` puts them into candle's graph); anywhere else, and in f64, the
+//! On a processor in f32 the heavy ones run on slices (`kernels`), on a CUDA device on `cuda`, each with a
+//! backward pass of its own (`custom_op` puts them into candle's graph); anywhere else, and in f64, the
 //! plain formula next to them runs, which is also what they are tested against. candle's fused layer
 //! norm and softmax are not used: they have no gradient and do not say so. Nothing here knows of files,
 //! texts or models.
@@ -9,22 +9,18 @@
 mod activation;
 mod attention;
 mod cross_entropy;
+pub(crate) mod cuda;
+mod custom_op;
 mod dense;
 mod dropout;
 mod embed;
 mod fused;
 mod gather;
-mod gradients;
-mod graft;
 mod head;
-pub(crate) mod kernels;
-pub(crate) mod packed;
 mod packing;
 mod pool;
 mod position;
 mod regularizer;
-pub(crate) mod screen;
-pub(crate) mod slices;
 mod table;
 mod threshold;
 

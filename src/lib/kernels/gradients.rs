@@ -5,7 +5,7 @@ use pulp::Arch;
 use super::slices::{LANES, erf, exp, sum, sum_of_squares};
 
 /// The gradient through gelu: `x` becomes g · (Φ(x) + x φ(x)).
-pub(super) fn gelu_backward(x: &mut [f32], g: &[f32]) {
+pub(crate) fn gelu_backward(x: &mut [f32], g: &[f32]) {
     const DENSITY: f32 = 0.398_942_3; // 1/√(2π)
     Arch::new().dispatch(
         #[inline(always)]
@@ -21,7 +21,7 @@ pub(super) fn gelu_backward(x: &mut [f32], g: &[f32]) {
 
 /// The gradient through layer norm: `x` becomes dx; the gradients of scale and shift are added to
 /// `sums`. With n = (x − mean)/σ and d = g · scale: dx = (d − mean(d) − n · mean(d · n))/σ.
-pub(super) fn layer_norm_backward(
+pub(crate) fn layer_norm_backward(
     x: &mut [f32],
     scale: &[f32],
     g: &[f32],
@@ -57,7 +57,7 @@ pub(super) fn layer_norm_backward(
 
 /// The gradient through softmax: with p the probabilities and g the gradient of each row, `g`
 /// becomes p · (g − Σ p g) · scale.
-pub(super) fn softmax_backward(g: &mut [f32], p: &[f32], columns: usize, scale: f32) {
+pub(crate) fn softmax_backward(g: &mut [f32], p: &[f32], columns: usize, scale: f32) {
     Arch::new().dispatch(
         #[inline(always)]
         move || {

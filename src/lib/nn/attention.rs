@@ -7,12 +7,17 @@ use candle_core::{D, DType, Device, Result as Candle, Tensor};
 use rayon::prelude::*;
 
 use super::{
-    Dropout, Packing, Sight, Span, gradients,
-    graft::{Value, graft, on_slices, with_numbers},
-    kernels::{self, Starts, Thinning},
-    slices::{self, Into, View},
+    Dropout, Packing, Sight, Span,
+    cuda::{self, Starts, Thinning},
+    custom_op::{Value, custom_op, on_slices, with_numbers},
 };
-use crate::error::Result;
+use crate::{
+    error::Result,
+    kernels::{
+        gradients,
+        slices::{self, Into, View},
+    },
+};
 
 /// softmax(Q Kᵀ / √d) V for each of `heads` heads and each document; Q, K, V `[rows, H]` packed,
 /// d = H / heads → `[rows, H]`. Probabilities are dropped out after the softmax, as in BERT.
@@ -31,7 +36,7 @@ pub fn attention(
 ) -> Result<Tensor> {
     let dropout = dropout.filter(|dropout| !dropout.is_off());
     let span = sight.span.within(packing.widest());
-    if kernels::here(query) && span == Span::All && sight.bias.is_none() {
+    if cuda::here(query) && span == Span::All && sight.bias.is_none() {
         let inputs = [&query.contiguous()?, &key.contiguous()?, &value.contiguous()?];
         return on_device(inputs, packing, heads, dropout);
     }
@@ -55,7 +60,7 @@ pub fn attention(
         shape.backward(inputs, gradient, &packing, dropout)
     };
     let inputs = [query, key, value];
-    Ok(graft("attention", inputs, Value::Host(context), query.shape(), Box::new(backward))?)
+    Ok(custom_op("attention", inputs, Value::Host(context), query.shape(), Box::new(backward))?)
 }
 
 #[derive(Clone, Copy)]
@@ -207,26 +212,26 @@ fn on_device(
     let scale = 1.0 / ((shape.dims2()?.1 / heads) as f32).sqrt();
     let starts = Starts::new(packing, device)?;
     let thinning = dropout.map(|dropout| Thinning::new(dropout, packing, device)).transpose()?;
-    let spread = |x: &Tensor| kernels::spread(&x.detach(), &starts, heads);
+    let spread = |x: &Tensor| cuda::spread(&x.detach(), &starts, heads);
     let [query, key, value] = [spread(inputs[0])?, spread(inputs[1])?, spread(inputs[2])?];
     let probabilities = query.matmul(&key.t()?)?;
-    let left = kernels::softmax(&probabilities, &starts, scale, thinning.as_ref())?;
+    let left = cuda::softmax(&probabilities, &starts, scale, thinning.as_ref())?;
     let context = left.as_ref().unwrap_or(&probabilities).matmul(&value)?;
-    let context = Value::Tensor(kernels::gather(&context, &starts, heads)?);
+    let context = Value::Tensor(cuda::gather(&context, &starts, heads)?);
     let backward = move |inputs: [&Tensor; 3], gradient: &Tensor| {
-        let spread = |x: &Tensor| kernels::spread(&x.contiguous()?, &starts, heads);
+        let spread = |x: &Tensor| cuda::spread(&x.contiguous()?, &starts, heads);
         let [query, key, value] = [spread(inputs[0])?, spread(inputs[1])?, spread(inputs[2])?];
         let gradient = spread(gradient)?;
         let used = left.as_ref().unwrap_or(&probabilities);
         let dvalue = used.t()?.matmul(&gradient)?;
         let dscores = gradient.matmul(&value.t()?)?;
         let thinning = thinning.as_ref();
-        kernels::softmax_backward(&dscores, &probabilities, &starts, scale, thinning)?;
+        cuda::softmax_backward(&dscores, &probabilities, &starts, scale, thinning)?;
         let [dquery, dkey] = [dscores.matmul(&key)?, dscores.t()?.matmul(&query)?];
-        let gather = |x: &Tensor| kernels::gather(x, &starts, heads);
+        let gather = |x: &Tensor| cuda::gather(x, &starts, heads);
         Ok([gather(&dquery)?, gather(&dkey)?, gather(&dvalue)?])
     };
-    Ok(graft("attention", inputs, context, shape, Box::new(backward))?)
+    Ok(custom_op("attention", inputs, context, shape, Box::new(backward))?)
 }
 
 /// The same by candle's operators on a padded `[B, heads, T, d]`; the softmax in f32.
@@ -303,7 +308,7 @@ fn factors(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::graft::tests::{check_same, random};
+    use crate::nn::custom_op::tests::{check_same, random};
 
     #[test]
     fn attention_on_slices_is_the_plain_formula() {

@@ -5,7 +5,7 @@ pub(super) const ROUND: f32 = 12_582_912.0;
 
 /// eˣ for x ≤ 88, 2 ulp: 2ⁿ · Taylor series of the rest, |rest| ≤ ln 2 / 2. Below −87 it is 0.
 #[inline(always)]
-pub(in crate::ops) fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     // ln 2 in two parts, the first with few bits, so that n times it is exact
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
@@ -27,7 +27,7 @@ pub(in crate::ops) fn exp(x: f32) -> f32 {
 
 /// erf(x) within 4e-7: a rational function of x on [−4, 4], ±1 beyond (Eigen's coefficients).
 #[inline(always)]
-pub(in crate::ops) fn erf(x: f32) -> f32 {
+pub(crate) fn erf(x: f32) -> f32 {
     let x = x.clamp(-4.0, 4.0);
     let s = x * x;
     let p = -2.726_142_3e-10;
@@ -48,7 +48,7 @@ pub(in crate::ops) fn erf(x: f32) -> f32 {
 
 /// gelu(x) = x/2 · (1 + erf(x/√2))
 #[inline(always)]
-pub(in crate::ops) fn gelu_of(x: f32) -> f32 {
+pub(crate) fn gelu_of(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))
 }
 

@@ -4,12 +4,16 @@ use candle_core::{DType, Result as Candle, Tensor};
 use rayon::prelude::*;
 
 use super::{
-    gradients,
-    graft::{Value, graft, on_slices, with_numbers},
-    kernels::{self, Finish, NormParts, Side},
-    slices::{self, Into, View},
+    cuda::{self, Finish, NormParts, Side},
+    custom_op::{Value, custom_op, on_slices, with_numbers},
 };
-use crate::error::Result;
+use crate::{
+    error::Result,
+    kernels::{
+        gradients,
+        slices::{self, Into, View},
+    },
+};
 
 /// Rows of a norm that a thread takes at a time.
 const ROWS: usize = 64;
@@ -34,7 +38,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let shapes = format!("{:?}, {:?}, {:?}", x.dims(), weight.dims(), bias.dims());
         return Err(candle_core::Error::Msg(format!("linear: shapes {shapes}")).into());
     }
-    if kernels::here(x) && n.is_multiple_of(4) {
+    if cuda::here(x) && n.is_multiple_of(4) {
         return linear_on_device(&x.contiguous()?, weight, bias);
     }
     let mut shape = x.dims().to_vec();
@@ -46,7 +50,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     }
     let value = with_numbers([x, weight, bias], |[x, weight, bias]| products(x, weight, bias))?;
     let inputs = [x, weight, bias];
-    Ok(graft("linear", inputs, Value::Host(value), shape, Box::new(linear_backward))?)
+    Ok(custom_op("linear", inputs, Value::Host(value), shape, Box::new(linear_backward))?)
 }
 
 /// x Wᵀ + b on slices.
@@ -69,10 +73,10 @@ fn linear_on_device(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor
     *shape.last_mut().unwrap_or(&mut 0) = n;
     let rows = (x.elem_count() / k, k);
     let (flat, own) = (x.detach().reshape(rows)?, weight.detach().to_dtype(dtype)?);
-    let value = kernels::product(Side::Plain(&flat), Side::Transposed(&own), dtype)?;
-    kernels::add_bias(&value, &bias.detach().to_dtype(DType::F32)?, Finish::Bias)?;
+    let value = cuda::product(Side::Plain(&flat), Side::Transposed(&own), dtype)?;
+    cuda::add_bias(&value, &bias.detach().to_dtype(DType::F32)?, Finish::Bias)?;
     let inputs = [x, weight, bias];
-    Ok(graft("linear", inputs, Value::Tensor(value), shape, Box::new(device_backward))?)
+    Ok(custom_op("linear", inputs, Value::Tensor(value), shape, Box::new(device_backward))?)
 }
 
 fn device_backward([x, weight, _]: [&Tensor; 3], gradient: &Tensor) -> Candle<[Tensor; 3]> {
@@ -80,9 +84,9 @@ fn device_backward([x, weight, _]: [&Tensor; 3], gradient: &Tensor) -> Candle<[T
     let rows = x.elem_count() / k;
     let (flat, own) = (x.detach().reshape((rows, k))?, weight.detach().to_dtype(dtype)?);
     let g = gradient.contiguous()?.reshape((rows, n))?;
-    let dx = kernels::product(Side::Plain(&g), Side::Plain(&own), dtype)?.reshape(x.shape())?;
-    let dw = kernels::product(Side::Transposed(&g), Side::Plain(&flat), DType::F32)?;
-    Ok([dx, dw, kernels::column_sums(&g)?])
+    let dx = cuda::product(Side::Plain(&g), Side::Plain(&own), dtype)?.reshape(x.shape())?;
+    let dw = cuda::product(Side::Transposed(&g), Side::Plain(&flat), DType::F32)?;
+    Ok([dx, dw, cuda::column_sums(&g)?])
 }
 
 fn linear_backward([x, weight, bias]: [&Tensor; 3], gradient: &Tensor) -> Candle<[Tensor; 3]> {
@@ -141,7 +145,7 @@ fn bias_backward(g: &[f32], n: usize) -> Vec<f32> {
 pub fn linear_after_gelu(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let fits = x.dims().last() == Some(&weight.dim(1)?) && bias.dims() == [weight.dim(0)?];
     let on_kernels =
-        kernels::here(x) && weight.dim(0)?.is_multiple_of(4) && x.elem_count().is_multiple_of(4);
+        cuda::here(x) && weight.dim(0)?.is_multiple_of(4) && x.elem_count().is_multiple_of(4);
     if !fits || !on_slices(x) && !on_kernels {
         return linear(&gelu(x)?, weight, bias);
     }
@@ -152,13 +156,13 @@ pub fn linear_after_gelu(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<T
         let inside = gelu(&x.detach()).map_err(candle_core::Error::wrap)?;
         if on_kernels {
             let [dx, dw, db] = device_backward([&inside, weight, bias], gradient)?;
-            return Ok([kernels::gelu_backward(x, &dx)?, dw, db]);
+            return Ok([cuda::gelu_backward(x, &dx)?, dw, db]);
         }
         let [dx, dw, db] = linear_backward([&inside, weight, bias], gradient)?;
         Ok([slices_gelu_backward(x, &dx)?, dw, db])
     };
     let inputs = [&x, weight, bias];
-    Ok(graft("linear_after_gelu", inputs, Value::Tensor(value), shape, Box::new(backward))?)
+    Ok(custom_op("linear_after_gelu", inputs, Value::Tensor(value), shape, Box::new(backward))?)
 }
 
 /// Which half of a gated layer's states goes through gelu.
@@ -193,13 +197,13 @@ pub fn gated(x: &Tensor, half: Half) -> Result<Tensor> {
 /// # Errors
 /// [`crate::Error::Compute`].
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    if kernels::here(x) && x.elem_count().is_multiple_of(4) {
+    if cuda::here(x) && x.elem_count().is_multiple_of(4) {
         let x = x.contiguous()?;
-        let value = Value::Tensor(kernels::gelu(&x)?);
+        let value = Value::Tensor(cuda::gelu(&x)?);
         let backward = |[x]: [&Tensor; 1], gradient: &Tensor| {
-            Ok([kernels::gelu_backward(x, &gradient.contiguous()?)?])
+            Ok([cuda::gelu_backward(x, &gradient.contiguous()?)?])
         };
-        return Ok(graft("gelu", [&x], value, x.shape(), Box::new(backward))?);
+        return Ok(custom_op("gelu", [&x], value, x.shape(), Box::new(backward))?);
     }
     if !on_slices(x) {
         return Ok(x.gelu_erf()?);
@@ -210,7 +214,7 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
         y
     })?;
     let backward = |[x]: [&Tensor; 1], g: &Tensor| Ok([slices_gelu_backward(x, g)?]);
-    Ok(graft("gelu", [x], Value::Host(value), x.shape(), Box::new(backward))?)
+    Ok(custom_op("gelu", [x], Value::Host(value), x.shape(), Box::new(backward))?)
 }
 
 fn slices_gelu_backward(x: &Tensor, gradient: &Tensor) -> Candle<Tensor> {
@@ -233,14 +237,14 @@ const CELLS: usize = 1 << 14;
 /// # Errors
 /// [`crate::Error::Compute`] for shapes that do not fit.
 pub fn layer_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, epsilon: f64) -> Result<Tensor> {
-    if kernels::here(x) && kernels::norms(scale.dim(0)?) && scale.dtype() == DType::F32 {
+    if cuda::here(x) && cuda::norms(scale.dim(0)?) && scale.dtype() == DType::F32 {
         let (x, epsilon) = (x.contiguous()?, epsilon as f32);
-        let value = kernels::norm(&x, None, None, NormParts { scale, shift, epsilon })?;
+        let value = cuda::norm(&x, None, None, NormParts { scale, shift, epsilon })?;
         let backward = move |[x, scale, _]: [&Tensor; 3], gradient: &Tensor| {
-            kernels::norm_backward(x, scale, &gradient.contiguous()?, epsilon)
+            cuda::norm_backward(x, scale, &gradient.contiguous()?, epsilon)
         };
         let (inputs, value, shape) = ([&x, scale, shift], Value::Tensor(value), x.shape());
-        return Ok(graft("layer_norm", inputs, value, shape, Box::new(backward))?);
+        return Ok(custom_op("layer_norm", inputs, value, shape, Box::new(backward))?);
     }
     if !on_slices(x) {
         return Ok(plain_norm(x, scale, shift, epsilon)?);
@@ -264,7 +268,7 @@ pub fn layer_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, epsilon: f64) -> R
         ])
     };
     let inputs = [x, scale, shift];
-    Ok(graft("layer_norm", inputs, Value::Host(value), x.shape(), Box::new(backward))?)
+    Ok(custom_op("layer_norm", inputs, Value::Host(value), x.shape(), Box::new(backward))?)
 }
 
 fn plain_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, epsilon: f64) -> Candle<Tensor> {
@@ -305,7 +309,7 @@ mod tests {
     use candle_core::{Device, Var};
 
     use super::*;
-    use crate::ops::graft::tests::{check_same, random};
+    use crate::nn::custom_op::tests::{check_same, random};
 
     #[test]
     fn linear_on_slices_is_the_plain_formula() {

@@ -204,7 +204,7 @@ fn a_layer_adds_its_bias_and_finishes() {
                 let y = sum + f64::from(b[at % n]);
                 match finish {
                     Finish::Overwrite => y,
-                    Finish::Gelu => f64::from(crate::ops::slices::gelu_of(y as f32)),
+                    Finish::Gelu => f64::from(crate::kernels::slices::gelu_of(y as f32)),
                     Finish::Add => y + f64::from(before[at]),
                 }
             });

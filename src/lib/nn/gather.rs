@@ -2,7 +2,7 @@
 //!
 //! candle begins every gradient with zeros and adds a copy of what an operator gives; a look-up of rows
 //! copies a whole table again. For the weights of a model that costs more than the optimizer.
-//! The operators of `ops` give the gradient of a variable to this store instead, whole or by rows, and it
+//! The operators of `nn` give the gradient of a variable to this store instead, whole or by rows, and it
 //! is added up in place. What candle's own operators give goes the usual way.
 
 use std::cell::RefCell;
@@ -13,10 +13,10 @@ use candle_core::{
 use rayon::prelude::*;
 
 use super::{
-    graft::{on_slices, with_numbers},
-    kernels, slices,
+    cuda,
+    custom_op::{on_slices, with_numbers},
 };
-use crate::error::Result;
+use crate::{error::Result, kernels::slices};
 
 /// A variable and its gradient so far.
 type Entry = (Tensor, Tensor);
@@ -52,13 +52,13 @@ pub fn backward(loss: &Tensor) -> Result<GradStore> {
 pub fn sum_of_squares<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> Result<f64> {
     let (mut sum, mut on_device) = (0.0, None);
     for x in tensors {
-        if kernels::here(x) && x.dtype() == DType::F32 {
+        if cuda::here(x) && x.dtype() == DType::F32 {
             // added up on the device and copied once
             let sum = match &on_device {
                 Some(sum) => sum,
                 None => on_device.insert(Tensor::zeros(1, DType::F64, x.device())?),
             };
-            kernels::add_squares(&x.contiguous()?, sum)?;
+            cuda::add_squares(&x.contiguous()?, sum)?;
         } else if on_slices(x) {
             sum += with_numbers([x], |[x]| slices::squares(x))?;
         } else {
@@ -96,7 +96,7 @@ fn gather(
     gradient: Tensor,
     add: impl FnOnce(&Tensor, &Tensor) -> Candle<()>,
 ) -> Candle<Option<Tensor>> {
-    let on_kernels = kernels::here(input);
+    let on_kernels = cuda::here(input);
     if !input.is_variable() || !on_slices(input) && !on_kernels {
         return Ok(Some(gradient));
     }
@@ -159,7 +159,7 @@ mod tests {
     use candle_core::Var;
 
     use super::*;
-    use crate::ops::{embed, graft::tests::random, linear};
+    use crate::nn::{custom_op::tests::random, embed, linear};
 
     #[test]
     fn gathered_gradients_are_those_of_candle_s_store() {

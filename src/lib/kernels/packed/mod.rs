@@ -7,8 +7,7 @@
 //!
 //! Every output is one sum over k in the order of k, begun at 0: it depends neither on the rows of a
 //! call nor on threads. Nothing here knows of layers or documents. `unsafe` is used here for the
-//! instructions, and elsewhere in `ops` only around the product routine of `slices` and the driver of
-//! `kernels`.
+//! instructions, and elsewhere in `kernels` only around the product routine of `slices`.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;

@@ -3,9 +3,9 @@
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result as Candle, Shape, Tensor};
 
 use super::{
+    cuda,
+    custom_op::{Value, custom_op, on_slices},
     gather,
-    graft::{Value, graft, on_slices},
-    kernels,
 };
 use crate::error::Result;
 
@@ -14,7 +14,7 @@ use crate::error::Result;
 /// # Errors
 /// [`crate::Error::Compute`] for a number that the table has not.
 pub fn embed(table: &Tensor, rows: &[u32]) -> Result<Tensor> {
-    if kernels::here(table) && table.dtype() == DType::F32 {
+    if cuda::here(table) && table.dtype() == DType::F32 {
         return on_device(table, rows);
     }
     if !on_slices(table) {
@@ -28,9 +28,9 @@ fn on_device(table: &Tensor, rows: &[u32]) -> Result<Tensor> {
     let ids = Tensor::new(rows, table.device())?;
     let value = Value::Tensor(table.detach().index_select(&ids, 0)?);
     let backward = move |_: [&Tensor; 1], gradient: &Tensor| {
-        Ok([kernels::spread_rows(&gradient.contiguous()?, &ids, terms)?])
+        Ok([cuda::spread_rows(&gradient.contiguous()?, &ids, terms)?])
     };
-    Ok(graft("embed", [table], value, (rows.len(), width), Box::new(backward))?)
+    Ok(custom_op("embed", [table], value, (rows.len(), width), Box::new(backward))?)
 }
 
 struct Embed {
@@ -67,7 +67,7 @@ impl CustomOp1 for Embed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::graft::tests::{check_same, random};
+    use crate::nn::custom_op::tests::{check_same, random};
 
     #[test]
     fn rows_on_slices_are_those_of_index_select() {

@@ -7,7 +7,7 @@ use super::{
     calls::{line, suffix, want},
     driver::{empty, launch, multiply},
 };
-use crate::ops::{Dropout, Packing};
+use crate::nn::{Dropout, Packing};
 
 /// Rows of packed documents that the head scores together, and terms: 268 MB of logits between product
 /// and maximum. Smaller tiles are slower (H200, 16,384 rows of 768: 2.1 ms, with 4096 rows 3.0 ms).

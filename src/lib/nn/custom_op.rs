@@ -7,7 +7,7 @@ use candle_core::{
     Storage, Tensor, backend::BackendStorage,
 };
 
-use super::{gather, kernels};
+use super::{cuda, gather};
 
 /// From the inputs and the gradient of the value to the gradients of the inputs, in their order.
 pub(super) type Backward<const N: usize> =
@@ -21,7 +21,7 @@ pub(super) enum Value {
     Tensor(Tensor),
 }
 
-pub(super) struct Graft<const N: usize> {
+pub(super) struct CustomOp<const N: usize> {
     name: &'static str,
     value: Mutex<Option<Value>>,
     shape: Shape,
@@ -29,7 +29,7 @@ pub(super) struct Graft<const N: usize> {
 }
 
 /// The value as a function of `inputs`, with the gradient that `backward` gives.
-pub(super) fn graft<const N: usize>(
+pub(super) fn custom_op<const N: usize>(
     name: &'static str,
     inputs: [&Tensor; N],
     value: Value,
@@ -37,10 +37,10 @@ pub(super) fn graft<const N: usize>(
     backward: Backward<N>,
 ) -> Result<Tensor>
 where
-    Graft<N>: Apply<N>,
+    CustomOp<N>: Apply<N>,
 {
     let value = Mutex::new(Some(value));
-    Graft { name, value, shape: shape.into(), backward }.apply(inputs)
+    CustomOp { name, value, shape: shape.into(), backward }.apply(inputs)
 }
 
 /// Candle has one trait for each number of inputs.
@@ -48,7 +48,7 @@ pub(super) trait Apply<const N: usize> {
     fn apply(self, inputs: [&Tensor; N]) -> Result<Tensor>;
 }
 
-impl<const N: usize> Graft<N> {
+impl<const N: usize> CustomOp<N> {
     fn take(&self) -> Result<Value> {
         let value = self.value.lock().ok().and_then(|mut value| value.take());
         value.ok_or_else(|| candle_core::Error::Msg(format!("{}: computed twice", self.name)))
@@ -69,29 +69,29 @@ impl<const N: usize> Graft<N> {
         let Value::Tensor(tensor) = self.take()? else {
             candle_core::bail!("{}: a value of another device", self.name)
         };
-        Ok((kernels::into_storage(&tensor)?, self.shape.clone()))
+        Ok((cuda::into_storage(&tensor)?, self.shape.clone()))
     }
 }
 
-impl Apply<1> for Graft<1> {
+impl Apply<1> for CustomOp<1> {
     fn apply(self, [a]: [&Tensor; 1]) -> Result<Tensor> {
         a.apply_op1_arc(Arc::new(Box::new(self)))
     }
 }
 
-impl Apply<2> for Graft<2> {
+impl Apply<2> for CustomOp<2> {
     fn apply(self, [a, b]: [&Tensor; 2]) -> Result<Tensor> {
         a.apply_op2_arc(b, Arc::new(Box::new(self)))
     }
 }
 
-impl Apply<3> for Graft<3> {
+impl Apply<3> for CustomOp<3> {
     fn apply(self, [a, b, c]: [&Tensor; 3]) -> Result<Tensor> {
         a.apply_op3_arc(b, c, Arc::new(Box::new(self)))
     }
 }
 
-impl CustomOp1 for Graft<1> {
+impl CustomOp1 for CustomOp<1> {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -110,7 +110,7 @@ impl CustomOp1 for Graft<1> {
     }
 }
 
-impl CustomOp2 for Graft<2> {
+impl CustomOp2 for CustomOp<2> {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -147,7 +147,7 @@ impl CustomOp2 for Graft<2> {
     }
 }
 
-impl CustomOp3 for Graft<3> {
+impl CustomOp3 for CustomOp<3> {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -233,7 +233,7 @@ pub(super) mod tests {
     pub fn random(shape: &[usize], seed: u64) -> Tensor {
         let count = shape.iter().product::<usize>() as u64;
         let numbers = (0..count).map(|at| {
-            let mixed = crate::ops::dropout::mixed(seed << 32 | at);
+            let mixed = crate::nn::dropout::mixed(seed << 32 | at);
             (mixed >> 11) as f64 / (1u64 << 52) as f64 - 1.0
         });
         Tensor::from_iter(numbers, &Device::Cpu).unwrap().reshape(shape).unwrap()

@@ -3,11 +3,11 @@
 use candle_core::{DType, Result as Candle, Tensor};
 use rayon::prelude::*;
 
-use super::{
-    graft::{Value, graft, on_slices, with_numbers},
-    slices::{self, Into, View},
+use super::custom_op::{Value, custom_op, on_slices, with_numbers};
+use crate::{
+    error::{Error, Result},
+    kernels::slices::{self, Into, View},
 };
-use crate::error::{Error, Result};
 
 /// Rows whose logits are in memory at a time, on a processor and on another device.
 const BLOCK: usize = 256;
@@ -58,7 +58,7 @@ pub fn cross_entropy_head(
         let times = |part: &Tensor| part.broadcast_mul(&upstream.to_dtype(part.dtype())?);
         Ok([times(hidden)?, times(weight)?, times(bias)?])
     };
-    Ok(graft("cross_entropy_head", [hidden, weight, bias], value, (), Box::new(backward))?)
+    Ok(custom_op("cross_entropy_head", [hidden, weight, bias], value, (), Box::new(backward))?)
 }
 
 struct Head<'a> {
@@ -181,8 +181,8 @@ mod tests {
     use candle_core::Var;
 
     use super::*;
-    use crate::ops::{
-        graft::tests::{check_same, random},
+    use crate::nn::{
+        custom_op::tests::{check_same, random},
         linear,
     };
 

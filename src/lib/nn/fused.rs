@@ -1,15 +1,15 @@
 //! Operators joined for inference on a device: no graph, biases and residuals folded into their
 //! neighbours, documents packed.
 //!
-//! On a CUDA device each is one kernel of `kernels`, or a product and one; elsewhere it is the
+//! On a CUDA device each is one kernel of `cuda`, or a product and one; elsewhere it is the
 //! operators of training one after the other, which it is tested against.
 
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Half, Packing, Pooling, Sight, Span, Turn, attention, embed, gated, gelu, kernels,
-    kernels::{Finish, NormParts, Side, Starts},
-    layer_norm, linear, max_pool_head, pool, rotate,
+    Half, Packing, Pooling, Sight, Span, Turn, attention,
+    cuda::{self, Finish, NormParts, Side, Starts},
+    embed, gated, gelu, layer_norm, linear, max_pool_head, pool, rotate,
 };
 use crate::error::Result;
 
@@ -52,7 +52,7 @@ impl Documents {
         table: &Tensor,
     ) -> Result<Documents> {
         let device = table.device();
-        let on_device = kernels::here(table).then(|| on_device(&ids, &places, &packing, device));
+        let on_device = cuda::here(table).then(|| on_device(&ids, &places, &packing, device));
         Ok(Documents { on_device: on_device.transpose()?, ids, places, packing })
     }
 
@@ -105,9 +105,9 @@ impl Norm {
         types: Option<&Tensor>,
     ) -> Result<Tensor> {
         if let (Some((ids, places, _)), Some(positions)) = (&documents.on_device, positions)
-            && kernels::norms(words.dim(1)?)
+            && cuda::norms(words.dim(1)?)
         {
-            return Ok(kernels::embed(ids, places, [words, positions], types, self.parts())?);
+            return Ok(cuda::embed(ids, places, [words, positions], types, self.parts())?);
         }
         let mut x = embed(words, &documents.ids)?;
         if let Some(positions) = positions {
@@ -132,10 +132,10 @@ impl Norm {
     /// # Errors
     /// [`crate::Error::Compute`].
     pub fn of_sum(&self, x: &Tensor, projection: &Projection, residual: &Tensor) -> Result<Tensor> {
-        if kernels::here(x) && kernels::norms(self.scale.dim(0)?) {
+        if cuda::here(x) && cuda::norms(self.scale.dim(0)?) {
             let product = projection.product(x)?;
             let (bias, residual) = (Some(&projection.bias), Some(residual));
-            return Ok(kernels::norm(&product, bias, residual, self.parts())?);
+            return Ok(cuda::norm(&product, bias, residual, self.parts())?);
         }
         self.of(&(projection.of(x)? + residual)?)
     }
@@ -159,9 +159,9 @@ impl Projection {
     /// # Errors
     /// [`crate::Error::Compute`].
     pub fn gelu(&self, x: &Tensor) -> Result<Tensor> {
-        if kernels::here(x) && self.bias.dim(0)?.is_multiple_of(4) {
+        if cuda::here(x) && self.bias.dim(0)?.is_multiple_of(4) {
             let product = self.product(x)?;
-            kernels::add_bias(&product, &self.bias, Finish::Gelu)?;
+            cuda::add_bias(&product, &self.bias, Finish::Gelu)?;
             return Ok(product);
         }
         gelu(&self.of(x)?)
@@ -176,7 +176,7 @@ impl Projection {
     }
 
     fn product(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        kernels::product(Side::Plain(x), Side::Transposed(&self.weight), x.dtype())
+        cuda::product(Side::Plain(x), Side::Transposed(&self.weight), x.dtype())
     }
 
     /// softmax(Q Kᵀ / √d) V of each head and document, where this projection gives Q, K and V side by
@@ -191,9 +191,9 @@ impl Projection {
             && sight.span.within(documents.widest()) == Span::All;
         if let Some((_, _, starts)) = &documents.on_device
             && plain
-            && kernels::attends(h / heads, x.dtype())
+            && cuda::attends(h / heads, x.dtype())
         {
-            return Ok(kernels::attention(&self.product(x)?, &self.bias, starts, heads)?);
+            return Ok(cuda::attention(&self.product(x)?, &self.bias, starts, heads)?);
         }
         let all = self.of(x)?;
         let part = |at: usize| all.narrow(1, at * h, h)?.contiguous();
@@ -208,7 +208,7 @@ impl Projection {
     /// [`crate::Error::Compute`].
     pub fn max_pool(&self, x: &Tensor, documents: &Documents) -> Result<Tensor> {
         if let Some((_, _, starts)) = &documents.on_device {
-            return Ok(kernels::max_pool_head(x, &self.weight, &self.bias, starts)?);
+            return Ok(cuda::max_pool_head(x, &self.weight, &self.bias, starts)?);
         }
         let pooled = max_pool_head(x, &self.weight, &self.bias, &documents.packing)?;
         Ok(pooled.to_dtype(DType::F32)?)
@@ -220,9 +220,9 @@ mod tests {
     use candle_core::Result as Candle;
 
     use super::*;
-    use crate::ops::{
+    use crate::nn::{
         Rotation,
-        graft::tests::{devices, random},
+        custom_op::tests::{devices, random},
     };
 
     /// Everything here on a device against the same on the processor, which is the operators of
