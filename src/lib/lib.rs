@@ -63,6 +63,7 @@ pub(crate) mod index;
 pub(crate) mod io;
 #[cfg(feature = "model")]
 pub(crate) mod kernels;
+pub(crate) mod layout;
 pub(crate) mod model;
 #[cfg(feature = "model")]
 pub(crate) mod nn;
@@ -98,6 +99,7 @@ pub mod internal {
         formats,
         index,
         io,
+        layout,
         model,
         #[cfg(feature = "model")] nn,
         search,

@@ -12,6 +12,7 @@ use crate::{
     error::{Error, Result},
     formats::{records::Records, rejects::Rejects},
     io::{self, hub::Need},
+    layout,
     model::{DenseDirectory, ModelDirectory},
     nn::Pooling,
     sparse::{Activation, Prune},
@@ -104,7 +105,7 @@ pub enum SpreadArg {
 }
 
 /// Files that a bare encoder does not have.
-const OTHERS: [&str; 4] = ["modules.json", "l0.json", "idf.json", "query_token_weights.txt"];
+const OTHERS: [&str; 4] = [layout::MODULES, layout::OWN, layout::IDF, layout::QUERY_WEIGHTS];
 
 /// How hidden states become one vector.
 #[derive(Clone, Copy, Debug, ValueEnum)]

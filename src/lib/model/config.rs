@@ -7,7 +7,7 @@ use std::path::Path;
 use super::VocabularyHead;
 use crate::{
     error::{Error, Result},
-    io,
+    io, layout,
     nn::{BUCKETS, Half, Packing, Rotation, Span},
 };
 
@@ -257,7 +257,7 @@ impl Config {
     /// [`Error::Io`]; [`Error::Format`] for impossible sizes and for kinds of model,
     /// activation or position that are not implemented.
     pub fn load(folder: &Path) -> Result<Config> {
-        let file = folder.join("config.json");
+        let file = folder.join(layout::CONFIG);
         let config = read::config(&io::read_text(&file)?);
         let config = config.and_then(|config| config.check().map(|()| config));
         config.map_err(|reason| Error::format(&file, reason))

@@ -27,6 +27,7 @@ use crate::{
     },
     index::{Artefacts, BuildConfig, Builder, Index, Order, Weights},
     io::{self, Input, Output, folder},
+    layout,
     model::{ModelDirectory, Overrides, SparseEncoder},
     search::{Detail, Engine, Method, SearchConfig},
     sparse::{Prune, SparseVector},
@@ -138,7 +139,7 @@ impl Evaluator {
     /// # Errors
     /// [`Error::Format`] if what is there is not a model of l0.
     pub fn resume(&mut self, folder: &Path) -> Result<()> {
-        let file = folder.join("best").join("l0.json");
+        let file = folder.join("best").join(layout::OWN);
         if !file.exists() {
             return Ok(());
         }

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     error::{Error, Result},
     io::{self, Output, folder},
+    layout,
     model::{Architecture, Cutoff, HEAD_KEY, VocabularyHead},
     sparse::{Activation, Prune, TermId},
     text::{Lexical, Reweighting, Tokenizer},
@@ -109,14 +110,14 @@ impl Saved<'_> {
         }
         let fingerprint = self.tokenizer.vocabulary().fingerprint();
         record.insert("vocabulary".into(), fingerprint.into());
-        write_json(&folder.join("l0.json"), &Value::Object(record))?;
+        write_json(&folder.join(layout::OWN), &Value::Object(record))?;
         if !self.recipe.is_empty() {
-            folder::write(&folder.join("train_config.toml"), self.recipe.as_bytes())?;
+            folder::write(&folder.join(layout::RECIPE), self.recipe.as_bytes())?;
         }
-        folder::write(&folder.join("README.md"), self.card().as_bytes())?;
+        folder::write(&folder.join(layout::CARD), self.card().as_bytes())?;
         // last: a folder without it is not a model, so an interrupt leaves no model without its conventions
         let all = self.variables.iter().map(|(name, var)| Named::variable(name.clone(), var));
-        write_tensors(&folder.join("model.safetensors"), all.collect(), self.width())
+        write_tensors(&folder.join(layout::TENSORS), all.collect(), self.width())
     }
 
     fn has_vocab_txt(&self) -> bool {
@@ -132,7 +133,7 @@ impl Saved<'_> {
     }
 
     fn config(&self, folder: &Path) -> Result<()> {
-        let mut config = read_json(&self.base.join("config.json"))?;
+        let mut config = read_json(&self.base.join(layout::CONFIG))?;
         let architecture = self.architecture(&config);
         let class = match self.head {
             Some(head) => {
@@ -157,7 +158,7 @@ impl Saved<'_> {
         }
         let dtype = if self.size == Size::Small { "float16" } else { "float32" };
         config.insert("torch_dtype".into(), dtype.into());
-        write_json(&folder.join("config.json"), &Value::Object(config))
+        write_json(&folder.join(layout::CONFIG), &Value::Object(config))
     }
 
     fn architecture(&self, config: &Map<String, Value>) -> Architecture {
@@ -170,7 +171,7 @@ impl Saved<'_> {
     /// the newest has.
     fn tokenizer_class(&self, own: Option<&Value>) -> Result<Value> {
         use Architecture::{Bert, DistilBert, Gte, New};
-        let config = read_json(&self.base.join("config.json"))?;
+        let config = read_json(&self.base.join(layout::CONFIG))?;
         let of_bert = [Bert, DistilBert, New, Gte].contains(&self.architecture(&config));
         if of_bert && self.tokenizer.is_word_piece() {
             return Ok("BertTokenizer".into());
@@ -181,7 +182,7 @@ impl Saved<'_> {
 
     /// The names of special tokens, as the base has them in one of two files; BERT's if it has none.
     fn special_names(&self, config: &Map<String, Value>) -> Result<Map<String, Value>> {
-        let file = self.base.join("special_tokens_map.json");
+        let file = self.base.join(layout::SPECIAL_TOKENS);
         if io::exists(&file) {
             return read_json(&file);
         }
@@ -201,7 +202,7 @@ impl Saved<'_> {
     }
 
     fn tokenizer_files(&self, folder: &Path) -> Result<()> {
-        let name = folder.join("tokenizer.json");
+        let name = folder.join(layout::TOKENIZER);
         let mut tokenizer: Map<String, Value> = serde_json::from_slice(self.tokenizer.to_json())
             .map_err(|error| Error::format(&name, error.to_string()))?;
         // both are up to the caller: a stored limit would truncate silently
@@ -213,20 +214,20 @@ impl Saved<'_> {
                 folder::write(&name, Value::Object(tokenizer).to_string().as_bytes())?;
             }
         }
-        let base = self.base.join("tokenizer_config.json");
+        let base = self.base.join(layout::TOKENIZER_CONFIG);
         let mut config = if io::exists(&base) { read_json(&base)? } else { Map::new() };
         let special = self.special_names(&config)?;
         let class = self.tokenizer_class(config.get("tokenizer_class"))?;
         config.insert("tokenizer_class".into(), class);
         config.insert("model_max_length".into(), self.max_tokens.into());
-        write_json(&folder.join("tokenizer_config.json"), &Value::Object(config))?;
-        write_json(&folder.join("special_tokens_map.json"), &Value::Object(special))?;
+        write_json(&folder.join(layout::TOKENIZER_CONFIG), &Value::Object(config))?;
+        write_json(&folder.join(layout::SPECIAL_TOKENS), &Value::Object(special))?;
         if !self.has_vocab_txt() {
             return Ok(());
         }
         let tokens = self.tokenizer.vocabulary().tokens();
         let lines: String = tokens.iter().map(|token| format!("{token}\n")).collect();
-        folder::write(&folder.join("vocab.txt"), lines.as_bytes())
+        folder::write(&folder.join(layout::VOCABULARY), lines.as_bytes())
     }
 
     fn sentence_transformers(&self, folder: &Path) -> Result<()> {
@@ -250,7 +251,7 @@ impl Saved<'_> {
                 {"idx": 1, "name": "1", "path": pooling, "type": pooling_class},
             ]),
         };
-        write_json(&folder.join("modules.json"), &modules)?;
+        write_json(&folder.join(layout::MODULES), &modules)?;
         if self.table.is_some() {
             let router = json!({
                 "types": {QUERY: class("SparseStaticEmbedding"), "": transformer,
@@ -258,21 +259,21 @@ impl Saved<'_> {
                 "structure": {"query": [QUERY], "document": ["", pooling]},
                 "parameters": {"default_route": "document", "allow_empty_key": true},
             });
-            write_json(&folder.join("router_config.json"), &router)?;
+            write_json(&folder.join(layout::ROUTER), &router)?;
         }
         let versions = json!({"sentence_transformers": "5.1.2", "transformers": "4.56.2",
             "pytorch": "2.8.0"});
         let config = json!({"model_type": "SparseEncoder", "__version__": versions,
             "prompts": {"query": "", "document": ""}, "default_prompt_name": null,
             "similarity_fn_name": "dot"});
-        write_json(&folder.join("config_sentence_transformers.json"), &config)?;
+        write_json(&folder.join(layout::PROMPTS), &config)?;
         let transformer = json!({"max_seq_length": self.max_tokens, "do_lower_case": false});
-        write_json(&folder.join("sentence_bert_config.json"), &transformer)?;
+        write_json(&folder.join(layout::TRANSFORMER), &transformer)?;
         let pooling = folder.join(pooling);
         folder::make(&pooling)?;
-        write_json(&pooling.join("config.json"), &self.pooling_config())?;
+        write_json(&pooling.join(layout::CONFIG), &self.pooling_config())?;
         match self.head {
-            Some(_) => folder::write(&folder.join("l0_head.py"), MODULE.as_bytes()),
+            Some(_) => folder::write(&folder.join(layout::HEAD_MODULE), MODULE.as_bytes()),
             None => Ok(()),
         }
     }
@@ -299,19 +300,19 @@ impl Saved<'_> {
             .zip(table)
             .map(|(id, weight)| if special(id) { 0.0 } else { weight.max(0.0) })
             .collect();
-        let mut files = vec!["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
+        let mut files = vec![layout::TOKENIZER, layout::TOKENIZER_CONFIG, layout::SPECIAL_TOKENS];
         if self.size == Size::Whole {
             self.table_by_names(folder, &weights)?;
         }
         if self.has_vocab_txt() {
-            files.push("vocab.txt");
+            files.push(layout::VOCABULARY);
         }
         let query = folder.join(QUERY);
         folder::make(&query)?;
         let shape = vec![weights.len()];
         let table = Named { name: "weight".into(), shape, numbers: Numbers::Host(weights.into()) };
-        write_tensors(&query.join("model.safetensors"), vec![table], Width::Full)?;
-        write_json(&query.join("config.json"), &json!({"frozen": self.frozen}))?;
+        write_tensors(&query.join(layout::TENSORS), vec![table], Width::Full)?;
+        write_json(&query.join(layout::CONFIG), &json!({"frozen": self.frozen}))?;
         for name in files {
             folder::write(&query.join(name), &io::read_bytes(&folder.join(name))?)?;
         }
@@ -324,9 +325,9 @@ impl Saved<'_> {
         let pairs = || tokens.iter().zip(weights);
         let named: Map<String, Value> =
             pairs().map(|(token, weight)| (token.clone(), json!(weight))).collect();
-        write_json(&folder.join("idf.json"), &Value::Object(named))?;
+        write_json(&folder.join(layout::IDF), &Value::Object(named))?;
         let lines: String = pairs().map(|(token, weight)| format!("{token}\t{weight}\n")).collect();
-        folder::write(&folder.join("query_token_weights.txt"), lines.as_bytes())
+        folder::write(&folder.join(layout::QUERY_WEIGHTS), lines.as_bytes())
     }
 }
 
