@@ -23,15 +23,16 @@ use l0::internal::{
     search::{Detail, Engine, Method, SearchConfig},
     text::Tokenizer,
     train::{
-        change,
-        check::check,
-        export::{Changes, export},
-        from_dense::{FromDense, Made},
-        mine::MineRule,
-        recipe::{Recipe, SourceRecipe},
-        score::{Raw, Work},
-        teacher::{self, TeacherName},
-        trainer::Trainer,
+        data::teacher::{self, TeacherName},
+        recipe::{Recipe, SourceRecipe, change},
+        run::trainer::Trainer,
+        tools::{
+            check::check,
+            export::{Changes, export},
+            from_dense::{FromDense, Made},
+            mine::MineRule,
+            score::{Raw, Work},
+        },
     },
 };
 

@@ -108,7 +108,7 @@ impl Compute {
 /// Opens a device with one stream for all threads: candle's default is one per thread, without an order.
 fn open_cuda(at: usize) -> candle_core::Result<Device> {
     let device = Device::new_cuda_with_stream(at)?;
-    // SAFETY: all tensors of the device are made and used on its one stream. What `ops::kernels::Port`
+    // SAFETY: all tensors of the device are made and used on its one stream. What `nn::cuda::Port`
     // copies on another it keeps until it has arrived.
     #[cfg(feature = "cuda")]
     unsafe {

@@ -61,9 +61,12 @@ pub(crate) mod exchange;
 mod facade;
 pub(crate) mod index;
 pub(crate) mod io;
+#[cfg(feature = "model")]
+pub(crate) mod kernels;
+pub(crate) mod layout;
 pub(crate) mod model;
 #[cfg(feature = "model")]
-pub(crate) mod ops;
+pub(crate) mod nn;
 pub(crate) mod records;
 pub(crate) mod search;
 pub(crate) mod sparse;
@@ -100,8 +103,9 @@ pub mod internal {
         exchange,
         index,
         io,
+        layout,
         model,
-        #[cfg(feature = "model")] ops,
+        #[cfg(feature = "model")] nn,
         records,
         search,
         sparse,

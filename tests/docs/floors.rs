@@ -1,13 +1,16 @@
 //! A module imports only from floors below its own: the architecture, as a test.
 use std::{fs, path::Path, process::Command};
 
+use l0::internal::layout;
+
 /// From the ground up, without `lib.rs`: it only lists modules.
-const FLOORS: [&[&str]; 8] = [
-    &["error"],
+const FLOORS: [&[&str]; 9] = [
+    &["error", "layout"],
     &["sparse", "device", "io"],
-    &["tables", "text", "ops"],
+    &["tables", "text", "kernels"],
     &["records", "vectors"],
-    &["model", "index", "eval"],
+    &["nn", "index", "eval"],
+    &["model"],
     &["encode", "search", "exchange"],
     &["train"],
     &["cli", "facade"],
@@ -53,8 +56,8 @@ fn the_format_of_an_index_imports_nothing_of_its_build() {
 
 /// Who may name an outside crate: folders and files of `src/lib`.
 const NAMED_BY: [(&str, &[&str]); 16] = [
-    ("candle_", &["device.rs", "ops", "model", "train"]),
-    ("gemm::", &["ops"]),
+    ("candle_", &["device.rs", "nn", "model", "train"]),
+    ("gemm::", &["kernels"]),
     ("nalgebra::", &["train"]),
     ("arrow_", &["tables", "records/examples", "vectors"]),
     ("flatbuffers::", &["tables"]),
@@ -122,7 +125,7 @@ fn the_library_links_tensors_and_terminals_with_their_features_only() {
 }
 
 /// Files of the library whose texts are commands of other programs, which have options of their own.
-const COMMANDS: [&str; 3] = ["exchange/steps.rs", "io/hub/mod.rs", "ops/kernels/build.rs"];
+const COMMANDS: [&str; 3] = ["exchange/steps.rs", "io/hub/mod.rs", "nn/cuda/build.rs"];
 
 /// A user of the library has no command line: `cli` and the bins put options in messages.
 #[test]
@@ -170,23 +173,33 @@ fn sees_every_form_of_option() {
     }
 }
 
-/// What is read of a model by name, which a download must bring.
+/// The rooms that read, write or fetch files of a model name them by `layout`.
+#[test]
+fn files_of_a_model_are_named_in_one_place() {
+    let read = |path: &str| fs::read_to_string(path).unwrap();
+    let named = file_names(&read("src/lib/layout.rs"));
+    assert!(named.len() >= 10 && named.iter().any(|name| name == layout::MODULES), "{named:?}");
+    let mut elsewhere = Vec::new();
+    let mut look = |path: &Path, source: &str| {
+        // the programs embed the shipped models by their paths
+        if path.ends_with("shipped/mod.rs") || path.ends_with("tests.rs") {
+            return;
+        }
+        let names = file_names(source.split("#[cfg(test)]").next().unwrap());
+        let names = names.into_iter().filter(|name| named.contains(name));
+        elsewhere.extend(names.map(|name| format!("{}: {name}", path.display())));
+    };
+    for folder in ["cli", "facade", "io", "model", "text", "train"] {
+        visit(&Path::new("src/lib").join(folder), &mut look);
+    }
+    assert!(elsewhere.is_empty(), "{}", elsewhere.join("\n"));
+}
+
 #[test]
 fn every_file_of_a_model_that_is_read_is_fetched() {
-    let fetched = fs::read_to_string("src/lib/io/hub/fetch.rs").unwrap();
-    let mut names = Vec::new();
-    for folder in ["src/lib/model", "src/lib/text"] {
-        visit(Path::new(folder), &mut |path, source| {
-            // the other files of the shipped model are read by nothing
-            if !path.ends_with("shipped/mod.rs") && !path.ends_with("tests.rs") {
-                names.extend(file_names(source.split("#[cfg(test)]").next().unwrap()));
-            }
-        });
-    }
-    names.sort();
-    names.dedup();
-    assert!(names.len() >= 10 && names.iter().any(|name| name == "modules.json"), "{names:?}");
-    names.retain(|name| !fetched.contains(&format!("\"{name}\"")));
+    let mut names = file_names(&fs::read_to_string("src/lib/layout.rs").unwrap());
+    let fetched: [&[&str]; 3] = [&layout::OF_MODEL, &layout::OF_TOKENIZER, &layout::WEIGHTS];
+    names.retain(|name| !fetched.concat().contains(&name.as_str()));
     assert!(names.is_empty(), "read, but not fetched from a hub: {names:?}");
 }
 

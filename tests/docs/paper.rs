@@ -4,10 +4,10 @@
 use candle_core::{DType, Device, Tensor, Var};
 use l0::internal::{
     eval::{Tally, flops},
-    ops::{Denominator, Groups, Regularizer, RegularizerKind},
+    nn::{Denominator, Groups, Regularizer, RegularizerKind},
     sparse::{Activation, SparseVector, TermId},
     text::inverse_document_frequency,
-    train::stage::RegularizerRecipe,
+    train::recipe::stage::RegularizerRecipe,
 };
 use serde_json::Value;
 

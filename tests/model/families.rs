@@ -13,7 +13,7 @@ use l0::internal::{
         Activation, Architecture, Batch, Checkpoint, ModelDirectory, Overrides, SparseEncoder,
         TensorEncoder,
     },
-    ops::bucket,
+    nn::bucket,
     sparse::{SparseVector, TermId},
     text::Tokenizer,
 };

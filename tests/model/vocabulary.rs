@@ -16,8 +16,8 @@ use l0::internal::{
     },
     sparse::SparseVector,
     train::{
-        export::{Changes, export},
-        save::Size,
+        run::save::Size,
+        tools::export::{Changes, export},
     },
 };
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};

@@ -8,7 +8,7 @@ use arrow_array::{
 };
 use l0::internal::{
     records::examples::Example,
-    train::{recipe::SourceRecipe, source::Mixture},
+    train::{data::mixture::Mixture, recipe::SourceRecipe},
 };
 use parquet::{arrow::ArrowWriter, file::properties::WriterProperties};
 

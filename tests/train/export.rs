@@ -6,8 +6,8 @@ use half::f16;
 use l0::internal::{
     model::{Checkpoint, ModelDirectory},
     train::{
-        export::{Changes, export},
-        save::Size,
+        run::save::Size,
+        tools::export::{Changes, export},
     },
 };
 use serde_json::Value;

@@ -12,7 +12,7 @@ use l0::internal::{
     text::{QueryTable, Tokenizer},
     train::{
         recipe::Recipe,
-        trainer::{Told, Trainer},
+        run::trainer::{Told, Trainer},
     },
 };
 use safetensors::SafeTensors;

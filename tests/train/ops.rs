@@ -4,16 +4,18 @@
 
 use candle_core::{DType, Device, Tensor, Var, safetensors::load};
 use l0::internal::{
-    ops::{
+    nn::{
         Denominator, Groups, HardThreshold, Kernel, Packing, Regularizer, RegularizerKind, Share,
         embedding_table, max_over_tokens,
     },
     sparse::Activation,
     train::{
-        batch::TrainBatch,
-        loss::{info_nce, kl, margin_mse},
-        objective::Objective,
-        stage::RetrievalRecipe,
+        data::batch::TrainBatch,
+        recipe::stage::RetrievalRecipe,
+        run::{
+            loss::{info_nce, kl, margin_mse},
+            objective::Objective,
+        },
     },
 };
 use serde_json::Value;

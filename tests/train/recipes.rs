@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use l0::internal::train::{recipe::Recipe, stage::Task};
+use l0::internal::train::recipe::{Recipe, stage::Task};
 
 use crate::support::{Work, headless};
 

@@ -9,8 +9,10 @@ use l0::internal::{
     text::{QueryEncoder, QueryTable, Tokenizer},
     train::{
         recipe::Recipe,
-        record::Record,
-        trainer::{Told, Trainer},
+        run::{
+            record::Record,
+            trainer::{Told, Trainer},
+        },
     },
 };
 

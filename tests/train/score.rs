@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use l0::internal::{
     io::Input,
-    train::teacher::{Side, Teacher, TeacherName, TeacherOptions},
+    train::data::teacher::{Side, Teacher, TeacherName, TeacherOptions},
     vectors::{self, Row},
 };
 use serde_json::Value;

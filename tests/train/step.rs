@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, path::Path};
 use candle_core::{DType, Device, Tensor, Var, safetensors::load};
 use l0::internal::{
     model::{Batch, Checkpoint, TensorEncoder, cpu::CpuEncoder},
-    ops::{Denominator, Dropout, Groups, Regularizer, RegularizerKind, embedding_table},
+    nn::{Denominator, Dropout, Groups, Regularizer, RegularizerKind, embedding_table},
     sparse::Activation,
     text::Tokenizer,
-    train::loss::kl,
+    train::run::loss::kl,
 };
 use serde_json::Value;
 

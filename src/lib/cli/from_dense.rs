@@ -11,19 +11,20 @@ use super::{
 use crate::{
     error::{Error, Result},
     io::{self, hub::Need},
+    layout,
     model::{DenseDirectory, ModelDirectory},
-    ops::Pooling,
+    nn::Pooling,
     records::{Records, rejects::Rejects},
     sparse::{Activation, Prune},
     text::{Lexical, Tokenizer},
     train::{
-        from_dense::{DecoderForm, Rules, Spread},
-        source::Random,
+        data::random::Random,
+        tools::from_dense::{DecoderForm, Rules, Spread},
     },
 };
 
 /// Passages of all kinds, in English, one per line, written for this purpose.
-const BACKGROUND: &str = include_str!("../train/background.txt");
+const BACKGROUND: &str = include_str!("../train/tools/from_dense/background.txt");
 
 /// `l0-train from-dense`
 #[derive(Args)]
@@ -104,7 +105,7 @@ pub enum SpreadArg {
 }
 
 /// Files that a bare encoder does not have.
-const OTHERS: [&str; 4] = ["modules.json", "l0.json", "idf.json", "query_token_weights.txt"];
+const OTHERS: [&str; 4] = [layout::MODULES, layout::OWN, layout::IDF, layout::QUERY_WEIGHTS];
 
 /// How hidden states become one vector.
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -8,8 +8,8 @@ use super::RunArgs;
 use crate::{
     error::{Error, Result},
     train::{
-        save::Size,
-        teacher::{Teacher, TeacherName, TeacherOptions},
+        data::teacher::{Teacher, TeacherName, TeacherOptions},
+        run::save::Size,
     },
     vectors::Form,
 };

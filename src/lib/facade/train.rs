@@ -7,7 +7,10 @@ use crate::{
     device::{Compute, Precision},
     error::Result,
     model::shipped,
-    train::{change, recipe::Recipe, trainer::Trainer},
+    train::{
+        recipe::{Recipe, change},
+        run::trainer::Trainer,
+    },
 };
 
 /// Trains a model on the processor as a recipe says, writes it to the folder `output` and opens it.

@@ -7,8 +7,8 @@ use std::path::Path;
 use super::VocabularyHead;
 use crate::{
     error::{Error, Result},
-    io,
-    ops::{BUCKETS, Half, Packing, Rotation, Span},
+    io, layout,
+    nn::{BUCKETS, Half, Packing, Rotation, Span},
 };
 
 /// The families of checkpoints that are read.
@@ -257,7 +257,7 @@ impl Config {
     /// [`Error::Io`]; [`Error::Format`] for impossible sizes and for kinds of model,
     /// activation or position that are not implemented.
     pub fn load(folder: &Path) -> Result<Config> {
-        let file = folder.join("config.json");
+        let file = folder.join(layout::CONFIG);
         let config = read::config(&io::read_text(&file)?);
         let config = config.and_then(|config| config.check().map(|()| config));
         config.map_err(|reason| Error::format(&file, reason))

@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    ops::packed::Kind,
+    kernels::packed::Kind,
+    layout,
 };
 
 /// Where a dense model's parts are, and what its files say about them.
@@ -83,7 +84,7 @@ impl DenseDirectory {
     /// # Errors
     /// [`Error::Io`]; [`Error::Format`] for a module or a convention that is not implemented.
     pub fn recognise(path: &Path) -> Result<Option<DenseDirectory>> {
-        let file = path.join("modules.json");
+        let file = path.join(layout::MODULES);
         if !file.exists() {
             return Ok(None);
         }
@@ -100,19 +101,17 @@ impl DenseDirectory {
             return Err(not_implemented(&file, &order));
         }
         let folder = path.join(&modules[at].path);
-        let (pooling, include_prompt) = read_pooling(&folder.join("config.json"))?;
+        let (pooling, include_prompt) = read_pooling(&folder.join(layout::CONFIG))?;
         let encoder = path.join(&modules[0].path);
         let mut found = bare(encoder, pooling)?;
         for module in &modules[2..2 + maps] {
-            found.pooled.dense.push(read_dense(&path.join(&module.path).join("config.json"))?);
+            found.pooled.dense.push(read_dense(&path.join(&module.path).join(layout::CONFIG))?);
             found.dense.push(path.join(&module.path));
         }
         if rest.len() > maps {
             found.pooled.length = Length::One;
         }
-        found
-            .with_conventions(&path.join("config_sentence_transformers.json"), include_prompt)
-            .map(Some)
+        found.with_conventions(&path.join(layout::PROMPTS), include_prompt).map(Some)
     }
 
     /// Whether a directory has an encoder without a head over the vocabulary, by what `config.json` says.
@@ -120,7 +119,7 @@ impl DenseDirectory {
     /// # Errors
     /// [`Error::Io`]; [`Error::Format`].
     pub fn is_bare(path: &Path) -> Result<bool> {
-        let Names { architectures, l0_head } = parse(&path.join("config.json"))?;
+        let Names { architectures, l0_head } = parse(&path.join(layout::CONFIG))?;
         let has_head = |name: &String| name.ends_with("ForMaskedLM");
         Ok(l0_head.is_none() && !architectures.is_empty() && !architectures.iter().any(has_head))
     }
@@ -184,7 +183,7 @@ fn not_implemented(file: &Path, kinds: &[&str]) -> Error {
 fn bare(encoder: PathBuf, pooling: Pooling) -> Result<DenseDirectory> {
     let mut max_tokens = None;
     // the tokenizer's own limit applies if the transformer's file has none
-    for name in ["sentence_bert_config.json", "tokenizer_config.json"] {
+    for name in [layout::TRANSFORMER, layout::TOKENIZER_CONFIG] {
         let file = encoder.join(name);
         if max_tokens.is_none() && file.exists() {
             let Lengths { max_seq_length, model_max_length } = parse(&file)?;

@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    ops::{
+    nn::{
         Documents, Look, Norm, Projection, Rotation, Sight, Turn,
-        kernels::{Landing, Port},
+        cuda::{Landing, Port},
         normalize, relative_bias,
     },
 };

@@ -12,6 +12,7 @@ use super::{Activation, shipped};
 use crate::{
     error::{Error, Result},
     io::{self, hub::Need},
+    layout,
     sparse::{Prune, SparseVector, TermId},
     text::{Lexical, Reweighting},
 };
@@ -166,7 +167,7 @@ impl ModelDirectory {
     pub fn open(path: &Path) -> Result<ModelDirectory> {
         let path = &io::hub::resolve(path, Need::Model)?;
         let mut found = ModelDirectory::silent(path)?;
-        let modules = path.join("modules.json");
+        let modules = path.join(layout::MODULES);
         if io::exists(&modules) {
             for module in parse::<Vec<Module>>(&modules)? {
                 found.module(&path.join(module.path), &module.r#type, &modules)?;
@@ -174,10 +175,10 @@ impl ModelDirectory {
         } else {
             found.transformer(path)?;
         }
-        found.own(&path.join("l0.json"))?;
+        found.own(&path.join(layout::OWN))?;
         found.query_table = found.query_table.or_else(|| {
-            let names = ["idf.json", "query_token_weights.txt"];
-            names.iter().map(|name| path.join(name)).find(|file| io::exists(file))
+            let names = layout::NAMED_TABLES.iter();
+            names.map(|name| path.join(name)).find(|file| io::exists(file))
         });
         Ok(found)
     }
@@ -191,7 +192,7 @@ impl ModelDirectory {
     pub fn of_encoder(path: &Path) -> Result<ModelDirectory> {
         let path = &io::hub::resolve(path, Need::Model)?;
         let mut found = ModelDirectory::silent(path)?;
-        let modules = path.join("modules.json");
+        let modules = path.join(layout::MODULES);
         if !io::exists(&modules) {
             found.transformer(path)?;
             return Ok(found);
@@ -245,8 +246,7 @@ impl ModelDirectory {
             // config.json of the encoder describes it
             "VocabularyHead" => Ok(()),
             "SparseStaticEmbedding" | "IDF" => {
-                let names = ["model.safetensors", "idf.json"];
-                let mut files = names.iter().map(|name| folder.join(name));
+                let mut files = layout::TABLES.iter().map(|name| folder.join(name));
                 self.query_table = files.find(|file| io::exists(file));
                 match self.query_table {
                     Some(_) => Ok(()),
@@ -273,7 +273,7 @@ impl ModelDirectory {
     }
 
     fn router(&mut self, folder: &Path) -> Result<()> {
-        let file = folder.join("router_config.json");
+        let file = folder.join(layout::ROUTER);
         let router: Router = parse(&file)?;
         for route in ["query", "document"] {
             let Some(names) = router.structure.get(route) else {
@@ -294,7 +294,7 @@ impl ModelDirectory {
 
     fn transformer(&mut self, folder: &Path) -> Result<()> {
         self.encoder = folder.to_owned();
-        let file = folder.join("sentence_bert_config.json");
+        let file = folder.join(layout::TRANSFORMER);
         if io::exists(&file) {
             self.max_tokens = parse::<Transformer>(&file)?.max_seq_length;
         }
@@ -302,7 +302,7 @@ impl ModelDirectory {
     }
 
     fn pooling(&mut self, folder: &Path) -> Result<()> {
-        let file = folder.join("config.json");
+        let file = folder.join(layout::CONFIG);
         let pooling: Pooling = parse(&file)?;
         let strategy = pooling.pooling_strategy.as_deref().unwrap_or("max");
         if strategy != "max" {

@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::{error::Result, io};
+use crate::{error::Result, io, layout};
 
 /// The file of weights in a folder, if there is one.
 pub(super) fn weights_file(folder: &Path) -> Option<PathBuf> {
-    let names = ["model.safetensors", "pytorch_model.bin"];
-    names.iter().map(|name| folder.join(name)).find(|file| io::exists(file))
+    layout::WEIGHTS.iter().map(|name| folder.join(name)).find(|file| io::exists(file))
 }
 
 /// SHA-256 of the file of weights in a folder, in hex; `None` if there is no such file.

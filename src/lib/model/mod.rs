@@ -54,4 +54,4 @@ pub(crate) use self::{
     vocabulary::normalize,
 };
 #[cfg(feature = "model")]
-pub use crate::ops::Pooling;
+pub use crate::nn::Pooling;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    ops::{self, Dropout, Packing, Rotation, Sight, Turn},
+    nn::{self, Dropout, Packing, Rotation, Sight, Turn},
 };
 use head::HeadVars;
 use variables::{LayerVars, NormVars, matrix, vector};
@@ -176,7 +176,7 @@ impl TensorEncoder {
     }
 
     /// `[B, V]` in f32: the largest logit over the tokens of each document, right where it is above 0; the
-    /// others are some number that is not ([`ops::max_pool_head`]).
+    /// others are some number that is not ([`nn::max_pool_head`]).
     ///
     /// # Errors
     /// [`Error::Usage`] for a document that is empty or longer than the model reads;
@@ -189,7 +189,7 @@ impl TensorEncoder {
                 let hidden = self.transformed(hidden)?;
                 let decoder = self.untied_decoder.as_ref().unwrap_or(&self.words);
                 let pooled =
-                    ops::max_pool_head(&hidden, decoder, &self.decoder_bias, &batch.packing)?;
+                    nn::max_pool_head(&hidden, decoder, &self.decoder_bias, &batch.packing)?;
                 Ok(pooled.to_dtype(DType::F32)?)
             }
             HeadVars::Vocabulary(head) => {
@@ -207,7 +207,7 @@ impl TensorEncoder {
         let HeadVars::Vocabulary(head) = &self.head else { return Err(no_head()) };
         let decoder = self.untied_decoder.as_ref().unwrap_or(&self.words);
         let mapped = head.mapped(&pooled.to_dtype(DType::F32)?)?;
-        ops::linear(&mapped, decoder, &self.decoder_bias)
+        nn::linear(&mapped, decoder, &self.decoder_bias)
     }
 
     /// `[B, width]` in f32: the pooled vectors of a batch, before the map and the decoder of the head.
@@ -223,7 +223,7 @@ impl TensorEncoder {
     /// packed batch; a scalar.
     ///
     /// # Errors
-    /// As [`TensorEncoder::pooled_logits`] and [`ops::cross_entropy_head`].
+    /// As [`TensorEncoder::pooled_logits`] and [`nn::cross_entropy_head`].
     pub fn masked_loss(
         &self,
         batch: &Batch,
@@ -235,7 +235,7 @@ impl TensorEncoder {
         let hidden =
             self.transformed(self.hidden_states(batch, dropout)?.index_select(&rows, 0)?)?;
         let decoder = self.untied_decoder.as_ref().unwrap_or(&self.words);
-        ops::cross_entropy_head(&hidden, decoder, &self.decoder_bias, targets)
+        nn::cross_entropy_head(&hidden, decoder, &self.decoder_bias, targets)
     }
 
     /// `[rows, H]` after the head's transform, ready for the decoder.
@@ -243,7 +243,7 @@ impl TensorEncoder {
         let HeadVars::MaskedLanguage { transform, norm } = &self.head else {
             return Err(no_head());
         };
-        self.norm(&ops::gelu(&transform.of(&hidden)?)?, norm)
+        self.norm(&nn::gelu(&transform.of(&hidden)?)?, norm)
     }
 
     /// `[rows, H]`: the last layer's states.
@@ -254,18 +254,18 @@ impl TensorEncoder {
         batch.check(self.config.max_positions)?;
         let (packing, places) =
             (&batch.packing, self.config.packed_places(&batch.ids, &batch.packing));
-        let mut x = ops::embed(&self.words, &batch.ids)?;
+        let mut x = nn::embed(&self.words, &batch.ids)?;
         if let Some(positions) = &self.positions {
-            x = (x + ops::embed(positions, &places)?)?;
+            x = (x + nn::embed(positions, &places)?)?;
         }
         if let Some(types) = &self.token_types {
             x = x.broadcast_add(&types.narrow(0, 0, 1)?)?;
         }
         let x = self.norm(&x.to_dtype(self.dtype)?, &self.embedding_norm)?;
-        let mut x = ops::dropout(&x, packing, dropout)?;
+        let mut x = nn::dropout(&x, packing, dropout)?;
         let turns = self.rotations.iter().map(|rotation| rotation.at(&places, &self.device));
         let bias = self.relative.as_ref();
-        let bias = bias.map(|table| ops::relative_bias(table, packing.widest()));
+        let bias = bias.map(|table| nn::relative_bias(table, packing.widest()));
         let shared =
             Shared { packing, turns: turns.collect::<Result<_>>()?, bias: bias.transpose()? };
         let layers = self.layers.iter().zip(&self.config.form.sees);
@@ -294,17 +294,17 @@ impl TensorEncoder {
         };
         let [query, key, value] = layer.query_key_value(&before)?;
         let turned = |x: Tensor| match shared.turns.get(sees.rotary) {
-            Some(turn) => ops::rotate(&x, turn),
+            Some(turn) => nn::rotate(&x, turn),
             None => Ok(x),
         };
         let (query, key) = (turned(query)?, turned(key)?);
         let sight = Sight { span: sees.span, bias: shared.bias.as_ref() };
         let heads = self.config.heads;
-        let context = ops::attention([&query, &key, &value], packing, heads, sight, at(1))?;
+        let context = nn::attention([&query, &key, &value], packing, heads, sight, at(1))?;
         let mut out = layer.attention_out.of(&context)?;
         // DistilBERT drops nothing out here
         if self.config.architecture != Architecture::DistilBert {
-            out = ops::dropout(&out, packing, at(2))?;
+            out = nn::dropout(&out, packing, at(2))?;
         }
         let sum = (out + x)?;
         let (x, before) = match (self.config.form.norms, &layer.attention_norm) {
@@ -317,10 +317,10 @@ impl TensorEncoder {
         };
         let wide = layer.up.of(&before)?;
         let out = match self.config.form.feed {
-            Feed::Plain => ops::linear_after_gelu(&wide, &layer.down.weight, &layer.down.bias)?,
-            Feed::Gated(half) => layer.down.of(&ops::gated(&wide, half)?)?,
+            Feed::Plain => nn::linear_after_gelu(&wide, &layer.down.weight, &layer.down.bias)?,
+            Feed::Gated(half) => layer.down.of(&nn::gated(&wide, half)?)?,
         };
-        let sum = (ops::dropout(&out, packing, at(3))? + x)?;
+        let sum = (nn::dropout(&out, packing, at(3))? + x)?;
         match self.config.form.norms {
             Norms::Post => self.norm(&sum, &layer.out_norm),
             Norms::Pre => Ok(sum),
@@ -328,6 +328,6 @@ impl TensorEncoder {
     }
 
     fn norm(&self, x: &Tensor, norm: &NormVars) -> Result<Tensor> {
-        ops::layer_norm(x, &norm.scale, &norm.shift, f64::from(self.config.norm_epsilon))
+        nn::layer_norm(x, &norm.scale, &norm.shift, f64::from(self.config.norm_epsilon))
     }
 }

@@ -7,9 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Linear, Matrix};
-use crate::ops::{
-    Pooling,
-    packed::{Finish, Kind, PackedLinear},
+use crate::{
+    kernels::packed::{Finish, Kind, PackedLinear},
+    nn::Pooling,
 };
 
 /// Where `config.json` describes a [`VocabularyHead`].

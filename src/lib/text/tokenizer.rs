@@ -8,7 +8,7 @@ use tokenizers::models::{ModelWrapper, wordpiece::WordPiece};
 use super::{Vocabulary, ascii::AsciiWordPiece};
 use crate::{
     error::{Error, Result, caught},
-    io,
+    io, layout,
     sparse::TermId,
 };
 
@@ -84,12 +84,12 @@ impl Tokenizer {
     /// As [`io::hub::resolve`]; [`Error::Io`] if there is none, [`Error::Format`] if it is not a tokenizer.
     pub fn load(path: &Path) -> Result<Tokenizer> {
         let path = &io::hub::resolve(path, io::hub::Need::Tokenizer)?;
-        let (json, vocab) = (path.join("tokenizer.json"), path.join("vocab.txt"));
+        let (json, vocab) = (path.join(layout::TOKENIZER), path.join(layout::VOCABULARY));
         if !io::is_folder(path) || io::exists(&json) {
             let file = if io::is_folder(path) { json } else { path.to_path_buf() };
             let mut found = Tokenizer::from_json(&io::read_bytes(&file)?)
                 .map_err(|reason| Error::format(&file, reason.to_string()))?;
-            for name in ["tokenizer_config.json", "special_tokens_map.json"] {
+            for name in [layout::TOKENIZER_CONFIG, layout::SPECIAL_TOKENS] {
                 let mask = Beside::read(file.parent().unwrap_or(path), name)?.mask();
                 found.mask = mask.and_then(|name| found.vocabulary.id(&name)).or(found.mask);
             }
@@ -130,9 +130,9 @@ impl Tokenizer {
 
     /// A BERT tokenizer from `vocab.txt` alone, as models before 2020 have it.
     fn from_vocab_txt(folder: &Path) -> Result<Tokenizer> {
-        let file = folder.join("vocab.txt");
+        let file = folder.join(layout::VOCABULARY);
         let bad = |error: tokenizers::Error| Error::format(&file, error.to_string());
-        let lower = Beside::read(folder, "tokenizer_config.json")?.do_lower_case.unwrap_or(true);
+        let lower = Beside::read(folder, layout::TOKENIZER_CONFIG)?.do_lower_case.unwrap_or(true);
         let tokens = io::read_text(&file)?;
         let id = |token: &str| {
             let at = tokens.lines().position(|line| line == token);

@@ -18,13 +18,13 @@ use crate::{
 };
 
 /// Where the numbers of a tensor are.
-pub(super) enum Numbers<'a> {
+pub(in crate::train) enum Numbers<'a> {
     Variable(&'a Var),
     Host(Cow<'a, [f32]>),
 }
 
 /// A tensor of the file.
-pub(super) struct Named<'a> {
+pub(in crate::train) struct Named<'a> {
     pub name: String,
     pub shape: Vec<usize>,
     pub numbers: Numbers<'a>,
@@ -54,7 +54,7 @@ impl<'a> Named<'a> {
 
 /// How numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Width {
+pub(in crate::train) enum Width {
     Full,
     /// f16, rounded to the nearest.
     Half,
@@ -160,7 +160,7 @@ fn parts<'t, 'a>(tensors: &'t [Named<'a>], width: Width) -> Vec<Part<'t, 'a>> {
 /// # Errors
 /// [`Error::Io`]; [`Error::Compute`] if a device does not give its numbers; [`Error::Format`] naming the
 /// tensor, for a number that is too large for its width, and in bytes for one that is not finite.
-pub(super) fn write(
+pub(in crate::train) fn write(
     tensors: &[Named],
     width: Width,
     path: &Path,

@@ -21,24 +21,8 @@ use super::{
 use crate::{
     error::{Error, Result},
     io::{BUFFER_BYTES, folder},
+    layout,
 };
-
-/// Files of a tokenizer.
-const TOKENIZER: [&str; 4] =
-    ["tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"];
-/// Files of a model in addition to these and its weights.
-const SMALL: [&str; 8] = [
-    "config.json",
-    "config_sentence_transformers.json",
-    "sentence_bert_config.json",
-    "modules.json",
-    "router_config.json",
-    "idf.json",
-    "query_token_weights.txt",
-    "l0.json",
-];
-/// Weights, in order of preference.
-const WEIGHTS: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
 /// A hub's description of a revision.
 #[derive(Deserialize)]
@@ -146,10 +130,10 @@ impl Fetch<'_> {
         let is_there = |file: &String| self.files.contains_key(file);
         for folder in folders {
             let at = |name: &&str| format!("{folder}{name}");
-            wanted.extend(TOKENIZER.iter().map(at).filter(is_there));
+            wanted.extend(layout::OF_TOKENIZER.iter().map(at).filter(is_there));
             if need == Need::Model {
-                wanted.extend(SMALL.iter().map(at).filter(is_there));
-                wanted.extend(WEIGHTS.iter().map(at).find(is_there));
+                wanted.extend(layout::OF_MODEL.iter().map(at).filter(is_there));
+                wanted.extend(layout::WEIGHTS.iter().map(at).find(is_there));
             }
         }
         let has = |names: &[&str]| {
@@ -157,8 +141,8 @@ impl Fetch<'_> {
                 |file: &String| names.iter().any(|name| file.rsplit('/').next() == Some(name));
             wanted.iter().any(ends)
         };
-        let tokenizer = has(&TOKENIZER[..1]) || has(&TOKENIZER[2..3]);
-        if !tokenizer || (need == Need::Model && !(has(&SMALL[..1]) && has(&WEIGHTS))) {
+        let network = || has(&[layout::CONFIG]) && has(&layout::WEIGHTS);
+        if !has(&layout::TOKENIZERS) || (need == Need::Model && !network()) {
             let files: Vec<&str> = self.files.keys().take(20).map(String::as_str).collect();
             let reason = format!(
                 "expected a model: config.json, tokenizer.json or vocab.txt, model.safetensors or \
@@ -173,7 +157,7 @@ impl Fetch<'_> {
     /// The folders of a model, `""` and what its modules name, each with a `/` at the end.
     fn folders(&self) -> Result<BTreeSet<String>> {
         let mut folders = BTreeSet::from([String::new()]);
-        if let Some(modules) = self.small::<Vec<Module>>("modules.json")? {
+        if let Some(modules) = self.small::<Vec<Module>>(layout::MODULES)? {
             let paths =
                 modules.into_iter().map(|module| module.path).filter(|path| !path.is_empty());
             folders.extend(paths.map(|path| format!("{}/", path.trim_end_matches('/'))));

@@ -21,6 +21,7 @@ use std::{
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::Need;
+use crate::layout::{self, is_router};
 
 /// A part of a model as `modules.json` names it.
 #[derive(Deserialize)]
@@ -38,11 +39,6 @@ pub(super) struct Router {
     types: BTreeMap<String, String>,
 }
 
-/// A tokenizer's file, either of them.
-const TOKENIZER: &[&str] = &["tokenizer.json", "vocab.txt"];
-/// A network's file, either of them.
-const WEIGHTS: &[&str] = &["model.safetensors", "pytorch_model.bin"];
-
 /// Where l0's list of a commit's files is, in the model's folder of the cache.
 pub(super) fn list(folder: &Path, commit: &str) -> PathBuf {
     folder.join(".l0").join(commit)
@@ -55,18 +51,18 @@ pub(super) fn lack(folder: &Path, commit: &str, need: Need) -> Option<String> {
     if need == Need::Tokenizer {
         let below = fs::read_dir(&snapshot).into_iter().flatten().flatten();
         let mut folders = below.map(|entry| entry.path()).filter(|path| path.is_dir());
-        let is_there = any(&snapshot, TOKENIZER).is_none()
-            || folders.any(|folder| any(&folder, TOKENIZER).is_none());
-        return (!is_there).then(|| either(TOKENIZER));
+        let is_there = any(&snapshot, &layout::TOKENIZERS).is_none()
+            || folders.any(|folder| any(&folder, &layout::TOKENIZERS).is_none());
+        return (!is_there).then(|| either(&layout::TOKENIZERS));
     }
     if let Ok(files) = fs::read_to_string(list(folder, commit)) {
         let mut lost = files.lines().filter(|file| !snapshot.join(file).exists());
         return lost.next().map(str::to_owned);
     }
-    if snapshot.join("modules.json").exists() {
+    if snapshot.join(layout::MODULES).exists() {
         return named(&snapshot);
     }
-    let has_none = folder.join(".no_exist").join(commit).join("modules.json").exists();
+    let has_none = folder.join(".no_exist").join(commit).join(layout::MODULES).exists();
     if !has_none && !is_download_of_all(folder, &snapshot) {
         return Some("modules.json, if the model has one: nothing there says".into());
     }
@@ -82,42 +78,31 @@ fn is_download_of_all(folder: &Path, snapshot: &Path) -> bool {
 
 /// What is missing of the files that `modules.json`, and the files it leads to, name.
 fn named(snapshot: &Path) -> Option<String> {
-    let card = fs::read(snapshot.join("README.md")).unwrap_or_default();
+    let card = fs::read(snapshot.join(layout::CARD)).unwrap_or_default();
     let is_ours = memchr::memmem::find(&card, b"`l0.json`").is_some();
-    if is_ours && !snapshot.join("l0.json").exists() {
-        return Some("l0.json".into());
+    if is_ours && !snapshot.join(layout::OWN).exists() {
+        return Some(layout::OWN.into());
     }
     // the loader reports what cannot be read
-    let modules: Vec<Module> = parse(&snapshot.join("modules.json"))?;
+    let modules: Vec<Module> = parse(&snapshot.join(layout::MODULES))?;
     modules.iter().find_map(|module| part(snapshot, &module.path, &module.r#type))
 }
 
 /// What is missing of a part in a folder of the snapshot.
 fn part(snapshot: &Path, at: &str, kind: &str) -> Option<String> {
     let folder = snapshot.join(at);
-    let wanted: &[&[&str]] = match kind.rsplit('.').next().unwrap_or_default() {
-        _ if is_router(kind) => &[&["router_config.json"]],
-        "MLMTransformer" | "Transformer" => &[&["config.json"], WEIGHTS, TOKENIZER],
-        "SparseStaticEmbedding" | "IDF" => &[&["model.safetensors", "idf.json"]],
-        "SpladePooling" | "Pooling" => &[&["config.json"]],
-        _ => &[],
-    };
-    if let Some(lost) = wanted.iter().find_map(|names| any(&folder, names)) {
+    if let Some(lost) = layout::needed_by(kind).iter().find_map(|names| any(&folder, names)) {
         return Some(if at.is_empty() { lost } else { format!("{lost} in {at}") });
     }
     if !is_router(kind) {
         return None;
     }
-    let router: Router = parse(&folder.join("router_config.json"))?;
+    let router: Router = parse(&folder.join(layout::ROUTER))?;
     router.structure.values().flatten().find_map(|name| {
         // a router in a router is not followed: it could lead to itself
         let kind = router.types.get(name).filter(|kind| !is_router(kind))?;
         part(snapshot, Path::new(at).join(name).to_str()?, kind)
     })
-}
-
-fn is_router(kind: &str) -> bool {
-    kind.ends_with("Router") || kind.ends_with("Asym")
 }
 
 /// The names, if a folder has no file of these names.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     model::VocabularyHead,
-    ops::{Half, Span},
+    nn::{Half, Span},
 };
 
 type Read<T> = std::result::Result<T, String>;

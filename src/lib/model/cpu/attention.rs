@@ -1,12 +1,12 @@
 //! Self-attention of one document: softmax(Q Kᵀ / √d) V for each head, of all tokens or of a window.
 
 use crate::{
-    model::Matrix,
-    ops::{
-        Span, bucket,
+    kernels::{
         packed::{Isa, Kind, Panels, Rows, Sink, WIDTH, floats},
         slices::softmax_shares,
     },
+    model::Matrix,
+    nn::{Span, bucket},
 };
 
 /// Queries at a time: their scores stay in a core's cache.

@@ -5,16 +5,16 @@ use rayon::prelude::*;
 use super::attention::{Attention, Distances};
 use crate::{
     error::Result,
-    model::{
-        Activation, Config, Feed, HeadParts, Layer, Linear, Norm, Norms, Sees, Weights,
-        vocabulary::{Pooler, applied},
-    },
-    ops::{
-        Rotation,
+    kernels::{
         packed::{Best, Finish, Kind, PackedLinear, WIDTH},
         screen::{Scratch, Screen, States},
         slices::{gated, layer_norm},
     },
+    model::{
+        Activation, Config, Feed, HeadParts, Layer, Linear, Norm, Norms, Sees, Weights,
+        vocabulary::{Pooler, applied},
+    },
+    nn::Rotation,
     sparse::{SparseVector, TermId},
 };
 

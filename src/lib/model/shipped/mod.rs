@@ -21,8 +21,25 @@ pub enum Shipped {
     Tiny,
 }
 
+/// The files of a folder: those that both models have, and its own.
 macro_rules! files {
-    ($folder:literal: $($name:literal),* $(,)?) => {
+    ($folder:literal: $($own:literal),*) => {
+        files!(all of $folder:
+            "config.json",
+            "l0.json",
+            "model.safetensors",
+            "modules.json",
+            "query_0_SparseStaticEmbedding/config.json",
+            "query_0_SparseStaticEmbedding/model.safetensors",
+            "router_config.json",
+            "sentence_bert_config.json",
+            "special_tokens_map.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            $($own),*
+        )
+    };
+    (all of $folder:literal: $($name:literal),*) => {
         &[$((
             $name,
             include_bytes!(concat!(
@@ -46,38 +63,11 @@ impl Shipped {
             #[cfg(shipped_default)]
             Shipped::Default => &Folder {
                 names: &["default"],
-                files: files!["default":
-                    "config.json",
-                    "document_1_VocabularyHead/config.json",
-                    "l0.json",
-                    "model.safetensors",
-                    "modules.json",
-                    "query_0_SparseStaticEmbedding/config.json",
-                    "query_0_SparseStaticEmbedding/model.safetensors",
-                    "router_config.json",
-                    "sentence_bert_config.json",
-                    "special_tokens_map.json",
-                    "tokenizer.json",
-                    "tokenizer_config.json",
-                ],
+                files: files!["default": "document_1_VocabularyHead/config.json"],
             },
             Shipped::Tiny => &Folder {
                 names: TINY,
-                files: files!["tiny":
-                    "config.json",
-                    "document_1_SpladePooling/config.json",
-                    "l0.json",
-                    "model.safetensors",
-                    "modules.json",
-                    "query_0_SparseStaticEmbedding/config.json",
-                    "query_0_SparseStaticEmbedding/model.safetensors",
-                    "router_config.json",
-                    "sentence_bert_config.json",
-                    "special_tokens_map.json",
-                    "tokenizer.json",
-                    "tokenizer_config.json",
-                    "train_config.toml",
-                ],
+                files: files!["tiny": "document_1_SpladePooling/config.json", "train_config.toml"],
             },
         }
     }
@@ -92,4 +82,22 @@ pub fn carry() {
 pub(super) fn name_of(folder: &Path) -> Option<String> {
     let name = folder.to_str()?.strip_prefix(io::CARRIED)?;
     Some(format!("l0-{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout;
+
+    #[test]
+    fn every_file_is_one_of_a_model() {
+        for folder in Shipped::ALL.iter().map(|model| model.folder()) {
+            for (path, _) in folder.files {
+                let name = path.rsplit('/').next().unwrap();
+                let lists: [&[&str]; 4] =
+                    [&layout::OF_MODEL, &layout::OF_TOKENIZER, &layout::WEIGHTS, &[layout::RECIPE]];
+                assert!(lists.iter().any(|list| list.contains(&name)), "{path}");
+            }
+        }
+    }
 }

@@ -9,7 +9,7 @@ use crate::{
         Config, HasBias, HeadParts, Length, Pooled, Squash,
         names::{MAP, OuterNames, dense},
     },
-    ops::{self, Packing},
+    nn::{self, Packing},
 };
 
 /// What lies between hidden states and decoder.
@@ -72,7 +72,7 @@ impl HeadVars {
 impl VocabularyVars {
     /// `[B, width]` in f32 from packed hidden states `[rows, H]`.
     pub fn pooled(&self, hidden: &Tensor, packing: &Packing) -> Result<Tensor> {
-        let mut x = ops::pool(hidden, packing, self.pooled.pooling)?.to_dtype(DType::F32)?;
+        let mut x = nn::pool(hidden, packing, self.pooled.pooling)?.to_dtype(DType::F32)?;
         for (map, size) in self.dense.iter().zip(&self.pooled.dense) {
             x = map.of(&x)?;
             if size.squash == Squash::Tanh {
@@ -81,14 +81,14 @@ impl VocabularyVars {
         }
         match self.pooled.length {
             Length::Free => Ok(x),
-            Length::One => ops::normalize(&x),
+            Length::One => nn::normalize(&x),
         }
     }
 
     /// The decoder's input: `[B, columns]`.
     pub fn mapped(&self, pooled: &Tensor) -> Result<Tensor> {
         match &self.map {
-            Some(map) => ops::linear(pooled, map, &self.zeros),
+            Some(map) => nn::linear(pooled, map, &self.zeros),
             None => Ok(pooled.clone()),
         }
     }

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor, Var};
 use crate::{
     error::Result,
     model::{Biases, HasBias, Layer, Linear, Matrix, Norm, names::LayerNames},
-    ops,
+    nn,
 };
 
 /// The name of every variable that is trained and saved.
@@ -58,7 +58,7 @@ impl LinearVars {
     }
 
     pub fn of(&self, x: &Tensor) -> Result<Tensor> {
-        ops::linear(x, &self.weight, &self.bias)
+        nn::linear(x, &self.weight, &self.bias)
     }
 
     pub fn name<'a>(&'a self, all: &mut Names<'a>, name: &str) {
