@@ -217,7 +217,7 @@ fn unnamed(name: &str) -> Error {
 /// rows are indexed by themselves in `part`, a file that is not committed.
 ///
 /// # Errors
-/// As [`build`] and [`merge`]; [`Error::Usage`] if `part` is not a file.
+/// As [`build`] and [`merge()`]; [`Error::Usage`] if `part` is not a file.
 pub fn append<'a>(
     index: Index,
     inputs: Vec<Input>,
