@@ -17,8 +17,8 @@ use l0::internal::{
         suggest::{self, suggest},
     },
     eval::{
-        self, Detail, Floor, Format, IdenticalIds, Measure, Outcome, Picture, Scores, Tally,
-        Tolerance, View, Wanted,
+        self, Detail, Floor, Format, IdenticalIds, Measure, Outcome, Picture, Scores,
+        SparsityStats, Tolerance, View, Wanted,
     },
     io::{Input, Output},
     records::{
@@ -113,7 +113,7 @@ fn main() -> ExitCode {
 fn sparsity(documents: &Path, queries: Option<&Path>, format: Format) -> Result<()> {
     let tally = |path: &Path| {
         let (meta, rows) = vectors::read(Input::open(path)?, None)?;
-        Ok::<_, Error>((meta, Tally::of(rows.map(|row| row.map(|row| row.vector)))?))
+        Ok::<_, Error>((meta, SparsityStats::of(rows.map(|row| row.map(|row| row.vector)))?))
     };
     let (meta, documents) = tally(documents)?;
     let queries = queries.map(tally).transpose()?;

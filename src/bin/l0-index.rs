@@ -18,7 +18,7 @@ use l0::internal::{
         values::{self, ReportForm},
     },
     exchange::{self, Export, Import, lines::Names},
-    index::{self, Draft, Index, Language, Metadata, Order, Plan, Step, TableSource, Weights},
+    index::{self, Draft, Index, Metadata, Order, Plan, QuerySide, Step, TableSource, Weights},
     io::{Content, Input, Output},
     model::{self, ModelDirectory, shipped},
     records::rejects::Rejects,
@@ -108,8 +108,11 @@ fn build(args: BuildArgs) -> Result<()> {
     if output.is_terminal() {
         return Err(Error::Usage("will not write an index to a terminal; say -o FILE".into()));
     }
-    let (model, language, reweighting) =
-        spoken(args.model.as_deref(), args.tokenizer.as_deref(), args.query_weights.as_ref())?;
+    let (model, language, reweighting) = resolve_query_side(
+        args.model.as_deref(),
+        args.tokenizer.as_deref(),
+        args.query_weights.as_ref(),
+    )?;
     let model_sha256 = match &model {
         Some(model) => model::fingerprint(&model.encoder)?,
         None => None,
@@ -200,11 +203,11 @@ fn summary(built: &Metadata, refused: u64, seconds: f64) -> String {
 
 /// The model that is named, or the shipped one if none is named, what turns
 /// queries into terms and weights, and what the corpus makes of the weights.
-fn spoken(
+fn resolve_query_side(
     model: Option<&Path>,
     tokenizer: Option<&Path>,
     query_weights: Option<&QueryWeights>,
-) -> Result<(Option<ModelDirectory>, Language, Option<Reweighting>)> {
+) -> Result<(Option<ModelDirectory>, QuerySide, Option<Reweighting>)> {
     let model = match (model, tokenizer) {
         (None, Some(_)) => None,
         (None, None) => Some(ModelDirectory::open(Path::new(shipped::DEFAULT))?),
@@ -228,7 +231,7 @@ fn spoken(
         (None | Some(QueryWeights::Unit), _) => (TableSource::Unit, None),
     };
     let folder = model.as_ref().map(|model| model.encoder.as_path()).or(tokenizer);
-    let language = Language::load(folder.unwrap_or(Path::new(".")), table)?;
+    let language = QuerySide::load(folder.unwrap_or(Path::new(".")), table)?;
     Ok((model, language, reweighting))
 }
 
@@ -247,10 +250,10 @@ fn export(args: &ExportArgs) -> Result<()> {
             let wanted = "an index has its own tokenizer: leave --model and --tokenizer out";
             return Err(Error::Usage(format!("{name}: {wanted}")));
         }
-        Some(index) => (exchange::Source::Index(index), Language::of(index)?),
+        Some(index) => (exchange::Source::Index(index), QuerySide::of(index)?),
         None => {
             let (_, language, reweighting) =
-                spoken(args.model.as_deref(), args.tokenizer.as_deref(), None)?;
+                resolve_query_side(args.model.as_deref(), args.tokenizer.as_deref(), None)?;
             if reweighting.is_some() {
                 args.run.say(
                     "l0-index",

@@ -18,7 +18,7 @@ use l0::internal::{
     },
     index::Index,
     io::{Input, Output},
-    search::{AnswerConfig, AnswerForm, Detail, Engine, Method, Questions, Recall, SearchConfig},
+    search::{AnswerConfig, AnswerForm, Detail, Engine, Method, QueryReader, Recall, SearchConfig},
 };
 
 /// Answers queries from index files: a file of them, a pipe, or a prompt on a terminal.
@@ -106,7 +106,7 @@ fn run(args: Args) -> Result<()> {
         Some(text) => query_as_path(text, error),
         None => error,
     })?;
-    let questions = Questions::open(input, &engine.indexes()[0])?;
+    let questions = QueryReader::open(input, &engine.indexes()[0])?;
     if reports {
         let queries = questions.map(|question| question?.parse()).collect::<Result<Vec<_>>>()?;
         let json = args.format == Some(AnswerForm::JsonLines);
@@ -116,7 +116,7 @@ fn run(args: Args) -> Result<()> {
             false => values::report(output, &engine.check_exact(&queries)?, report),
         };
     }
-    let count = engine.reply_all(questions, &answers, &mut output, |number, error| {
+    let count = engine.answer_all(questions, &answers, &mut output, |number, error| {
         if form == AnswerForm::Trec {
             // a run has no line for it, so it is reported even with --quiet
             cli::warn("l0-query", &format!("query {number} has no hits: {error}"));

@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use l0::internal::{
-    eval::{Tally, flops},
+    eval::{SparsityStats, flops},
     nn::{Denominator, Groups, Regularizer, RegularizerKind},
     sparse::{Activation, SparseVector, TermId},
     text::inverse_document_frequency,
@@ -37,12 +37,12 @@ fn activated(given: &Value) -> (f64, f64) {
 }
 
 /// Two vectors, so that a share of 1, ½ or 0 of them can have a term.
-fn tally(shares: &[f64]) -> Tally {
+fn tally(shares: &[f64]) -> SparsityStats {
     let vectors = [0.0, 0.5].map(|from| {
         let terms = shares.iter().zip(0..).filter(|&(&share, _)| share > from);
         SparseVector::new(terms.map(|(_, term)| (TermId(term), 1.0)))
     });
-    Tally::of(vectors).unwrap()
+    SparsityStats::of(vectors).unwrap()
 }
 
 fn ours(check: &str, given: &Value) -> f64 {

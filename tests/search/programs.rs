@@ -10,7 +10,7 @@ use std::{
 use l0::internal::{
     index::Index,
     io::{Input, Output},
-    search::{AnswerConfig, AnswerForm, Detail, Engine, Method, Questions, SearchConfig},
+    search::{AnswerConfig, AnswerForm, Detail, Engine, Method, QueryReader, SearchConfig},
     sparse::{SparseVector, TermId},
     text::Tokenizer,
     vectors::{Form, Row, VectorMeta, Writer},
@@ -89,10 +89,10 @@ fn text_blocks_read(form: AnswerForm, detail: Detail) -> u64 {
     let engine = Engine::new(vec![index], config).unwrap();
     desk.write("queries.txt", "water sea\nwater\nglass\n");
     let input = Input::open(&desk.path("queries.txt")).unwrap();
-    let questions = Questions::open(input, &engine.indexes()[0]).unwrap();
+    let questions = QueryReader::open(input, &engine.indexes()[0]).unwrap();
     let mut output = Output::create(&desk.path("answers")).unwrap();
     let answers = AnswerConfig { form, tag: "l0".into(), columns: 80 };
-    let count = engine.reply_all(questions, &answers, &mut output, |_, error| panic!("{error}"));
+    let count = engine.answer_all(questions, &answers, &mut output, |_, error| panic!("{error}"));
     output.commit().unwrap();
     assert_eq!((count.unwrap().queries, desk.text("answers").lines().count() >= 3), (3, true));
     engine.indexes()[0].text_blocks_read()

@@ -12,7 +12,7 @@ use l0::internal::{
     text::{QueryTable, Tokenizer},
     train::{
         recipe::Recipe,
-        run::trainer::{Told, Trainer},
+        run::trainer::{Event, Trainer},
     },
 };
 use safetensors::SafeTensors;
@@ -78,8 +78,8 @@ impl Scene {
     fn run(&self, output: &str, changes: &[&str]) -> Vec<f64> {
         let mut losses = Vec::new();
         let mut trainer = self.trainer(output, changes).unwrap();
-        let note = |told: Told| {
-            if let Told::Step(record) = told {
+        let note = |told: Event| {
+            if let Event::Step(record) = told {
                 losses.push(record.loss);
             }
         };

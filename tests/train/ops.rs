@@ -222,7 +222,7 @@ fn a_decoupled_payment_is_that_of_pytorch() {
         query_terms: vec![vec![0], vec![1], vec![2]],
         query_tokens: Vec::new(),
         teacher: None,
-        twins: Vec::new(),
+        duplicate_positives: Vec::new(),
     };
     for (name, kind) in [
         ("decouple.flops", "kind = \"flops\""),

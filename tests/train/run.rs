@@ -11,7 +11,7 @@ use l0::internal::{
         recipe::Recipe,
         run::{
             record::Record,
-            trainer::{Told, Trainer},
+            trainer::{Event, Trainer},
         },
     },
 };
@@ -180,8 +180,8 @@ fn the_directory_that_comes_out_encodes() {
     let (_above, folder) = scratch();
     let mut trainer = trainer(&folder, &["stage.0.steps=20", "stage.0.lr=5e-3"]);
     let mut losses = Vec::new();
-    let note = |told: Told| {
-        if let Told::Step(record) = told {
+    let note = |told: Event| {
+        if let Event::Step(record) = told {
             losses.push(record.loss);
         }
     };

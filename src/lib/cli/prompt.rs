@@ -10,7 +10,7 @@ use rustyline::{Config, DefaultEditor, error::ReadlineError};
 
 use crate::{
     error::{Error, Result},
-    search::{AnswerConfig, AnswerForm, Engine, Question},
+    search::{AnswerConfig, AnswerForm, Engine, QueryLine},
 };
 
 /// Reads queries until the end of input (Ctrl-D); Ctrl-C discards a line. The history is kept in
@@ -33,7 +33,7 @@ pub fn converse(engine: &Engine, answers: &AnswerConfig) -> Result<()> {
             Err(ReadlineError::Eof) => break,
             Err(error) => return Err(terminal(error)),
         };
-        let mut answer = engine.reply(Question::typed(number, line));
+        let mut answer = engine.reply(QueryLine::typed(number, line));
         if answers.form == AnswerForm::Text {
             answer.id = None; // to people the question is just above its answer
         }

@@ -18,7 +18,7 @@ pub(super) const FORMAT: u32 = 2;
 /// What decides the rows apart from the input: all of it must be the same for work to go on.
 ///
 /// A field that is added later needs a default, and a renamed one its old name, so that unfinished work
-/// survives an upgrade; what cannot be kept apart so needs another [`FORMAT`].
+/// survives an upgrade; what cannot be kept apart so needs another `FORMAT`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     role: String,

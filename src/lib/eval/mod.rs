@@ -16,12 +16,12 @@ mod tradeoff;
 
 pub use compare::{Chance, Comparison, PERMUTATIONS, compare};
 pub use diff::{
-    Apart, Diff, Fit, Likeness, Mark, QueryDiff, Quotients, ScoreDiff, Side, Tolerance, Wanted,
-    diff, render_diff,
+    Diff, Fit, Mark, QueryDiff, Quotients, RankingRelation, ScoreDiff, ScoreGap, Side, Tolerance,
+    Wanted, diff, render_diff,
 };
 pub use measures::{Gain, JudgedRanking, Measure};
 pub use plot::{Picture, plot};
 pub use render::{Detail, Format, render, render_comparisons};
 pub use report::{Floor, IdenticalIds, Scores, evaluate, measures_to_take};
-pub use sparsity::{Tally, flops, render_sparsity};
+pub use sparsity::{SparsityStats, flops, render_sparsity};
 pub use tradeoff::{Condition, FLOPS, NDCG, Outcome, Point, Spread, View, points, render_points};

@@ -16,7 +16,7 @@ const PAGE_TERMS: usize = 4096;
 
 /// Counts over a stream of vectors, in memory that grows with the vocabulary only.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Tally {
+pub struct SparsityStats {
     vectors: u64,
     /// By `term / PAGE_TERMS`, then `term % PAGE_TERMS`: vectors in which the term has a weight.
     with_term: BTreeMap<usize, Vec<u64>>,
@@ -24,15 +24,15 @@ pub struct Tally {
     with_nnz: BTreeMap<usize, u64>,
 }
 
-impl Tally {
+impl SparsityStats {
     /// Counts all `vectors`, owned or borrowed.
     ///
     /// # Errors
     /// The first error among them.
     pub fn of<V: Borrow<SparseVector>>(
         vectors: impl IntoIterator<Item = Result<V>>,
-    ) -> Result<Tally> {
-        let mut tally = Tally::default();
+    ) -> Result<SparsityStats> {
+        let mut tally = SparsityStats::default();
         for vector in vectors {
             tally.add(vector?.borrow());
         }
@@ -94,7 +94,7 @@ impl Tally {
 ///
 /// It counts, and so differs from the regularizer of that name, which squares mean weights. Source:
 /// the FLOPS column of Shen, Geng, Yang, SIGIR 2025, as their evaluation computes it.
-pub fn flops(queries: &Tally, documents: &Tally) -> f64 {
+pub fn flops(queries: &SparsityStats, documents: &SparsityStats) -> f64 {
     let pairs = queries.with_term.iter().filter_map(|(page, counts)| {
         documents.with_term.get(page).map(|others| counts.iter().zip(others))
     });
@@ -110,8 +110,8 @@ pub fn flops(queries: &Tally, documents: &Tally) -> f64 {
 /// Those of `output`.
 pub fn render_sparsity(
     output: &mut impl Write,
-    documents: &Tally,
-    queries: Option<&Tally>,
+    documents: &SparsityStats,
+    queries: Option<&SparsityStats>,
     vocabulary: Option<usize>,
     format: Format,
 ) -> io::Result<()> {
@@ -137,7 +137,7 @@ pub fn render_sparsity(
     }
 }
 
-fn facts(of: &str, tally: &Tally, vocabulary: Option<usize>) -> Vec<(String, Value)> {
+fn facts(of: &str, tally: &SparsityStats, vocabulary: Option<usize>) -> Vec<(String, Value)> {
     let used = tally.terms_used();
     let mut facts: Vec<(&str, Value)> = vec![
         ("count", tally.vectors().into()),
@@ -160,12 +160,12 @@ mod tests {
     use crate::sparse::TermId;
 
     /// Vectors between commas, each a list of terms.
-    fn tally(vectors: &str) -> Tally {
+    fn tally(vectors: &str) -> SparsityStats {
         let vectors = vectors.split(',').map(|terms| {
             let terms = terms.split_whitespace().map(|term| TermId(term.parse().unwrap()));
             SparseVector::new(terms.map(|term| (term, 0.5)))
         });
-        Tally::of(vectors).unwrap()
+        SparsityStats::of(vectors).unwrap()
     }
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(flops(&queries, &documents), 0.75);
         assert_eq!(flops(&documents, &queries), 0.75);
         assert_eq!(flops(&queries, &tally("7,5000")), 0.0);
-        assert_eq!(flops(&queries, &Tally::default()), 0.0);
+        assert_eq!(flops(&queries, &SparsityStats::default()), 0.0);
     }
 
     #[test]
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn nothing_counts_as_nothing() {
-        let tally = Tally::default();
+        let tally = SparsityStats::default();
         assert_eq!((tally.vectors(), tally.mean_nnz(), tally.nnz_at(0.5)), (0, 0.0, 0));
         assert!(tally.mean_nnz().is_sign_positive());
     }
@@ -205,7 +205,7 @@ mod tests {
         let bad = crate::error::Error::line("f", 3, "a vector", "none");
         let vectors = [Ok(SparseVector::default()), Err(bad)];
         assert_eq!(
-            Tally::of(vectors).unwrap_err().to_string(),
+            SparsityStats::of(vectors).unwrap_err().to_string(),
             "f:3: expected a vector, found none"
         );
     }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    index::Language,
+    index::QuerySide,
     sparse::{SparseVector, TermId},
     vectors::Row,
 };
@@ -66,7 +66,7 @@ impl Export<'_> {
 pub(super) struct Sample(SparseVector);
 
 impl Sample {
-    pub(super) fn of(row: &Row, language: &Language) -> Result<Sample> {
+    pub(super) fn of(row: &Row, language: &QuerySide) -> Result<Sample> {
         let asked =
             |term: TermId| language.table.weights().get(term.index()).copied().unwrap_or(0.0);
         let mut pairs: Vec<(TermId, f32)> = row.vector.iter().collect();

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use super::{
     Role,
     read::{self, Ids, Source},
-    source::strange,
+    source::out_of_vocabulary,
 };
 use crate::{
     error::{Error, Result},
@@ -114,7 +114,7 @@ pub fn import(
 
 /// The row with its weights divided, if its terms are of the vocabulary; else what was found.
 fn checked(row: Row, vocabulary: &Vocabulary, divide: f32) -> Result<Row, String> {
-    if let Some(found) = strange(&row, vocabulary) {
+    if let Some(found) = out_of_vocabulary(&row, vocabulary) {
         return Err(found);
     }
     if divide == 1.0 {

@@ -37,7 +37,7 @@ use lines::Names;
 
 use crate::{
     error::{Error, Result},
-    index::{Index, Language},
+    index::{Index, QuerySide},
     io,
     sparse::TermId,
 };
@@ -57,7 +57,7 @@ pub enum Source<'a> {
 /// How it is exported.
 pub struct Export<'a> {
     /// The tokens, and the query weights of the sample query.
-    pub language: &'a Language,
+    pub language: &'a QuerySide,
     /// The form.
     pub target: Target,
     /// What it is called in the engine.

@@ -101,7 +101,7 @@ impl Source<'_> {
                             let wanted = "expected every id once, found it twice";
                             return Err(Error::format(&name, format!("`{}`: {wanted}", row.id)));
                         }
-                        if let Some(found) = strange(&row, tokens) {
+                        if let Some(found) = out_of_vocabulary(&row, tokens) {
                             return Err(Error::format(
                                 &name,
                                 format!("expected terms of the vocabulary, found {found}"),
@@ -129,7 +129,7 @@ fn check_vocabulary(file: &str, found: &str, tokens: &Vocabulary) -> Result<()> 
 }
 
 /// What is wrong with a row whose terms are not all of the vocabulary.
-pub(super) fn strange(row: &Row, tokens: &Vocabulary) -> Option<String> {
+pub(super) fn out_of_vocabulary(row: &Row, tokens: &Vocabulary) -> Option<String> {
     let high = row.vector.terms().last().filter(|term| term.index() >= tokens.len())?;
     let size = tokens.len();
     Some(format!("term {}, of a vocabulary of {size}, in `{}`", high.0, row.id))

@@ -9,7 +9,7 @@ use crate::{
     device::{Compute, Precision},
     encode::{Origin, Role, encodable, network},
     error::Result,
-    index::{Language, TableSource},
+    index::{QuerySide, TableSource},
     model::{ModelDirectory, Overrides, SparseEncoder, shipped},
     sparse::{Prune, SparseVector, TermId},
     text::{QueryEncoder, QueryTable, Reweighting, Tokenizer, Tokens},
@@ -85,8 +85,8 @@ impl Model {
         shipped::carry();
         let directory = ModelDirectory::open(path.as_ref())?;
         let source = directory.query_table.as_deref().map_or(TableSource::Unit, TableSource::File);
-        let Language { tokenizer, table, table_source } =
-            Language::load(&directory.encoder, source)?;
+        let QuerySide { tokenizer, table, table_source } =
+            QuerySide::load(&directory.encoder, source)?;
         let vocabulary = tokenizer.vocabulary();
         let load =
             |overrides| network(&directory, vocabulary, overrides, Compute::Cpu, Precision::F32);

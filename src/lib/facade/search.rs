@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     error::{Error, Result},
-    index::{DocId, Index, Language, StoredText},
+    index::{DocId, Index, QuerySide, StoredText},
     search::{self, Method},
     sparse::{SparseVector, TermId},
     text::QueryEncoder,
@@ -66,7 +66,7 @@ impl Searcher {
     /// for an index of another format version.
     pub fn open(path: impl AsRef<Path>) -> Result<Searcher> {
         let index = Index::open(path.as_ref())?;
-        let Language { tokenizer, table, .. } = Language::of(&index)?;
+        let QuerySide { tokenizer, table, .. } = QuerySide::of(&index)?;
         Ok(Searcher { queries: QueryEncoder::new(tokenizer, &table)?, index })
     }
 

@@ -7,7 +7,7 @@ mod build;
 mod format;
 
 pub use build::{
-    Artefacts, BuildConfig, Builder, Draft, Language, Order, Plan, Step, TableSource, append,
+    Artefacts, BuildConfig, Builder, Draft, Order, Plan, QuerySide, Step, TableSource, append,
     build, merge, reweighted,
 };
 pub use format::{

@@ -50,7 +50,7 @@ const SMALLEST_SCALE: f32 = 1e-25;
 const DENSE: usize = 6;
 
 /// The decoder's screen and the instructions in use.
-pub(crate) struct Screen {
+pub(crate) struct Int8Filter {
     k: usize,
     floats: Isa,
     bytes: Option<Bytes>,
@@ -104,17 +104,17 @@ pub(crate) struct Scratch {
     candidates: Candidates,
 }
 
-impl Screen {
+impl Int8Filter {
     /// Of a decoder `[V, K]` and its bias `[V]`, for the instructions of this processor.
-    pub fn new(weights: &[f32], bias: &[f32]) -> Screen {
+    pub fn new(weights: &[f32], bias: &[f32]) -> Int8Filter {
         let bytes = Some(Isa::best(Kind::Int8)).filter(|&isa| isa != Isa::Portable);
-        Screen::with(weights, bias, Isa::best(Kind::F32), bytes)
+        Int8Filter::with(weights, bias, Isa::best(Kind::F32), bytes)
     }
 
     /// `bytes` are the instructions to screen by; without, every product is computed.
-    fn with(weights: &[f32], bias: &[f32], floats: Isa, bytes: Option<Isa>) -> Screen {
+    fn with(weights: &[f32], bias: &[f32], floats: Isa, bytes: Option<Isa>) -> Int8Filter {
         let k = weights.len() / bias.len();
-        Screen { k, floats, bytes: bytes.and_then(|isa| Bytes::new(isa, weights, bias, k)) }
+        Int8Filter { k, floats, bytes: bytes.and_then(|isa| Bytes::new(isa, weights, bias, k)) }
     }
 
     /// Whether anything is left out.

@@ -109,11 +109,11 @@ pub struct Form {
     /// Whether scores get a bias by relative distance, [`BUCKETS`] for each head.
     pub relative: bool,
     /// What each layer sees.
-    pub sees: Vec<Sees>,
+    pub sees: Vec<LayerAttention>,
     /// Where the norms are.
     pub norms: Norms,
     /// The feed-forward network.
-    pub feed: Feed,
+    pub feed: Mlp,
     /// Which parts have a bias.
     pub biases: Biases,
     /// Whether a checkpoint may lack the decoder, which is then the word table.
@@ -145,7 +145,7 @@ pub struct Rotary {
 
 /// What a layer sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sees {
+pub struct LayerAttention {
     /// Its window.
     pub span: Span,
     /// Which of the [`Rotary`] it turns by, if there are any.
@@ -164,7 +164,7 @@ pub enum Norms {
 
 /// The feed-forward network between its two maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Feed {
+pub enum Mlp {
     /// gelu
     Plain,
     /// The first map is 2I wide: gelu of one half, times the other.
@@ -221,9 +221,9 @@ impl Form {
         Form {
             positions: Positions::Table { first: 0, padding: None },
             relative: false,
-            sees: vec![Sees::default(); layers],
+            sees: vec![LayerAttention::default(); layers],
             norms: Norms::Post,
-            feed: Feed::Plain,
+            feed: Mlp::Plain,
             biases: Biases::ALL,
             tied: true,
         }
@@ -315,7 +315,7 @@ impl Config {
 
     /// Width of what the first map of the feed-forward network gives.
     pub fn up_width(&self) -> usize {
-        if self.form.feed == Feed::Plain { self.intermediate } else { 2 * self.intermediate }
+        if self.form.feed == Mlp::Plain { self.intermediate } else { 2 * self.intermediate }
     }
 
     fn first_row(&self) -> usize {
@@ -354,7 +354,7 @@ impl Config {
         packing.documents().flat_map(|(_, rows)| self.places(&ids[rows])).collect()
     }
 
-    /// The angles that layers turn by, as [`Sees::rotary`] counts them.
+    /// The angles that layers turn by, as [`LayerAttention::rotary`] counts them.
     pub(super) fn rotations(&self) -> Vec<Rotation> {
         let Positions::Rotary(rotaries) = &self.form.positions else { return Vec::new() };
         let rotation = |rotary: &Rotary| {

@@ -6,13 +6,13 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Batch, Checkpoint, Config, Feed, HeadParts, Layer, Length, Linear, Matrix, Norms, Sees, Squash,
-    VocabularyHead, Weights,
+    Batch, Checkpoint, Config, HeadParts, Layer, LayerAttention, Length, Linear, Matrix, Mlp,
+    Norms, Squash, VocabularyHead, Weights,
 };
 use crate::{
     error::{Error, Result},
     nn::{
-        Documents, Look, Norm, Projection, Rotation, Sight, Turn,
+        AttentionContext, Documents, Look, Norm, Projection, Rotation, Turn,
         cuda::{Landing, Port},
         normalize, relative_bias,
     },
@@ -136,8 +136,13 @@ impl DeviceEncoder {
         }
     }
 
-    fn look<'a>(&self, sees: Sees, turns: &'a [Turn], bias: Option<&'a Tensor>) -> Look<'a> {
-        let sight = Sight { span: sees.span, bias };
+    fn look<'a>(
+        &self,
+        sees: LayerAttention,
+        turns: &'a [Turn],
+        bias: Option<&'a Tensor>,
+    ) -> Look<'a> {
+        let sight = AttentionContext { span: sees.span, bias };
         Look { heads: self.config.heads, sight, turn: turns.get(sees.rotary) }
     }
 
@@ -174,8 +179,8 @@ impl DeviceEncoder {
     /// The states between the two maps of the feed-forward network.
     fn widened(&self, x: &Tensor, layer: &DeviceLayer) -> Result<Tensor> {
         match self.config.form.feed {
-            Feed::Plain => layer.up.gelu(x),
-            Feed::Gated(half) => layer.up.gated(x, half),
+            Mlp::Plain => layer.up.gelu(x),
+            Mlp::Gated(half) => layer.up.gated(x, half),
         }
     }
 

@@ -75,7 +75,7 @@ impl Cutoff {
     }
 
     /// The threshold as a short text that differs for different thresholds.
-    pub fn in_short(&self) -> String {
+    pub fn digest(&self) -> String {
         match self {
             Cutoff::All(level) => format!("{level}"),
             Cutoff::Largest(share) => format!("{share}*largest"),

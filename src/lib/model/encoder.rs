@@ -150,10 +150,10 @@ impl SparseEncoder {
     pub fn convention(&self) -> String {
         let mut text = self.activation.to_string();
         if let Some(part) = &self.lexical {
-            text += &format!(",lexical={}", part.in_short());
+            text += &format!(",lexical={}", part.digest());
         }
         if let Some(cutoff) = &self.cutoff {
-            text += &format!(",threshold={}", cutoff.in_short());
+            text += &format!(",threshold={}", cutoff.digest());
         }
         if self.prune != Prune::None {
             text += &format!(",prune={}", self.prune);

@@ -41,7 +41,9 @@ pub use crate::sparse::Activation;
 #[cfg(feature = "model")]
 pub use self::{
     checkpoint::Checkpoint,
-    config::{Architecture, Biases, Config, Feed, Form, HasBias, Norms, Positions, Rotary, Sees},
+    config::{
+        Architecture, Biases, Config, Form, HasBias, LayerAttention, Mlp, Norms, Positions, Rotary,
+    },
     dense::{DenseDirectory, DenseEncoder},
     encoder::{Overrides, Pending, SparseEncoder},
     tensor::{Batch, TensorEncoder},

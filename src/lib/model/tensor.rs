@@ -9,11 +9,12 @@ mod variables;
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::{
-    Architecture, Checkpoint, Config, Feed, HasBias, Norms, Sees, Weights, names::LEXICAL_SCALE,
+    Architecture, Checkpoint, Config, HasBias, LayerAttention, Mlp, Norms, Weights,
+    names::LEXICAL_SCALE,
 };
 use crate::{
     error::{Error, Result},
-    nn::{self, Dropout, Packing, Rotation, Sight, Turn},
+    nn::{self, AttentionContext, Dropout, Packing, Rotation, Turn},
 };
 use head::HeadVars;
 use variables::{LayerVars, NormVars, matrix, vector};
@@ -282,7 +283,7 @@ impl TensorEncoder {
         &self,
         x: &Tensor,
         layer: &LayerVars,
-        sees: Sees,
+        sees: LayerAttention,
         shared: &Shared,
         dropout: Option<Dropout>,
     ) -> Result<Tensor> {
@@ -298,7 +299,7 @@ impl TensorEncoder {
             None => Ok(x),
         };
         let (query, key) = (turned(query)?, turned(key)?);
-        let sight = Sight { span: sees.span, bias: shared.bias.as_ref() };
+        let sight = AttentionContext { span: sees.span, bias: shared.bias.as_ref() };
         let heads = self.config.heads;
         let context = nn::attention([&query, &key, &value], packing, heads, sight, at(1))?;
         let mut out = layer.attention_out.of(&context)?;
@@ -317,8 +318,8 @@ impl TensorEncoder {
         };
         let wide = layer.up.of(&before)?;
         let out = match self.config.form.feed {
-            Feed::Plain => nn::linear_after_gelu(&wide, &layer.down.weight, &layer.down.bias)?,
-            Feed::Gated(half) => layer.down.of(&nn::gated(&wide, half)?)?,
+            Mlp::Plain => nn::linear_after_gelu(&wide, &layer.down.weight, &layer.down.bias)?,
+            Mlp::Gated(half) => layer.down.of(&nn::gated(&wide, half)?)?,
         };
         let sum = (nn::dropout(&out, packing, at(3))? + x)?;
         match self.config.form.norms {

@@ -64,7 +64,7 @@ pub struct Layer {
     pub attention_out: Linear,
     /// After the first residual, or before attention ([`super::Norms`]).
     pub attention_norm: Option<Norm>,
-    /// `[I, H]`, or `[2I, H]` ([`super::Feed`]).
+    /// `[I, H]`, or `[2I, H]` ([`super::Mlp`]).
     pub up: Linear,
     /// `[H, I]`
     pub down: Linear,

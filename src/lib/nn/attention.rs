@@ -7,7 +7,7 @@ use candle_core::{D, DType, Device, Result as Candle, Tensor};
 use rayon::prelude::*;
 
 use super::{
-    Dropout, Packing, Sight, Span,
+    AttentionContext, Dropout, Packing, Span,
     cuda::{self, Starts, Thinning},
     custom_op::{Value, custom_op, on_slices, with_numbers},
 };
@@ -31,7 +31,7 @@ pub fn attention(
     [query, key, value]: [&Tensor; 3],
     packing: &Packing,
     heads: usize,
-    sight: Sight,
+    sight: AttentionContext,
     dropout: Option<Dropout>,
 ) -> Result<Tensor> {
     let dropout = dropout.filter(|dropout| !dropout.is_off());
@@ -41,7 +41,7 @@ pub fn attention(
         return on_device(inputs, packing, heads, dropout);
     }
     if !on_slices(query) || sight.bias.is_some() {
-        let sight = Sight { span, ..sight };
+        let sight = AttentionContext { span, ..sight };
         return plain([query, key, value], packing, heads, sight, dropout);
     }
     let shape = Shape { width: query.dim(1)?, heads, span };
@@ -239,7 +239,7 @@ fn plain(
     inputs: [&Tensor; 3],
     packing: &Packing,
     heads: usize,
-    sight: Sight,
+    sight: AttentionContext,
     dropout: Option<Dropout>,
 ) -> Result<Tensor> {
     let (dtype, device) = (inputs[0].dtype(), inputs[0].device());
@@ -317,7 +317,7 @@ mod tests {
             let part = |seed| random(&[packing.rows(), 8], seed);
             for dropout in [None, Some(Dropout::new(0.4, 3))] {
                 for span in [Span::All, Span::Near(2), Span::Near(65)] {
-                    let sight = Sight { span, bias: None };
+                    let sight = AttentionContext { span, bias: None };
                     check_same(&[part(1), part(2), part(3)], |all| {
                         attention(all, &packing, 2, sight, dropout)
                     });
@@ -332,7 +332,7 @@ mod tests {
         let part = |seed| random(&[12, 4], seed).to_dtype(DType::F32).unwrap();
         let bias = random(&[2, 9, 9], 9).to_dtype(DType::F32).unwrap();
         let row = |values: &Tensor, bias: Option<&Tensor>| -> Vec<f32> {
-            let (inputs, sight) = ([&part(1), &part(2), values], Sight { span, bias });
+            let (inputs, sight) = ([&part(1), &part(2), values], AttentionContext { span, bias });
             let context = attention(inputs, &packing, 2, sight, None).unwrap();
             context.get(4).unwrap().to_vec1().unwrap()
         };

@@ -7,7 +7,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Half, Packing, Pooling, Sight, Span, Turn, attention,
+    AttentionContext, Half, Packing, Pooling, Span, Turn, attention,
     cuda::{self, Finish, NormParts, Side, Starts},
     embed, gated, gelu, layer_norm, linear, max_pool_head, pool, rotate,
 };
@@ -86,7 +86,7 @@ pub struct Look<'a> {
     /// Heads; they divide H.
     pub heads: usize,
     /// Who is seen.
-    pub sight: Sight<'a>,
+    pub sight: AttentionContext<'a>,
     /// The places of the rows, where they are angles.
     pub turn: Option<&'a Turn>,
 }
@@ -266,7 +266,7 @@ mod tests {
         let frequencies: Vec<f32> = (1..=d / 2).map(|at| 1.0 / at as f32).collect();
         let turn = Rotation::new(&frequencies, 130).at(&documents.places, device).unwrap();
         let bias = wide(&[2, 130, 130], 8)?;
-        let sight = Sight { span: Span::Near(20), bias: Some(&bias) };
+        let sight = AttentionContext { span: Span::Near(20), bias: Some(&bias) };
         let windowed = Look { sight, turn: Some(&turn), ..look };
         let results = [
             norm.of_embeddings(&documents, &words, Some(&positions), Some(&types)).unwrap(),

@@ -12,7 +12,7 @@ use crate::{
     error::Result,
     kernels::{
         packed::{Best, WIDTH},
-        screen::{Scratch, Screen, States},
+        screen::{Int8Filter, Scratch, States},
         slices::{self, Into, View},
     },
 };
@@ -109,7 +109,7 @@ struct Tiles<'a> {
 impl Tiles<'_> {
     fn forward(&self) -> (Vec<f32>, Vec<u32>) {
         let (terms, documents) = (self.bias.len(), self.packing.lengths().len());
-        let screen = Screen::new(self.weight, self.bias);
+        let screen = Int8Filter::new(self.weight, self.bias);
         let froms: Vec<usize> = (0..terms).step_by(TILE).collect();
         let width = |from: usize| TILE.min(terms - from);
         let froms = froms.into_par_iter();
@@ -142,7 +142,7 @@ impl Tiles<'_> {
         self.weight.len() / self.bias.len()
     }
 
-    fn states(&self, screen: &Screen) -> Vec<States> {
+    fn states(&self, screen: &Int8Filter) -> Vec<States> {
         let documents: Vec<_> = self.packing.documents().map(|(_, rows)| rows).collect();
         let h = self.hidden_size();
         let states = documents
@@ -155,7 +155,7 @@ impl Tiles<'_> {
     /// afterwards.
     fn screened(
         &self,
-        screen: &Screen,
+        screen: &Int8Filter,
         states: &[States],
         from: usize,
         width: usize,
@@ -353,7 +353,7 @@ mod tests {
         let inputs = inputs.map(|input| input.to_dtype(DType::F32).unwrap());
         with_numbers(inputs.each_ref(), |[hidden, weight, bias]| {
             let tiles = Tiles { hidden, weight, bias, packing: &packing };
-            let screen = Screen::new(weight, bias);
+            let screen = Int8Filter::new(weight, bias);
             let states = tiles.states(&screen);
             for from in (0..800).step_by(TILE) {
                 let width = TILE.min(800 - from);

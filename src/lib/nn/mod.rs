@@ -35,7 +35,9 @@ pub use gather::{backward, sum_of_squares};
 pub use head::max_pool_head;
 pub use packing::Packing;
 pub use pool::{Pooling, max_over_tokens, normalize, pool};
-pub use position::{BUCKETS, Rotation, Sight, Span, Turn, bucket, relative_bias, rotate};
+pub use position::{
+    AttentionContext, BUCKETS, Rotation, Span, Turn, bucket, relative_bias, rotate,
+};
 pub use regularizer::{Denominator, Groups, Regularizer, RegularizerKind, count_terms};
 pub use table::embedding_table;
 pub use threshold::{HardThreshold, Kernel, Share};

@@ -39,7 +39,7 @@ impl Span {
 
 /// What attention knows in addition to queries, keys and values.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Sight<'a> {
+pub struct AttentionContext<'a> {
     /// Who is seen.
     pub span: Span,
     /// `[heads, T, T]`, added to the scores of documents of at most T tokens ([`relative_bias`]).

@@ -11,7 +11,7 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::{
     engine::Engine,
-    questions::{Question, Questions},
+    questions::{QueryLine, QueryReader},
     render::{Answer, AnswerForm, Hits, Rendered},
 };
 use crate::{
@@ -44,7 +44,7 @@ pub struct AnswerConfig {
 
 impl Engine {
     /// The answer to a question, whatever it is.
-    pub fn reply(&self, question: Question) -> Answer {
+    pub fn reply(&self, question: QueryLine) -> Answer {
         let number = question.number;
         match question.parse() {
             Err(error) => Answer { number, id: None, hits: Err(error) },
@@ -63,9 +63,9 @@ impl Engine {
     /// # Errors
     /// [`Error::Io`] of the input or the output; the first error of an answer that is not about its
     /// query, such as a damaged index.
-    pub fn reply_all(
+    pub fn answer_all(
         &self,
-        questions: Questions,
+        questions: QueryReader,
         config: &AnswerConfig,
         output: &mut Output,
         refused: impl FnMut(u64, &Error),
@@ -78,7 +78,7 @@ impl Engine {
 
     fn reply_each(
         &self,
-        mut questions: Questions,
+        mut questions: QueryReader,
         config: &AnswerConfig,
         output: &mut Output,
         mut refused: impl FnMut(u64, &Error),

@@ -101,11 +101,11 @@ pub(super) fn search(
         let step = (f64::from(query_weight) * list.unit() * scale * 256.0 * slack).ceil() as u16;
         let runs = index.whole(term, list.runs())?;
         let impacts = list.impacts();
-        lanes.push(Lane { term, query_weight, step, runs, impacts });
+        lanes.push(TermCursor { term, query_weight, step, runs, impacts });
         floor = floor.max(part(query_weight, list.reached(k)));
     }
     TABLES.with_borrow_mut(|tables| {
-        let mut hunt = Hunt {
+        let mut hunt = BlockMaxSearch {
             index,
             lanes: &lanes,
             floor,
@@ -121,7 +121,7 @@ pub(super) fn search(
 }
 
 /// One list of the query.
-struct Lane<'a> {
+struct TermCursor<'a> {
     term: TermId,
     query_weight: f32,
     step: u16,
@@ -159,11 +159,11 @@ struct Stage {
     here: Vec<(u16, u32)>,
     /// Blocks, and where the picks of each end.
     blocks: Vec<(u32, u32)>,
-    picks: Vec<Pick>,
+    picks: Vec<BlockRef>,
 }
 
 /// A run to be scored.
-struct Pick {
+struct BlockRef {
     lane: u32,
     rank: u32,
     place: Place,
@@ -195,7 +195,7 @@ impl Ranks {
     }
 }
 
-impl Lane<'_> {
+impl TermCursor<'_> {
     /// Adds what a list without a map can add in each block to the bounds; fills `ranks`.
     #[inline(always)]
     fn mark(&self, gaps: &[u8], bounds: &mut [u16], ranks: &mut Ranks) -> Read<()> {
@@ -256,10 +256,10 @@ impl Lane<'_> {
     }
 }
 
-struct Hunt<'a> {
+struct BlockMaxSearch<'a> {
     index: &'a Index,
     /// In ascending order of terms.
-    lanes: &'a [Lane<'a>],
+    lanes: &'a [TermCursor<'a>],
     /// What a score must reach.
     floor: f32,
     /// The least sum of bounds with which a document can still enter.
@@ -271,7 +271,7 @@ struct Hunt<'a> {
     best: Collector<'a>,
 }
 
-impl Hunt<'_> {
+impl BlockMaxSearch<'_> {
     /// Runs what is compiled for this processor.
     fn run_best(&mut self, tables: &mut Tables) -> Result<()> {
         match Isa::best() {
@@ -385,7 +385,7 @@ impl Hunt<'_> {
                 if map >> at & 1 == 1 {
                     let rank = first + (map & ((1 << at) - 1)).count_ones();
                     self.lanes[lane as usize].runs.prefetch_offset(rank as usize);
-                    stage.picks.push(Pick { lane, rank, place: Place::default() });
+                    stage.picks.push(BlockRef { lane, rank, place: Place::default() });
                 }
             }
             // a bound of 0 may be a small weight, but a block without runs holds nothing
@@ -451,7 +451,7 @@ impl Hunt<'_> {
     }
 
     #[cold]
-    fn broken(&self, lane: &Lane, broken: Broken) -> Error {
+    fn broken(&self, lane: &TermCursor, broken: Broken) -> Error {
         self.index.broken(lane.term, broken)
     }
 }

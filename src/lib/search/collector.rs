@@ -32,12 +32,12 @@ impl<'a> Collector<'a> {
     #[inline(always)]
     pub(super) fn push(&mut self, place: u32, score: f32) -> Result<()> {
         self.held.push((score.to_bits(), place));
-        if self.held.len() < self.room { Ok(()) } else { self.weed() }
+        if self.held.len() < self.room { Ok(()) } else { self.compact() }
     }
 
     /// Keeps `k`.
     #[inline(never)]
-    fn weed(&mut self) -> Result<()> {
+    fn compact(&mut self) -> Result<()> {
         let (_, &mut (worst, _), _) =
             self.held.select_nth_unstable_by(self.k - 1, |a, b| b.0.cmp(&a.0));
         let ties = |held: &(u32, u32)| held.0 == worst;
@@ -61,7 +61,7 @@ impl<'a> Collector<'a> {
     /// The hits, best first.
     pub(super) fn into_hits(mut self) -> Result<Vec<Hit>> {
         if self.held.len() > self.k {
-            self.weed()?;
+            self.compact()?;
         }
         let hit = |&(score, place): &(u32, u32)| {
             Ok(Hit { doc: self.index.placed(place)?, score: f32::from_bits(score) })

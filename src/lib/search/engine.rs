@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{Found, Method, promise, search_all};
 use crate::{
     error::{Error, Result},
-    index::{Index, Language, StoredText},
+    index::{Index, QuerySide, StoredText},
     records::QueryBody,
     sparse::{SparseVector, TermId},
     text::{QueryEncoder, Vocabulary},
@@ -61,8 +61,8 @@ impl Engine {
         let Some(first) = indexes.first() else {
             return Err(Error::Usage("expected at least one index".into()));
         };
-        indexes.iter().try_for_each(|other| first.check_language(other))?;
-        let Language { tokenizer, table, .. } = Language::of(first)?;
+        indexes.iter().try_for_each(|other| first.check_query_side(other))?;
+        let QuerySide { tokenizer, table, .. } = QuerySide::of(first)?;
         let encoder = QueryEncoder::new(tokenizer, &table)?;
         Ok(Engine { indexes, encoder, config })
     }

@@ -23,7 +23,7 @@ pub use batch::{AnswerConfig, Count};
 pub use calibrate::{calibrate, calibrated};
 pub use engine::{Detail, Engine, Part, SearchConfig};
 pub use measure::{Agreement, Latency};
-pub use questions::{Question, Questions};
+pub use questions::{QueryLine, QueryReader};
 pub use render::{Answer, AnswerForm, Hits, Rendered};
 pub use several::{Found, search_all};
 pub use topk::{Hit, TopK};

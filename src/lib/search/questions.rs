@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The queries of one input, unparsed.
-pub struct Questions {
+pub struct QueryReader {
     name: String,
     source: Source,
     stop: Stop,
@@ -21,7 +21,7 @@ enum Source {
 }
 
 /// A query before parsing.
-pub struct Question {
+pub struct QueryLine {
     /// Line or row, from 1.
     pub number: u64,
     raw: Raw,
@@ -32,22 +32,22 @@ enum Raw {
     Row(Result<Row>),
 }
 
-impl Questions {
+impl QueryReader {
     /// The queries of `input`; vectors must be of the vocabulary of `index`.
     ///
     /// # Errors
     /// [`Error::Mismatch`] for vectors of another vocabulary or network; as [`vectors::read`].
-    pub fn open(input: Input, index: &Index) -> Result<Questions> {
+    pub fn open(input: Input, index: &Index) -> Result<QueryReader> {
         let (name, stop) = (input.name().to_owned(), input.stop());
         if input.content() == Content::Text {
-            return Ok(Questions { name, source: Source::Lines(input.lines()), stop });
+            return Ok(QueryReader { name, source: Source::Lines(input.lines()), stop });
         }
         let (meta, rows) = vectors::read(input, None)?;
         if let Some(meta) = meta {
             index.check_fingerprint(&meta.vocabulary_sha256)?;
             index.check_queries(&name, &meta)?;
         }
-        Ok(Questions { name, source: Source::Rows(rows, 0), stop })
+        Ok(QueryReader { name, source: Source::Rows(rows, 0), stop })
     }
 
     /// What ends the wait for the next query.
@@ -56,11 +56,11 @@ impl Questions {
     }
 }
 
-impl Iterator for Questions {
-    type Item = Result<Question>;
+impl Iterator for QueryReader {
+    type Item = Result<QueryLine>;
 
     /// The next query; an error if the input itself cannot be read on.
-    fn next(&mut self) -> Option<Result<Question>> {
+    fn next(&mut self) -> Option<Result<QueryLine>> {
         match &mut self.source {
             Source::Lines(lines) => {
                 let raw = match lines.next_raw()? {
@@ -69,23 +69,23 @@ impl Iterator for Questions {
                 };
                 let number = raw.number;
                 let raw = Raw::Line(self.name.clone(), lines.check(raw));
-                Some(Ok(Question { number, raw }))
+                Some(Ok(QueryLine { number, raw }))
             }
             Source::Rows(rows, before) => match rows.next()? {
                 Err(error) if !error.is_record() => Some(Err(error)),
                 row => {
                     *before += 1;
-                    Some(Ok(Question { number: *before, raw: Raw::Row(row) }))
+                    Some(Ok(QueryLine { number: *before, raw: Raw::Row(row) }))
                 }
             },
         }
     }
 }
 
-impl Question {
+impl QueryLine {
     /// A line from the prompt.
-    pub fn typed(number: u64, text: String) -> Question {
-        Question { number, raw: Raw::Line("<prompt>".into(), Ok(Line { number, text })) }
+    pub fn typed(number: u64, text: String) -> QueryLine {
+        QueryLine { number, raw: Raw::Line("<prompt>".into(), Ok(Line { number, text })) }
     }
 
     /// What is asked; a query without an id has the number of its line.

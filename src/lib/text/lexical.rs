@@ -70,7 +70,7 @@ impl Lexical {
         Err(Error::Usage(format!("{wanted}, found {weight} and {length}")))
     }
 
-    fn in_short(&self) -> String {
+    fn digest(&self) -> String {
         let Lexical { weight, k1, b, length } = self;
         format!("{weight}*tf:k1={k1},b={b},length={length}")
     }
@@ -122,12 +122,12 @@ impl LexicalPart {
     }
 
     /// Its constants and a fingerprint of the terms it counts, as a short text that differs if they do.
-    pub fn in_short(&self) -> String {
+    pub fn digest(&self) -> String {
         let bytes: Vec<u8> = match self.scales.iter().all(|&scale| scale == 0.0 || scale == 1.0) {
             true => self.scales.iter().map(|&scale| u8::from(scale > 0.0)).collect(),
             false => self.scales.iter().flat_map(|scale| scale.to_le_bytes()).collect(),
         };
-        format!("{},terms={:08x}", self.lexical.in_short(), crc32fast::hash(&bytes))
+        format!("{},terms={:08x}", self.lexical.digest(), crc32fast::hash(&bytes))
     }
 
     /// The lexical weight of each term of a document, terms ascending; `ids` are its tokens.
@@ -188,7 +188,7 @@ mod tests {
         weights[10] = 0.0;
         let table = QueryTable::from_weights(weights).unwrap();
         let less = part(Lexical::of_weight(0.5), Some(&table));
-        assert_ne!(less.in_short(), part(Lexical::of_weight(0.5), None).in_short());
+        assert_ne!(less.digest(), part(Lexical::of_weight(0.5), None).digest());
         let found = less.of(&[10, 11]);
         assert_eq!(found.iter().map(|(term, _)| term.0).collect::<Vec<_>>(), [11]);
         assert_eq!(part(Lexical::of_weight(0.0), None).of(&[10, 11]), []);
@@ -204,7 +204,7 @@ mod tests {
         let weight = |part: &LexicalPart, id| part.of(&[id]).first().map(|&(_, weight)| weight);
         assert_eq!(weight(&scaled, 20).unwrap(), 0.25 * weight(&plain, 20).unwrap());
         assert_eq!((weight(&scaled, 30), weight(&scaled, 10)), (None, weight(&plain, 10)));
-        assert_ne!(scaled.in_short(), plain.in_short());
+        assert_ne!(scaled.digest(), plain.digest());
         assert!(plain.clone().scaled(Some(vec![1.0; terms - 1])).is_err());
         scales[7] = f32::NAN;
         assert!(plain.scaled(Some(scales)).is_err());

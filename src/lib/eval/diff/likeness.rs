@@ -13,7 +13,7 @@ use crate::records::trec::Ranking;
 
 /// How alike a query's two rankings are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Likeness {
+pub enum RankingRelation {
     /// The same documents in the same order.
     Identical,
     /// Only documents of equal score changed places, also across the cut.
@@ -26,15 +26,15 @@ pub enum Likeness {
     OnlyInB,
 }
 
-impl Likeness {
+impl RankingRelation {
     /// The name of it in outputs.
     pub fn name(self) -> &'static str {
         match self {
-            Likeness::Identical => "identical",
-            Likeness::UpToTies => "up to ties",
-            Likeness::Different => "different",
-            Likeness::OnlyInA => "only in A",
-            Likeness::OnlyInB => "only in B",
+            RankingRelation::Identical => "identical",
+            RankingRelation::UpToTies => "up to ties",
+            RankingRelation::Different => "different",
+            RankingRelation::OnlyInA => "only in A",
+            RankingRelation::OnlyInB => "only in B",
         }
     }
 }
@@ -67,7 +67,7 @@ pub struct QueryDiff {
     /// The query.
     pub qid: String,
     /// Whether the rankings are the same.
-    pub likeness: Likeness,
+    pub likeness: RankingRelation,
     /// The share of the longer top k that both have.
     pub overlap: f64,
     /// The same, with those that a tie at the cut keeps out.
@@ -243,11 +243,11 @@ impl QueryDiff {
         };
         let longer = candidates.tops[0].max(candidates.tops[1]);
         let likeness = match known {
-            (true, false) => Likeness::OnlyInA,
-            (false, true) => Likeness::OnlyInB,
-            _ if first.is_none() => Likeness::Identical,
-            _ if pairs.marks.contains(&Mark::Moved) => Likeness::Different,
-            _ => Likeness::UpToTies,
+            (true, false) => RankingRelation::OnlyInA,
+            (false, true) => RankingRelation::OnlyInB,
+            _ if first.is_none() => RankingRelation::Identical,
+            _ if pairs.marks.contains(&Mark::Moved) => RankingRelation::Different,
+            _ => RankingRelation::UpToTies,
         };
         let tops = |at: usize| [0, 1].map(|run| candidates.is_in_top(at, run));
         let places = 0..candidates.documents.len();
@@ -268,6 +268,6 @@ impl QueryDiff {
 
     /// Whether the rankings are the same, up to ties.
     pub fn is_same(&self) -> bool {
-        matches!(self.likeness, Likeness::Identical | Likeness::UpToTies)
+        matches!(self.likeness, RankingRelation::Identical | RankingRelation::UpToTies)
     }
 }

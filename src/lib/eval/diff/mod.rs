@@ -7,9 +7,9 @@ mod likeness;
 mod render;
 mod scores;
 
-pub use likeness::{Likeness, Mark, QueryDiff, Side};
+pub use likeness::{Mark, QueryDiff, RankingRelation, Side};
 pub use render::render_diff;
-pub use scores::{Apart, Fit, Quotients, ScoreDiff};
+pub use scores::{Fit, Quotients, ScoreDiff, ScoreGap};
 
 use std::collections::BTreeSet;
 
@@ -97,7 +97,7 @@ pub struct Wanted {
 
 impl Diff {
     /// How many queries are so.
-    pub fn count(&self, likeness: Likeness) -> usize {
+    pub fn count(&self, likeness: RankingRelation) -> usize {
         self.queries.iter().filter(|query| query.likeness == likeness).count()
     }
 

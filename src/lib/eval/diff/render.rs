@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::{Apart, Diff, Fit, Likeness, Mark, QueryDiff, Side};
+use super::{Diff, Fit, Mark, QueryDiff, RankingRelation, ScoreGap, Side};
 use crate::eval::{Detail, Format, Scores};
 
 /// The most ranks of a query that are shown side by side.
@@ -13,12 +13,12 @@ const ROWS: usize = 10;
 const ROWS_BEFORE: usize = 2;
 
 /// All ways in which a query can be alike, in the order of the outputs.
-const ALL: [Likeness; 5] = [
-    Likeness::Identical,
-    Likeness::UpToTies,
-    Likeness::Different,
-    Likeness::OnlyInA,
-    Likeness::OnlyInB,
+const ALL: [RankingRelation; 5] = [
+    RankingRelation::Identical,
+    RankingRelation::UpToTies,
+    RankingRelation::Different,
+    RankingRelation::OnlyInA,
+    RankingRelation::OnlyInB,
 ];
 
 /// Writes a comparison: with [`Detail::PerQuery`] a line per query first, then the summary, the measures
@@ -51,7 +51,7 @@ pub fn render_diff(
             writeln!(output, "{measure}\tA {a:.4}\tB {b:.4}\tB - A {:+.4}", b - a)?;
         }
     }
-    let apart = diff.queries.iter().filter(|query| query.likeness == Likeness::Different);
+    let apart = diff.queries.iter().filter(|query| query.likeness == RankingRelation::Different);
     apart.take(shown).try_for_each(|query| side_by_side(output, query))
 }
 
@@ -59,7 +59,7 @@ pub fn render_diff(
 fn summary(output: &mut impl Write, diff: &Diff) -> io::Result<()> {
     let Diff { a, b, k, queries, scores } = diff;
     writeln!(output, "A\t{a}\nB\t{b}")?;
-    let verdict = match (diff.is_same(), diff.count(Likeness::UpToTies)) {
+    let verdict = match (diff.is_same(), diff.count(RankingRelation::UpToTies)) {
         (true, 0) => "the same",
         (true, _) => "the same up to ties",
         (false, _) => "different",
@@ -67,7 +67,7 @@ fn summary(output: &mut impl Write, diff: &Diff) -> io::Result<()> {
     writeln!(output, "top {k}\t{verdict}\nqueries\t{}", queries.len())?;
     for likeness in ALL {
         let count = diff.count(likeness);
-        if count > 0 || likeness == Likeness::Identical {
+        if count > 0 || likeness == RankingRelation::Identical {
             writeln!(output, "{}\t{count}", likeness.name())?;
         }
     }
@@ -100,7 +100,7 @@ fn factor_text(factor: f64) -> String {
     if (1e-3..1e6).contains(&factor) { format!("{factor:.6}") } else { format!("{factor:.6e}") }
 }
 
-fn at(Apart { qid, docno, a, b, .. }: &Apart) -> String {
+fn at(ScoreGap { qid, docno, a, b, .. }: &ScoreGap) -> String {
     format!("query {qid}, document {docno}: {a} and {b}")
 }
 
@@ -137,8 +137,8 @@ fn query_json(query: &QueryDiff) -> Value {
     })
 }
 
-fn apart_json(apart: &Apart) -> Value {
-    let Apart { qid, docno, a, b, by } = apart;
+fn apart_json(apart: &ScoreGap) -> Value {
+    let ScoreGap { qid, docno, a, b, by } = apart;
     json!({"query": qid, "document": docno, "a": a, "b": b, "value": by})
 }
 

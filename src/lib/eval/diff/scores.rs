@@ -14,7 +14,7 @@ pub(super) struct Pair<'a> {
 
 /// A document whose scores are apart.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Apart {
+pub struct ScoreGap {
     /// The query.
     pub qid: String,
     /// The document.
@@ -42,7 +42,7 @@ pub struct Fit {
     /// Scores of the first run = factor times scores of the second: the median of their quotients.
     pub factor: f64,
     /// The largest relative difference after it.
-    pub largest: Apart,
+    pub largest: ScoreGap,
     /// The median relative difference after it.
     pub median: f64,
     /// The medians of the quotients by query.
@@ -59,9 +59,9 @@ pub struct ScoreDiff {
     /// Those with scores within the tolerance.
     pub within: usize,
     /// The largest difference; `None` if nothing differs.
-    pub absolute: Option<Apart>,
+    pub absolute: Option<ScoreGap>,
     /// The largest difference as a share of the larger score; `None` if nothing differs.
-    pub relative: Option<Apart>,
+    pub relative: Option<ScoreGap>,
     /// A factor between the two, if it leaves at most half of the usual difference.
     pub fit: Option<Fit>,
     /// What alone would explain the differences, as far as the numbers show it.
@@ -116,7 +116,7 @@ fn relative(a: f64, b: f64) -> f64 {
 }
 
 /// Where `by` is largest, the first of several; none if it is 0 everywhere.
-fn largest(pairs: &[Pair], by: impl Fn(&Pair) -> f64) -> Option<Apart> {
+fn largest(pairs: &[Pair], by: impl Fn(&Pair) -> f64) -> Option<ScoreGap> {
     let mut most: Option<(f64, &Pair)> = None;
     for pair in pairs {
         let by = by(pair);
@@ -126,7 +126,7 @@ fn largest(pairs: &[Pair], by: impl Fn(&Pair) -> f64) -> Option<Apart> {
     }
     most.map(|(by, pair)| {
         let (qid, docno) = (pair.qid.to_owned(), pair.docno.to_owned());
-        Apart { qid, docno, a: pair.a, b: pair.b, by }
+        ScoreGap { qid, docno, a: pair.a, b: pair.b, by }
     })
 }
 
@@ -167,7 +167,7 @@ fn fit(pairs: &[Pair]) -> Option<Fit> {
     let nothing = || {
         let first = pairs[0];
         let (qid, docno) = (first.qid.to_owned(), first.docno.to_owned());
-        Apart { qid, docno, a: first.a, b: first.b, by: 0.0 }
+        ScoreGap { qid, docno, a: first.a, b: first.b, by: 0.0 }
     };
     Some(Fit {
         factor,

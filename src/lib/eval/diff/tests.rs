@@ -25,7 +25,14 @@ fn run(text: &str) -> Run {
 }
 
 #[track_caller]
-fn check(a: &str, b: &str, k: usize, tolerance: Tolerance, likeness: Likeness, overlaps: [f64; 2]) {
+fn check(
+    a: &str,
+    b: &str,
+    k: usize,
+    tolerance: Tolerance,
+    likeness: RankingRelation,
+    overlaps: [f64; 2],
+) {
     let (a, b) = (run(&format!("q: {a}")), run(&format!("q: {b}")));
     let swapped = diff(&b, &a, k, tolerance);
     let found = diff(&a, &b, k, tolerance);
@@ -38,7 +45,7 @@ fn check(a: &str, b: &str, k: usize, tolerance: Tolerance, likeness: Likeness, o
 
 #[test]
 fn a_ranking_is_the_same_up_to_ties_or_another() {
-    use Likeness::{Different, Identical, UpToTies};
+    use RankingRelation::{Different, Identical, UpToTies};
     let three = "a 3, b 2, c 1";
     check(three, three, 10, EXACT, Identical, [1.0, 1.0]);
     check(three, "a 30, b 20, c 9", 10, EXACT, Identical, [1.0, 1.0]);
@@ -57,13 +64,20 @@ fn a_ranking_is_the_same_up_to_ties_or_another() {
 
 #[test]
 fn a_tie_at_the_cut_is_excused_and_nothing_else() {
-    use Likeness::{Different, UpToTies};
+    use RankingRelation::{Different, UpToTies};
     // d has in B the score that c has in A: both could be there
     check("a 3, b 2, c 1", "a 3, b 2, d 1", 3, EXACT, UpToTies, [2.0 / 3.0, 1.0]);
     // the last of a list ties with itself alone
     check("a 3, b 2, c 1", "a 3, b 2, d 1.5", 3, EXACT, Different, [2.0 / 3.0; 2]);
     // deeper lists say it themselves
-    check("a 3, b 2, c 1, d 1", "a 3, b 2, d 1.5, c 1", 2, EXACT, Likeness::Identical, [1.0, 1.0]);
+    check(
+        "a 3, b 2, c 1, d 1",
+        "a 3, b 2, d 1.5, c 1",
+        2,
+        EXACT,
+        RankingRelation::Identical,
+        [1.0, 1.0],
+    );
     check("a 3, d 1, c 1, b 1", "a 3, b 1, c 0.5, d 0.5", 2, EXACT, UpToTies, [0.5, 1.0]);
     check("a 3, b 2, c 1, d 0.9", "a 3, b 2, d 1, c 0.9", 3, EXACT, Different, [2.0 / 3.0; 2]);
     // a document high above the cut is missing
@@ -79,17 +93,20 @@ fn the_cut_is_compared_on_one_scale() {
     let found = diff(&a, &b, 3, USUAL);
     let fit = found.scores.fit.as_ref().unwrap();
     assert_eq!((fit.factor, fit.largest.by), (0.01, 0.0));
-    assert_eq!(found.queries[1].likeness, Likeness::UpToTies);
+    assert_eq!(found.queries[1].likeness, RankingRelation::UpToTies);
     assert_eq!(found.scores.error(), Some(0.0));
     let found = diff(&a, &run("q: a 400, b 200, d 150\np: a 800, b 600"), 3, USUAL);
-    assert_eq!(found.queries[1].likeness, Likeness::Different);
+    assert_eq!(found.queries[1].likeness, RankingRelation::Different);
 }
 
 #[test]
 fn queries_of_one_run_alone_count_nothing() {
     let found = diff(&run("p: a 1\nq: a 1"), &run("q: a 1\nr: b 1"), 10, EXACT);
     let likeness: Vec<_> = found.queries.iter().map(|query| query.likeness).collect();
-    assert_eq!(likeness, [Likeness::OnlyInA, Likeness::Identical, Likeness::OnlyInB]);
+    assert_eq!(
+        likeness,
+        [RankingRelation::OnlyInA, RankingRelation::Identical, RankingRelation::OnlyInB]
+    );
     assert!(!found.is_same());
     assert_eq!((found.overlap(), found.overlap_with_ties()), (1.0 / 3.0, 1.0 / 3.0));
     let nothing = diff(&run("p: a 1"), &run("q: b 1"), 10, EXACT);
@@ -112,7 +129,7 @@ fn errors_name_their_place() {
     let b = run("p: a 2, b 1\nq: a 9, b 4, c 2.75");
     let scores = diff(&a, &b, 10, USUAL).scores;
     assert_eq!((scores.shared, scores.equal, scores.within), (5, 3, 3));
-    let told = |apart: &Apart| (apart.qid.clone(), apart.docno.clone(), apart.by);
+    let told = |apart: &ScoreGap| (apart.qid.clone(), apart.docno.clone(), apart.by);
     assert_eq!(told(scores.absolute.as_ref().unwrap()), ("q".into(), "a".into(), 1.0));
     assert_eq!(told(scores.relative.as_ref().unwrap()), ("q".into(), "c".into(), 0.75 / 2.75));
     assert_eq!((scores.fit, scores.explained), (None, None));
@@ -120,7 +137,7 @@ fn errors_name_their_place() {
     assert_eq!(infinite.error(), Some(2.0));
     // an infinite score ties with itself alone
     let turned = diff(&run("q: a -inf, b 1"), &run("q: a 5, b 1"), 10, USUAL);
-    assert_eq!(turned.queries[0].likeness, Likeness::Different);
+    assert_eq!(turned.queries[0].likeness, RankingRelation::Different);
 }
 
 /// Scores of ten documents per query, and what `change` makes of them.

@@ -1,6 +1,6 @@
 //! Query weights by the statistics of the collection that is indexed.
 
-use super::{Language, Plan};
+use super::{Plan, QuerySide};
 use crate::{
     error::{Error, Result},
     io::Content,
@@ -10,7 +10,7 @@ use crate::{
 
 /// The document frequencies of all inputs together, where query weights depend on them.
 pub(in crate::index) struct Corpus<'a> {
-    language: &'a Language,
+    language: &'a QuerySide,
     counted: Option<(Reweighting, DocumentFrequencies)>,
 }
 
@@ -48,7 +48,7 @@ impl<'a> Corpus<'a> {
     /// # Errors
     /// As [`Reweighting::table`].
     pub fn table(self) -> Result<(QueryTable, String)> {
-        let Language { table, table_source, .. } = self.language;
+        let QuerySide { table, table_source, .. } = self.language;
         let Some((reweighting, counted)) = self.counted else {
             return Ok((table.clone(), table_source.clone()));
         };

@@ -32,7 +32,7 @@ pub fn merge<'a>(indexes: &[Index], output: &'a mut dyn Write, name: &str) -> Re
         return Err(Error::Usage("expected at least one index to merge".into()));
     };
     for other in &indexes[1..] {
-        first.check_language(other)?;
+        first.check_query_side(other)?;
         check_weights(first, other)?;
     }
     // damaged bytes must not get new checksums

@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// What turns a query's text into terms and weights; it goes into the index.
-pub struct Language {
+pub struct QuerySide {
     /// The tokenizer of the model that made the vectors.
     pub tokenizer: Tokenizer,
     /// A weight for every term.
@@ -54,12 +54,12 @@ pub enum TableSource<'a> {
     File(&'a Path),
 }
 
-impl Language {
+impl QuerySide {
     /// The tokenizer of a directory (or a `tokenizer.json`), with a query table.
     ///
     /// # Errors
     /// As [`Tokenizer::load`] and [`QueryTable::read`].
-    pub fn load(folder: &Path, source: TableSource) -> Result<Language> {
+    pub fn load(folder: &Path, source: TableSource) -> Result<QuerySide> {
         let tokenizer = Tokenizer::load(folder)?;
         let vocabulary = tokenizer.vocabulary();
         let (table, table_source) = match source {
@@ -73,16 +73,16 @@ impl Language {
                 (QueryTable::read(file, vocabulary)?, file.display().to_string())
             }
         };
-        Ok(Language { tokenizer, table, table_source })
+        Ok(QuerySide { tokenizer, table, table_source })
     }
 }
 
-impl Language {
+impl QuerySide {
     /// What an index carries.
     ///
     /// # Errors
     /// [`Error::Format`] if it cannot be used, [`Error::Mismatch`] if the tokenizer is a different one.
-    pub fn of(index: &Index) -> Result<Language> {
+    pub fn of(index: &Index) -> Result<QuerySide> {
         let unusable = |what: &str, error: Error| {
             Error::format(index.name(), format!("section `{what}`: {error}"))
         };
@@ -91,14 +91,14 @@ impl Language {
         index.check_fingerprint(tokenizer.vocabulary().fingerprint())?;
         let table = QueryTable::from_weights(index.query_weights())
             .map_err(|error| unusable("query table", error))?;
-        Ok(Language { tokenizer, table, table_source: index.metadata().query_weights.clone() })
+        Ok(QuerySide { tokenizer, table, table_source: index.metadata().query_weights.clone() })
     }
 }
 
 /// How an index is built from inputs.
 pub struct Plan<'a> {
     /// The query side.
-    pub language: &'a Language,
+    pub language: &'a QuerySide,
     /// How the documents' own frequencies change the query weights, if at all.
     pub reweighting: Option<Reweighting>,
     /// SHA-256 of the model's weights, if vectors of another model are to be refused.
@@ -231,7 +231,7 @@ pub fn append<'a>(
         let expected = "expected an output file, next to which the new documents are indexed";
         return Err(Error::Usage(format!("{expected}, found {}", part.name())));
     };
-    let (language, metadata) = (Language::of(&index)?, index.metadata());
+    let (language, metadata) = (QuerySide::of(&index)?, index.metadata());
     let plan = Plan {
         language: &language,
         reweighting: None,

@@ -5,9 +5,9 @@
 
 pub(super) mod calibration;
 mod cells;
+mod compat;
 pub(super) mod docnos;
 pub(super) mod file;
-mod kinship;
 pub(super) mod layout;
 pub(super) mod lists;
 pub(super) mod metadata;

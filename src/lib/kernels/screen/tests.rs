@@ -29,7 +29,7 @@ fn case(tokens: usize, terms: usize, k: usize, peak: i32, bias: f32, seed: u64) 
     }
 }
 
-fn logits(screen: &Screen, case: &Case) -> (Vec<f32>, Vec<u32>) {
+fn logits(screen: &Int8Filter, case: &Case) -> (Vec<f32>, Vec<u32>) {
     let states = screen.states(case.states.clone());
     let (mut values, mut tokens) = (vec![0.0; case.bias.len()], vec![9; case.bias.len()]);
     let best = Best { values: &mut values, tokens: &mut tokens };
@@ -43,10 +43,10 @@ fn logits(screen: &Screen, case: &Case) -> (Vec<f32>, Vec<u32>) {
 #[track_caller]
 fn check(case: &Case, what: &str) {
     for floats in Isa::all(Kind::F32) {
-        let all = Screen::with(&case.weights, &case.bias, floats, None);
+        let all = Int8Filter::with(&case.weights, &case.bias, floats, None);
         let (expected, tokens) = logits(&all, case);
         for bytes in Isa::all(Kind::Int8) {
-            let screen = Screen::with(&case.weights, &case.bias, floats, Some(bytes));
+            let screen = Int8Filter::with(&case.weights, &case.bias, floats, Some(bytes));
             let (got, chosen) = logits(&screen, case);
             for (term, (got, expected)) in got.iter().zip(&expected).enumerate() {
                 let same = if *expected > 0.0 {
@@ -111,7 +111,7 @@ fn what_is_no_number_is_not_swallowed() {
         let mut broken = case(5, 40, 32, 1, 0.0, 1);
         broken.states[40] = bad;
         check(&broken, "states");
-        let (logits, _) = logits(&Screen::new(&broken.weights, &broken.bias), &broken);
+        let (logits, _) = logits(&Int8Filter::new(&broken.weights, &broken.bias), &broken);
         assert!(logits.iter().any(|logit| logit.is_nan() || *logit > 1e25), "{bad}");
         let mut broken = case(5, 40, 32, 1, 0.0, 1);
         broken.weights[40] = bad;
@@ -127,7 +127,7 @@ fn what_is_no_number_is_not_swallowed() {
 fn most_products_are_left_out() {
     let Some(bytes) = Isa::all(Kind::Int8).pop() else { return };
     let case = case(128, 16, 64, 0, -2.0, 5);
-    let screen = Screen::with(&case.weights, &case.bias, Isa::Portable, Some(bytes));
+    let screen = Int8Filter::with(&case.weights, &case.bias, Isa::Portable, Some(bytes));
     let states = screen.states(case.states);
     let mut scratch = Scratch::default();
     let bytes = screen.bytes.as_ref().unwrap();

@@ -4,7 +4,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    Architecture, BUCKETS, Biases, Config, Feed, Form, HasBias, Norms, Positions, Rotary, Sees,
+    Architecture, BUCKETS, Biases, Config, Form, HasBias, LayerAttention, Mlp, Norms, Positions,
+    Rotary,
 };
 use crate::{
     model::VocabularyHead,
@@ -209,7 +210,8 @@ impl Raw {
         ];
         // the window counts both sides
         let near = Span::Near(modern.local_attention.unwrap_or(128) / 2);
-        let [all, window] = [(Span::All, 0), (near, 1)].map(|(span, rotary)| Sees { span, rotary });
+        let [all, window] =
+            [(Span::All, 0), (near, 1)].map(|(span, rotary)| LayerAttention { span, rotary });
         let every = modern.global_attn_every_n_layers.unwrap_or(3).max(1);
         let layers = bert.sees.len();
         let sees = match &modern.layer_types {
@@ -223,7 +225,7 @@ impl Raw {
                         "expected layer_types of full_attention and sliding_attention, found `{other}`"
                     )),
                 })
-                .collect::<Read<Vec<Sees>>>()?,
+                .collect::<Read<Vec<LayerAttention>>>()?,
         };
         if sees.len() != layers {
             let got = sees.len();
@@ -234,7 +236,7 @@ impl Raw {
             positions: Positions::Rotary(rotaries),
             sees,
             norms: Norms::Pre,
-            feed: Feed::Gated(Half::First),
+            feed: Mlp::Gated(Half::First),
             biases: Biases {
                 norms: is_on(modern.norm_bias),
                 attention: is_on(modern.attention_bias),
@@ -271,7 +273,7 @@ impl Raw {
         let factor = self.rope_scaling.as_ref().map_or(Ok(1.0), Scaling::ntk)?;
         Ok(Form {
             positions: Positions::Rotary(vec![Rotary { theta, factor }]),
-            feed: Feed::Gated(Half::Last),
+            feed: Mlp::Gated(Half::Last),
             biases: Biases { up: HasBias::No, ..Biases::ALL },
             ..bert
         })

@@ -7,11 +7,11 @@ use crate::{
     error::Result,
     kernels::{
         packed::{Best, Finish, Kind, PackedLinear, WIDTH},
-        screen::{Scratch, Screen, States},
+        screen::{Int8Filter, Scratch, States},
         slices::{gated, layer_norm},
     },
     model::{
-        Activation, Config, Feed, HeadParts, Layer, Linear, Norm, Norms, Sees, Weights,
+        Activation, Config, HeadParts, Layer, LayerAttention, Linear, Mlp, Norm, Norms, Weights,
         vocabulary::{Pooler, applied},
     },
     nn::Rotation,
@@ -37,7 +37,7 @@ pub struct CpuEncoder {
 
 /// A layer, its matrices packed.
 struct Packed {
-    sees: Sees,
+    sees: LayerAttention,
     /// `[3H, H]`
     query_key_value: PackedLinear,
     attention_out: PackedLinear,
@@ -55,7 +55,7 @@ enum Head {
 struct MaskedLanguage {
     transform: PackedLinear,
     norm: Norm,
-    screen: Screen,
+    screen: Int8Filter,
 }
 
 struct Vocabulary {
@@ -188,7 +188,7 @@ impl CpuEncoder {
     /// it is added afterwards.
     fn tile_logits(
         &self,
-        screen: &Screen,
+        screen: &Int8Filter,
         documents: &[States],
         from: usize,
         width: usize,
@@ -300,8 +300,8 @@ impl CpuEncoder {
         let width = self.config.intermediate;
         wide.resize(x.len() / self.config.hidden * width, 0.0);
         match self.config.form.feed {
-            Feed::Plain => layer.up.apply(x, wide, Finish::Gelu),
-            Feed::Gated(half) => {
+            Mlp::Plain => layer.up.apply(x, wide, Finish::Gelu),
+            Mlp::Gated(half) => {
                 both.resize(2 * wide.len(), 0.0);
                 layer.up.apply(x, both, Finish::Overwrite);
                 gated(both, half.from(width), wide, width);
@@ -331,7 +331,7 @@ impl Head {
         match (std::mem::take(&mut weights.head), &config.vocabulary_head) {
             (HeadParts::None, _) | (HeadParts::Vocabulary { .. }, None) => None,
             (HeadParts::MaskedLanguage { transform, norm }, _) => {
-                let screen = Screen::new(&weights.decoder().data, &weights.decoder_bias);
+                let screen = Int8Filter::new(&weights.decoder().data, &weights.decoder_bias);
                 let transform = pack(kind, transform);
                 Some(Head::MaskedLanguage(MaskedLanguage { transform, norm, screen }))
             }
@@ -349,7 +349,7 @@ impl Head {
 }
 
 impl Packed {
-    fn new(kind: Kind, layer: Layer, sees: Sees) -> Packed {
+    fn new(kind: Kind, layer: Layer, sees: LayerAttention) -> Packed {
         Packed {
             sees,
             query_key_value: pack(kind, Linear::side_by_side(layer.query_key_value)),

@@ -28,7 +28,7 @@ pub struct TrainBatch {
     pub teacher: Option<Vec<f32>>,
     /// Pairs (query, row of `documents`) that repeat the text of the query's first document: no
     /// negatives when a query is compared with the whole batch.
-    pub twins: Vec<(usize, usize)>,
+    pub duplicate_positives: Vec<(usize, usize)>,
 }
 
 /// How examples become a batch.
@@ -66,7 +66,7 @@ impl Shape {
             chosen.push(self.choose(mixture.draw()?)?);
         }
         self.fill(&mut chosen)?;
-        let twins = (0..chosen.len()).flat_map(|query| {
+        let duplicate_positives = (0..chosen.len()).flat_map(|query| {
             let first = &chosen[query].docs[0];
             let texts = chosen.iter().flat_map(|other| &other.docs).enumerate();
             let own = query * self.documents;
@@ -80,7 +80,7 @@ impl Shape {
         let ids = |text: &String| Ok(tokenizer.tokens(text, self.max_tokens)?.ids);
         let documents: Vec<Result<Vec<u32>>> = texts.into_par_iter().map(ids).collect();
         let mut batch = TrainBatch {
-            twins: twins.collect(),
+            duplicate_positives: duplicate_positives.collect(),
             documents: documents.into_iter().collect::<Result<_>>()?,
             query_terms: Vec::new(),
             query_tokens: Vec::new(),
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(drawn.query_terms[0].len(), 2);
         assert_eq!(drawn.documents.len(), 4);
         assert_eq!(drawn.documents[3], drawn.documents[0], "filled with the other's first");
-        assert_eq!(drawn.twins, [(0, 3)]);
+        assert_eq!(drawn.duplicate_positives, [(0, 3)]);
     }
 
     #[test]

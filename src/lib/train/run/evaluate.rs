@@ -18,7 +18,7 @@ use crate::{
     device::{Compute, Precision},
     encode::{EncodeConfig, Role, Text, encode, texts},
     error::{Error, Result},
-    eval::{self, IdenticalIds, Measure, Tally},
+    eval::{self, IdenticalIds, Measure, SparsityStats},
     index::{Artefacts, BuildConfig, Builder, Index, Order, Weights},
     io::{self, Input, Output, folder},
     layout,
@@ -233,7 +233,7 @@ impl Side<'_> {
         collection: &Collection,
         measure: Measure,
         scratch: &Path,
-    ) -> Result<(f64, Tally, f64)> {
+    ) -> Result<(f64, SparsityStats, f64)> {
         let file = scratch.join("evaluation.l0x");
         let documents = self.index(collection, &file)?;
         let config = SearchConfig { k: HITS, method: Method::Exact, detail: Detail::Hit };
@@ -248,7 +248,7 @@ impl Side<'_> {
             }
         }
         folder::remove_file(&file)?;
-        let cost = eval::flops(&Tally::of(vectors.into_iter().map(Ok))?, &documents);
+        let cost = eval::flops(&SparsityStats::of(vectors.into_iter().map(Ok))?, &documents);
         let lines = std::io::Cursor::new(lines.into_inner());
         let value = if lines.get_ref().is_empty() {
             0.0
@@ -259,7 +259,7 @@ impl Side<'_> {
         Ok((value, documents, cost))
     }
 
-    fn index(&self, collection: &Collection, file: &Path) -> Result<Tally> {
+    fn index(&self, collection: &Collection, file: &Path) -> Result<SparsityStats> {
         let vocabulary = self.tokenizer.vocabulary();
         let mut builder = Builder::new(BuildConfig {
             vocabulary_size: vocabulary.len(),
@@ -269,7 +269,7 @@ impl Side<'_> {
         });
         let mut rejects = Rejects::stop();
         let documents = texts(Role::Document, vec![Input::open(&collection.corpus)?], &mut rejects);
-        let mut tally = Tally::default();
+        let mut tally = SparsityStats::default();
         let config =
             EncodeConfig { batch_tokens: BATCH_TOKENS, prune: Prune::None, keep_text: false };
         let add = |row: Row, _: &[u32]| {

@@ -124,7 +124,7 @@ fn ranking(
     if recipe.kind == LossKind::InBatch {
         let scores = (queries.matmul(&documents.t()?)? / recipe.temperature)?;
         let mut mask = vec![0.0f32; count * count * each];
-        for &(query, row) in &batch.twins {
+        for &(query, row) in &batch.duplicate_positives {
             mask[query * count * each + row] = f32::NEG_INFINITY;
         }
         let mask = Tensor::from_vec(mask, (count, count * each), scores.device())?;

@@ -68,18 +68,18 @@ pub struct Trainer {
 }
 
 /// What a run reports.
-pub enum Told<'a> {
+pub enum Event<'a> {
     /// A step that was logged.
     Step(&'a Record),
     /// An evaluation.
     Evaluation(&'a Evaluation),
 }
 
-impl fmt::Display for Told<'_> {
+impl fmt::Display for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Told::Step(record) => record.fmt(f),
-            Told::Evaluation(evaluation) => evaluation.fmt(f),
+            Event::Step(record) => record.fmt(f),
+            Event::Evaluation(evaluation) => evaluation.fmt(f),
         }
     }
 }
@@ -146,7 +146,7 @@ impl Trainer {
     /// # Errors
     /// [`Error::Usage`] if the folder holds another run; [`Error::Format`] if the loss is not a number
     /// or every document became empty; as [`Trainer::step`].
-    pub fn run(&mut self, mut tell: impl FnMut(Told)) -> Result<()> {
+    pub fn run(&mut self, mut tell: impl FnMut(Event)) -> Result<()> {
         self.check_folder()?;
         folder::make(&self.folder)?;
         let _lock = folder::lock(&self.folder)?;
@@ -162,18 +162,18 @@ impl Trainer {
                 record.docs_per_second = documents as f64 / since.elapsed().as_secs_f64();
                 (since, documents) = (Instant::now(), 0);
                 log.add(&record.to_json())?;
-                tell(Told::Step(&record));
+                tell(Event::Step(&record));
                 told = Instant::now();
             } else if told.elapsed() > SILENCE {
                 record.docs_per_second = documents as f64 / since.elapsed().as_secs_f64();
-                tell(Told::Step(&record));
+                tell(Event::Step(&record));
                 told = Instant::now();
             }
             let paused = Instant::now();
             if let Some(evaluation) = self.evaluation()? {
                 let line = json!({"step": self.step, "evaluation": evaluation.to_json()});
                 log.add(&line.to_string())?;
-                tell(Told::Evaluation(&evaluation));
+                tell(Event::Evaluation(&evaluation));
             }
             since += paused.elapsed();
             if self.step.is_multiple_of(self.recipe.checkpoint_every) {

@@ -134,7 +134,7 @@ impl Part {
             let ModelDirectory { activation, max_tokens, cutoff, lexical, prune, .. } =
                 &part.directory;
             let reweighting = part.directory.reweighting.map_or("model", |_| "corpus");
-            let cutoff = cutoff.as_ref().map(|cutoff| cutoff.in_short());
+            let cutoff = cutoff.as_ref().map(|cutoff| cutoff.digest());
             let vocabulary = part.tokenizer.vocabulary().fingerprint();
             let Config { layers, hidden, heads, intermediate, vocab_size, .. } = part.config;
             let lexical = lexical.as_ref().map(|Lexical { weight, k1, b, length }| {

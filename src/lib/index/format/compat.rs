@@ -12,7 +12,7 @@ impl Index {
     ///
     /// # Errors
     /// [`Error::Mismatch`] that names what differs.
-    pub fn check_language(&self, other: &Index) -> Result<()> {
+    pub fn check_query_side(&self, other: &Index) -> Result<()> {
         let (left, right) = (self.metadata(), other.metadata());
         let mismatch = |what: &str, expected: &str, got: &str| {
             Err(Error::Mismatch {
