@@ -15,7 +15,7 @@ pool=$here/target/vocabulary/pool
 [ -f "$pool/queries.jsonl" ] || { echo "expected $pool/queries.jsonl: run pipelines/vocabulary_model.sh first" >&2; exit 1; }
 
 number() { grep -o "\"$1\":[0-9.e-]*" | head -1 | cut -d: -f2; }
-slice() { tail -n "+$(($2 * $3 + 1))" "$1" | head -n "$3"; }
+slice() { sed -n "$(($2 * $3 + 1)),$((($2 + 1) * $3))p" "$1"; }
 
 # row NAME SEED INDEX-OPTIONS FROM-DENSE-OPTIONS...
 row() {
