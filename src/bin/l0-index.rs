@@ -128,8 +128,8 @@ fn build(args: BuildArgs) -> Result<()> {
     };
     let rejects = args.work.rejects.open(path)?;
     let target = Target { output, rejects, seed: args.work.seed, before: 0 };
-    write(&args.vectors, target, &args.work.run, |inputs, rejects, told, output| {
-        index::build(inputs, &plan, rejects, told, output)
+    write(&args.vectors, target, &args.work.run, |inputs, rejects, summary, output| {
+        index::build(inputs, &plan, rejects, summary, output)
     })
 }
 
@@ -141,8 +141,8 @@ fn append(args: AppendArgs) -> Result<()> {
     let memory = args.work.memory;
     let before = index.metadata().docs;
     let target = Target { output, rejects, seed: args.work.seed, before };
-    write(&args.vectors, target, &args.work.run, |inputs, rejects, told, output| {
-        index::append(index, inputs, memory, rejects, told, &mut part, output)
+    write(&args.vectors, target, &args.work.run, |inputs, rejects, summary, output| {
+        index::append(index, inputs, memory, rejects, summary, &mut part, output)
     })
 }
 
@@ -276,9 +276,9 @@ fn export(args: &ExportArgs) -> Result<()> {
     let plan = Export { language: &language, target: args.to, names, quantize, role, k: args.k };
     let unit = if args.to.by_list() { "lists" } else { "rows" };
     let mut progress = Progress::new("l0-index", unit, Vec::new(), &args.run);
-    let told = exchange::export(&source, &plan, &args.output, &mut || progress.add(1));
+    let summary = exchange::export(&source, &plan, &args.output, &mut || progress.add(1));
     let (_, seconds) = progress.finish();
-    args.run.say("l0-index", &args.told(&told?, seconds));
+    args.run.say("l0-index", &args.summary(&summary?, seconds));
     Ok(())
 }
 
@@ -304,6 +304,6 @@ fn import(args: &ImportArgs) -> Result<()> {
     let (_, seconds) = progress.finish();
     let refused = rejects.count();
     rejects.finish()?;
-    args.run.say("l0-index", &args.told(read?, refused, seconds));
+    args.run.say("l0-index", &args.summary(read?, refused, seconds));
     Ok(())
 }

@@ -160,7 +160,7 @@ fn run(args: TrainArgs) -> Result<()> {
         trainer.resume()?;
         args.run.say(PROGRAM, &format!("goes on after step {}", trainer.steps_done()));
     }
-    trainer.run(|told| args.run.say(PROGRAM, &told.to_string()))?;
+    trainer.run(|summary| args.run.say(PROGRAM, &summary.to_string()))?;
     args.run.say(PROGRAM, &format!("wrote {}", output.display()));
     Ok(())
 }
@@ -253,11 +253,11 @@ fn run_mine(args: MineArgs) -> Result<()> {
         writeln!(output, "{line}").map_err(|source| Error::io(output.name(), source))
     })?;
     output.commit()?;
-    let told = format!(
+    let summary = format!(
         "{} queries with {} negatives; left out: {} without a good document, {} without a negative",
         mined.written, mined.negatives, mined.without_good, mined.without_negative
     );
-    args.run.say(PROGRAM, &told);
+    args.run.say(PROGRAM, &summary);
     Ok(())
 }
 
@@ -300,11 +300,11 @@ fn run_score(args: ScoreArgs) -> Result<()> {
     let (texts, seconds) = progress.finish();
     work.write(&scores, writer)?;
     let took = cli::clock(seconds);
-    let told = format!("{} examples; {texts} texts encoded in {took}", work.len());
+    let summary = format!("{} examples; {texts} texts encoded in {took}", work.len());
     let flat = match scores.flat {
         0 => String::new(),
         flat => format!("; {flat} with scores that are all equal, which teach nothing"),
     };
-    args.run.say(PROGRAM, &(told + &flat));
+    args.run.say(PROGRAM, &(summary + &flat));
     Ok(())
 }

@@ -123,7 +123,7 @@ fn taken(bytes: impl AsRef<[u8]>, ids: &[&str], message: &str) -> String {
 }
 
 #[test]
-fn unusual_input_is_taken_and_told_of() {
+fn unusual_input_is_taken_and_reported_of() {
     taken("", &[], "0 rows");
     taken("\n \n\r\n\t", &[], "0 rows");
     taken("\u{feff}", &[], "0 rows");
@@ -348,7 +348,7 @@ fn a_tokenizer_that_is_larger_than_the_network_is_a_mismatch() {
 }
 
 #[test]
-fn wrong_usage_is_told_before_any_work() {
+fn wrong_usage_is_reported_before_any_work() {
     let work = Work::new();
     work.write("corpus.jsonl", GOOD);
     for (arguments, message) in [

@@ -94,7 +94,7 @@ fn stdout_carries_rows_and_stderr_talk() {
 }
 
 #[test]
-fn an_error_is_told_even_with_quiet() {
+fn an_error_is_reported_even_with_quiet() {
     let work = Work::new();
     encode(&work, &format!("{TOY} none.jsonl --quiet"), b"")
         .exits(1)

@@ -21,15 +21,15 @@ fn diff(work: &Work, arguments: &str) -> Run {
 fn equal_runs_are_the_same_and_pass_every_gate() {
     let work = scene();
     let gates = "a.run - --strict --min-overlap 1 --max-error 0";
-    let told = "A\ta.run\nB\t<stdin>\ntop 10\tthe same\nqueries\t2\nidentical\t2\n\
+    let summary = "A\ta.run\nB\t<stdin>\ntop 10\tthe same\nqueries\t2\nidentical\t2\n\
                 overlap@10\t1.0000\twith ties 1.0000\ntau\t1.0000\n\
                 shared hits\t3\tequal scores 3, within the tolerance 3\n";
     let ran = diff(&work, gates).exits(0);
-    assert_eq!((ran.stdout_text().as_str(), ran.stderr().as_str()), (told, ""));
+    assert_eq!((ran.stdout_text().as_str(), ran.stderr().as_str()), (summary, ""));
 }
 
 #[test]
-fn a_difference_is_told_and_fails_only_where_that_is_asked_for() {
+fn a_difference_is_reported_and_fails_only_where_that_is_asked_for() {
     let work = scene();
     let ran = diff(&work, "a.run b.run").exits(0).prints("top 10\tdifferent\nqueries\t3\n");
     let ran = ran.prints("different\t2\nonly in B\t1\n").prints("overlap@10\t0.3333");

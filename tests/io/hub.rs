@@ -93,7 +93,7 @@ fn a_cached_model_is_found_where_the_environment_says() {
 }
 
 #[test]
-fn what_is_not_there_is_told_with_the_place_and_the_remedy() {
+fn what_is_not_there_is_reported_with_the_place_and_the_remedy() {
     let work = Work::new();
     cached(&work, "a", "org/toy");
     let cache = ("HF_HUB_CACHE", "a");

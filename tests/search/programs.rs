@@ -321,7 +321,7 @@ fn lines(file: &Path) -> usize {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_is_told_and_a_reader_that_leaves_is_no_failure() {
+fn a_full_disk_is_reported_and_a_reader_that_leaves_is_no_failure() {
     let desk = indexed();
     let full = ["--tokenizer", TOY, "-o", "/dev/full"];
     check(desk.run("l0-index", &full, ROWS), 1, "/dev/full: No space left on device");

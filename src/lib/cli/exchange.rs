@@ -79,20 +79,20 @@ impl ExportArgs {
     }
 
     /// The closing line.
-    pub fn told(&self, told: &Exported, seconds: f64) -> String {
+    pub fn summary(&self, summary: &Exported, seconds: f64) -> String {
         let mut text =
-            format!("{} rows, {} weights in {}", told.rows, told.postings, clock(seconds));
+            format!("{} rows, {} weights in {}", summary.rows, summary.postings, clock(seconds));
         for (count, what) in [
-            (told.empty, "rows without a weight"),
-            (told.dropped, "weights too small for a whole number, left out"),
+            (summary.empty, "rows without a weight"),
+            (summary.dropped, "weights too small for a whole number, left out"),
         ] {
             if count > 0 {
                 text += &format!("; {count} {what}");
             }
         }
-        match told.beside.len() {
+        match summary.beside.len() {
             0 => text += "; what belongs next to it (schema, sample query) is written with -o FILE",
-            _ => text += &format!("; next to it: {}", told.beside.join(", ")),
+            _ => text += &format!("; next to it: {}", summary.beside.join(", ")),
         }
         text
     }
@@ -202,7 +202,7 @@ impl ImportArgs {
     }
 
     /// The closing line.
-    pub fn told(&self, rows: u64, refused: u64, seconds: f64) -> String {
+    pub fn summary(&self, rows: u64, refused: u64, seconds: f64) -> String {
         let mut text = format!("{rows} rows in {}", clock(seconds));
         if refused > 0 {
             text += &format!("; {refused} refused");

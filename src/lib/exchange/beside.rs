@@ -22,13 +22,15 @@ impl Export<'_> {
     pub(super) fn beside(
         &self,
         source: &Source,
-        told: &Exported,
+        summary: &Exported,
         sample: Option<&Sample>,
         output: &Path,
         files: &mut Files,
     ) -> Result<()> {
         if self.role == Role::Documents {
-            if let Some(found) = schema::schema(self.target, &self.names, told.rows, told.most) {
+            if let Some(found) =
+                schema::schema(self.target, &self.names, summary.rows, summary.most)
+            {
                 files.put(found.ending, &found.text)?;
             }
             if let Some(sample) = sample {
@@ -40,8 +42,8 @@ impl Export<'_> {
         let mut manifest = json!({
             "format": self.target.name(),
             "role": match self.role { Role::Documents => "document", Role::Queries => "query" },
-            "rows": told.rows, "weights": told.postings, "empty": told.empty,
-            "quantize": self.quantize.to_string(), "dropped": told.dropped,
+            "rows": summary.rows, "weights": summary.postings, "empty": summary.empty,
+            "quantize": self.quantize.to_string(), "dropped": summary.dropped,
             "terms": if self.target.by_token() { "tokens" } else { "ids" },
             "vocabulary_sha256": self.language.tokenizer.vocabulary().fingerprint(),
             "l0": env!("CARGO_PKG_VERSION"), "steps": lines,
@@ -93,8 +95,8 @@ impl Sample {
             return files.put("query.json", &format!("{body:#}\n"));
         }
         let mut text = Vec::new();
-        let told = lines::query(&mut text, plan.target, &plan.names, plan.k, &entry);
-        told.map_err(|error| Error::io("sample query", error))?;
+        let summary = lines::query(&mut text, plan.target, &plan.names, plan.k, &entry);
+        summary.map_err(|error| Error::io("sample query", error))?;
         let ending = if plan.target == Target::Anserini { "query.tsv" } else { "query.txt" };
         files.put(ending, &String::from_utf8_lossy(&text))
     }

@@ -53,14 +53,14 @@ impl Writer<'_> {
             for &(doc, impact) in &postings {
                 sums[doc as usize] += u64::from(impact);
             }
-            self.told.postings += postings.len() as u64;
+            self.summary.postings += postings.len() as u64;
             if !postings.is_empty() {
                 lists.push((token, term));
             }
         }
-        self.told.rows = index.len() as u64;
-        self.told.empty = sums.iter().filter(|&&sum| sum == 0).count() as u64;
-        self.told.dropped = index.metadata().postings - self.told.postings;
+        self.summary.rows = index.len() as u64;
+        self.summary.empty = sums.iter().filter(|&&sum| sum == 0).count() as u64;
+        self.summary.dropped = index.metadata().postings - self.summary.postings;
         if let Some(first) = sums.iter().position(|&sum| sum > 0) {
             // an index has fewer than 2³² documents
             let vector = index.vectors(&[DocId(first as u32)])?.swap_remove(0);

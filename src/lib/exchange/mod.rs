@@ -123,7 +123,7 @@ pub fn export(
         true => source.extent(tokens, plan.role)?,
         false => Extent::NONE,
     };
-    let mut writer = Writer { plan, extent, told: Exported::default(), sample: None, each };
+    let mut writer = Writer { plan, extent, summary: Exported::default(), sample: None, each };
     match (plan.target, plan.role, source) {
         (Target::Ciff, Role::Documents, Source::Index(index)) => writer.ciff(index, &mut files)?,
         (Target::Pisa, Role::Documents, Source::Index(index)) => writer.pisa(index, &mut files)?,
@@ -135,12 +135,12 @@ pub fn export(
         }
         _ => writer.rows(source, &mut files)?,
     }
-    let Writer { mut told, sample, .. } = writer;
+    let Writer { mut summary, sample, .. } = writer;
     if files.is_on_disk() {
-        plan.beside(source, &told, sample.as_ref(), output, &mut files)?;
+        plan.beside(source, &summary, sample.as_ref(), output, &mut files)?;
     }
-    told.beside = files.commit()?;
-    Ok(told)
+    summary.beside = files.commit()?;
+    Ok(summary)
 }
 
 impl Export<'_> {
@@ -212,7 +212,7 @@ fn with_ending(output: &Path, ending: &str) -> PathBuf {
 struct Writer<'a> {
     plan: &'a Export<'a>,
     extent: Extent,
-    told: Exported,
+    summary: Exported,
     sample: Option<beside::Sample>,
     each: &'a mut dyn FnMut(),
 }

@@ -13,13 +13,13 @@ impl Writer<'_> {
         for (term, weight) in row.vector.iter() {
             match plan.quantize.number(weight, self.extent) {
                 Some(number) => terms.push((term.0, plan.token(term)?, number)),
-                None => self.told.dropped += 1,
+                None => self.summary.dropped += 1,
             }
         }
-        self.told.most = self.told.most.max(row.vector.max_weight());
-        self.told.rows += 1;
-        self.told.postings += terms.len() as u64;
-        self.told.empty += u64::from(terms.is_empty());
+        self.summary.most = self.summary.most.max(row.vector.max_weight());
+        self.summary.rows += 1;
+        self.summary.postings += terms.len() as u64;
+        self.summary.empty += u64::from(terms.is_empty());
         if self.sample.is_none() && !row.vector.is_empty() {
             self.sample = Some(Sample::of(row, plan.language)?);
         }
@@ -39,7 +39,7 @@ impl Writer<'_> {
         let (plan, target) = (self.plan, self.plan.target);
         let terms = self.numbers(row, plan)?;
         let (title, text) = (row.title.as_deref(), row.text.as_deref());
-        let place = self.told.rows - 1;
+        let place = self.summary.rows - 1;
         let entry = Entry { place, id: &row.id, title, text, terms: &terms };
         if plan.role == Role::Documents {
             return files.main()?.with(|out| lines::document(out, target, &plan.names, &entry));

@@ -129,7 +129,9 @@ fn calibration(index: &Index) -> Result<&Calibration> {
 /// As [`search`].
 pub fn promise(index: &Index, hits: usize, Recall(wanted): Recall) -> Result<String> {
     let calibration = calibration(index)?;
-    let told = |terms: usize| match calibration.trial(wanted, hits, terms).filter(|_| wanted < 1.0)
+    let summary = |terms: usize| match calibration
+        .trial(wanted, hits, terms)
+        .filter(|_| wanted < 1.0)
     {
         None => format!("up to {terms} terms exact"),
         Some(Trial { k, reach, recall, error, queries, .. }) => format!(
@@ -137,8 +139,9 @@ pub fn promise(index: &Index, hits: usize, Recall(wanted): Recall) -> Result<Str
         ),
     };
     let kinds: BTreeSet<usize> = calibration.rows.iter().map(|trial| trial.terms).collect();
-    let told: Vec<String> = kinds.into_iter().map(told).chain(["else exact".into()]).collect();
-    Ok(format!("{}: recall on samples of its documents: {}", index.name(), told.join(", ")))
+    let summary: Vec<String> =
+        kinds.into_iter().map(summary).chain(["else exact".into()]).collect();
+    Ok(format!("{}: recall on samples of its documents: {}", index.name(), summary.join(", ")))
 }
 
 /// What one term adds to a score. Every method computes it here.

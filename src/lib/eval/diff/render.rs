@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_factor_of_any_size_is_told() {
+    fn a_factor_of_any_size_is_reported() {
         for (factor, text) in [
             (1.5, "1.500000"),
             (0.001, "0.001000"),

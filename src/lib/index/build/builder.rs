@@ -228,8 +228,8 @@ impl Builder {
             texts: self.texts,
             maxima: self.maxima,
         };
-        let told = &mut *progress;
-        write(contents, artefacts, output, name, told, |term, each| lists.each(term, each))
+        let summary = &mut *progress;
+        write(contents, artefacts, output, name, summary, |term, each| lists.each(term, each))
     }
 }
 

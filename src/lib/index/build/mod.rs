@@ -20,7 +20,7 @@ pub use order::Order;
 
 use super::format::{
     file::Index,
-    metadata::{Encoding, told},
+    metadata::{Encoding, summary},
     quantize::Weights,
     texts::StoredText,
 };
@@ -306,8 +306,8 @@ fn check_meta(
     if known.is_some() && *known != encoding {
         return Err(Error::Mismatch {
             what: format!("{file}: encoding"),
-            expected: format!("{}, as before", told(known)),
-            got: told(&encoding),
+            expected: format!("{}, as before", summary(known)),
+            got: summary(&encoding),
             remedy: "index vectors of one encoding; scores of several do not compare".into(),
         });
     }

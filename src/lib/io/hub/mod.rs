@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_told_from_paths() {
+    fn names_are_kept_apart_from_paths() {
         let parsed = |text: &str| {
             let name = Name::parse(Path::new(text));
             name.map(|name| format!("{} {}", name.repository, name.revision))

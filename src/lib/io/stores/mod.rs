@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_told_from_paths() {
+    fn addresses_are_kept_apart_from_paths() {
         for text in ["s3://bucket/a", "gs://bucket/a.parquet", "https://host/a", "http://host/a"] {
             assert_eq!(address(Path::new(text)), Some(text));
         }

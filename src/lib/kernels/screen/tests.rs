@@ -93,7 +93,7 @@ fn tokens_and_terms_that_are_equal_or_nothing_are_right_too() {
 
 /// Products so near each other that only their rounding tells them apart.
 #[test]
-fn products_that_differ_in_the_last_bits_are_told_apart() {
+fn products_that_differ_in_the_last_bits_are_kept_apart() {
     let mut near = case(200, 64, 48, 0, 0.0, 3);
     let (first, rest) = near.states.split_at_mut(48);
     for (at, state) in (0..).zip(rest.chunks_exact_mut(48)) {

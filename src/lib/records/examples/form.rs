@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_of_other_names_are_told_by_their_places() {
+    fn columns_of_other_names_are_read_by_position() {
         good(r#"{"question":"7","answer":"a"}"#, &["a"], 1, None);
         good(r#"{"question":"7","answer":"a","negative":"b"}"#, &["a", "b"], 1, None);
         good(r#"{"query":"7","answer":"a","other":["b","c"]}"#, &["a", "b", "c"], 1, None);
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_are_not_read_are_told() {
+    fn keys_that_are_not_read_are_reported() {
         let unread = |text: &str| parse(text).unwrap().unread;
         assert_eq!(
             unread(r#"{"query":"q","pos":"a","negatives":["b"],"_id":1}"#),

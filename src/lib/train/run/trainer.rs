@@ -153,7 +153,7 @@ impl Trainer {
         let mut log = self.log()?;
         let mut watch = Watch::new(self.tokenizer.vocabulary().len());
         let (mut since, mut documents) = (Instant::now(), 0);
-        let mut told = Instant::now();
+        let mut summary = Instant::now();
         while self.recipe.stage_of(self.step).is_some() {
             let mut record = self.step()?;
             documents += record.documents;
@@ -163,11 +163,11 @@ impl Trainer {
                 (since, documents) = (Instant::now(), 0);
                 log.add(&record.to_json())?;
                 tell(Event::Step(&record));
-                told = Instant::now();
-            } else if told.elapsed() > SILENCE {
+                summary = Instant::now();
+            } else if summary.elapsed() > SILENCE {
                 record.docs_per_second = documents as f64 / since.elapsed().as_secs_f64();
                 tell(Event::Step(&record));
-                told = Instant::now();
+                summary = Instant::now();
             }
             let paused = Instant::now();
             if let Some(evaluation) = self.evaluation()? {

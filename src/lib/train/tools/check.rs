@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_are_counted_and_told() {
+    fn faults_are_counted_and_reported() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.jsonl");
         let lines = [
@@ -168,10 +168,10 @@ mod tests {
         let counts = [found.examples, found.refused, found.scored, found.flat, found.twice];
         assert_eq!(counts, [3, 2, 1, 1, 1]);
         assert_eq!([found.without_negatives, found.repeated, found.unknown], [1, 1, 1]);
-        let told = found.to_string();
+        let summary = found.to_string();
         assert!(
-            told.contains("x.jsonl:4: expected") && told.contains("x.jsonl:6: expected"),
-            "{told}"
+            summary.contains("x.jsonl:4: expected") && summary.contains("x.jsonl:6: expected"),
+            "{summary}"
         );
     }
 }
