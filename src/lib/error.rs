@@ -124,6 +124,7 @@ impl Error {
     }
 
     /// Whether it came from a reader of the output that left early, which is not a failure.
+    #[doc(hidden)]
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
     }
