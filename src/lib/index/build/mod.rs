@@ -155,7 +155,7 @@ fn fill<'a>(
     let language = plan.language;
     let vocabulary = Arc::new(language.tokenizer.vocabulary().clone());
     let mut encoding: Option<Encoding> = None;
-    let (mut seen, mut told_of) = (0u64, 0);
+    let (mut seen, mut reported) = (0u64, 0);
     let mut any_bare = false;
     let mut corpus = Corpus::new(plan);
     for input in inputs {
@@ -180,9 +180,9 @@ fn fill<'a>(
             }
             add(&mut builder, row, rejects)?;
             seen += 1;
-            if seen - told_of == PROGRESS_ROWS {
-                progress(Step::Rows(seen - told_of));
-                told_of = seen;
+            if seen - reported == PROGRESS_ROWS {
+                progress(Step::Rows(seen - reported));
+                reported = seen;
             }
         }
         if is_bare && seen == before {
@@ -192,7 +192,7 @@ fn fill<'a>(
         }
         corpus.add(&name, &ending)?;
     }
-    progress(Step::Rows(seen - told_of));
+    progress(Step::Rows(seen - reported));
     let (table, table_source) = corpus.table()?;
     let artefacts = Artefacts {
         vocabulary: vocabulary.fingerprint().to_owned(),
