@@ -128,8 +128,8 @@ fn build(args: BuildArgs) -> Result<()> {
     };
     let rejects = args.work.rejects.open(path)?;
     let target = Target { output, rejects, seed: args.work.seed, before: 0 };
-    write(&args.vectors, target, &args.work.run, |inputs, rejects, summary, output| {
-        index::build(inputs, &plan, rejects, summary, output)
+    write(&args.vectors, target, &args.work.run, |inputs, rejects, progress, output| {
+        index::build(inputs, &plan, rejects, progress, output)
     })
 }
 
@@ -141,8 +141,8 @@ fn append(args: AppendArgs) -> Result<()> {
     let memory = args.work.memory;
     let before = index.metadata().docs;
     let target = Target { output, rejects, seed: args.work.seed, before };
-    write(&args.vectors, target, &args.work.run, |inputs, rejects, summary, output| {
-        index::append(index, inputs, memory, rejects, summary, &mut part, output)
+    write(&args.vectors, target, &args.work.run, |inputs, rejects, progress, output| {
+        index::append(index, inputs, memory, rejects, progress, &mut part, output)
     })
 }
 
@@ -151,7 +151,7 @@ struct Target {
     output: Output,
     rejects: Rejects,
     seed: u64,
-    /// An index to which the inputs are added.
+    /// Documents of an index to which the inputs are added, 0 for a new one.
     before: u32,
 }
 

@@ -160,7 +160,7 @@ fn run(args: TrainArgs) -> Result<()> {
         trainer.resume()?;
         args.run.say(PROGRAM, &format!("goes on after step {}", trainer.steps_done()));
     }
-    trainer.run(|summary| args.run.say(PROGRAM, &summary.to_string()))?;
+    trainer.run(|event| args.run.say(PROGRAM, &event.to_string()))?;
     args.run.say(PROGRAM, &format!("wrote {}", output.display()));
     Ok(())
 }

@@ -143,9 +143,14 @@ pub fn exit(program: &str, result: Result<()>) -> ExitCode {
 
 /// The result with the words for a setting replaced by the option that sets it, since the library knows
 /// no options: pairs of words that its messages use, and what a user of the program reads in their place.
+/// Words that end in a colon name the setting that a message is about: only at its beginning.
 pub fn with_options<T>(result: Result<T>, options: &[(&str, &str)]) -> Result<T> {
     let named = |text: String| {
-        options.iter().fold(text, |text, (words, option)| text.replacen(words, option, 1))
+        options.iter().fold(text, |text, (words, option)| match text.strip_prefix(words) {
+            Some(rest) => format!("{option}{rest}"),
+            None if words.ends_with(':') => text,
+            None => text.replacen(words, option, 1),
+        })
     };
     result.map_err(|error| match error {
         Error::Usage(text) => Error::Usage(named(text)),
@@ -446,7 +451,7 @@ mod tests {
 
     #[test]
     fn users_read_options_where_the_library_names_settings() {
-        let options = [("longest text", "--max-tokens"), ("resume it", "continue with --resume")];
+        let options = [("longest text:", "--max-tokens:"), ("resume it", "continue with --resume")];
         let named = |error| with_options::<()>(Err(error), &options).unwrap_err().to_string();
         let long = "longest text: expected at most 64 tokens, found 99";
         let shown = "--max-tokens: expected at most 64 tokens, found 99";
@@ -454,6 +459,8 @@ mod tests {
         let held = "holds a run; resume it, or name another folder";
         let shown = "out: holds a run; continue with --resume, or name another folder";
         assert_eq!(named(Error::format("out", held)), shown);
+        let path = "expected one input, found also my longest text: 1.jsonl";
+        assert_eq!(named(Error::Usage(path.into())), path);
         // the data of a line are not touched
         let line = Error::line("f", 1, "a number", "`longest text`");
         assert_eq!(named(line), "f:1: expected a number, found `longest text`");

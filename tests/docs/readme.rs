@@ -106,8 +106,8 @@ fn examples_in_the_help_run_one_after_the_other() {
         assert!(commands.len() >= 2, "{program} --help has {} examples", commands.len());
         for command in commands {
             let ran = bash(&command);
-            let summary = String::from_utf8_lossy(&ran.stderr).into_owned();
-            assert!(ran.status.success(), "{command}: {summary}");
+            let stderr = String::from_utf8_lossy(&ran.stderr).into_owned();
+            assert!(ran.status.success(), "{command}: {stderr}");
         }
     }
 }

@@ -133,7 +133,7 @@ fn a_kubernetes_job_is_one_of_batch_v1_and_encodes_what_one_process_encodes() {
     is_whole(&work, "parts");
 
     let sound = work.text("pipelines/cluster/kubernetes.yaml");
-    for (from, to, summary) in [
+    for (from, to, message) in [
         ("completionMode", "completionsMode", "no field completionsMode"),
         ("completions: 16", "completions: \"16\"", "expected int"),
         ("value: \"16\"", "value: 16", "expected str"),
@@ -144,7 +144,7 @@ fn a_kubernetes_job_is_one_of_batch_v1_and_encodes_what_one_process_encodes() {
     ] {
         assert!(sound.contains(from), "{from}");
         work.write("bad.yaml", sound.replace(from, to));
-        check("bad.yaml").exits(1).says(summary);
+        check("bad.yaml").exits(1).says(message);
     }
     typed_by_kubectl(&work);
 }
@@ -243,7 +243,7 @@ fn a_part_is_made_once_goes_on_after_a_kill_and_is_never_taken_for_another() {
 #[test]
 fn a_part_says_what_it_wants() {
     let work = scene();
-    for (environment, arguments, summary) in [
+    for (environment, arguments, message) in [
         ("", "parts corpus.jsonl", "expected L0_SHARDS=N"),
         ("L0_SHARDS=0", "parts corpus.jsonl", "expected L0_SHARDS=N"),
         ("L0_SHARDS=2", "parts corpus.jsonl", "expected a part from 0 to 1"),
@@ -267,7 +267,7 @@ fn a_part_says_what_it_wants() {
         let line = format!(
             "env -u SLURM_ARRAY_TASK_ID {environment} pipelines/cluster/part.sh {arguments}"
         );
-        sh(&work, &line).exits(2).says(summary);
+        sh(&work, &line).exits(2).says(message);
     }
     assert!(!work.names().contains(&"parts".to_owned()), "a refusal makes nothing");
 }
@@ -335,7 +335,7 @@ fn parts_that_are_no_shards_of_one_input_are_not_joined() {
          {\"_id\":\"y\",\"indices\":[3],\"values\":[1],\"text\":\"told\"}\n",
     );
     work.write("out.parquet", "as it was");
-    for (parts, status, summary) in [
+    for (parts, status, message) in [
         ("2.parquet 1.parquet 0.parquet", 3, "2.parquet: shard: expected 0/3"),
         (
             "0.parquet 1.parquet",
@@ -356,7 +356,7 @@ fn parts_that_are_no_shards_of_one_input_are_not_joined() {
         ("", 2, "PARTS"),
     ] {
         let line = format!("l0-encode join {parts} -o out.parquet");
-        sh(&work, &line).exits(status).says(summary);
+        sh(&work, &line).exits(status).says(message);
         assert_eq!(work.text("out.parquet"), "as it was", "{parts}");
     }
     sh(&work, "l0-encode join 0.parquet 1.parquet 2.parquet -o out.parquet")

@@ -21,11 +21,11 @@ fn diff(work: &Work, arguments: &str) -> Run {
 fn equal_runs_are_the_same_and_pass_every_gate() {
     let work = scene();
     let gates = "a.run - --strict --min-overlap 1 --max-error 0";
-    let summary = "A\ta.run\nB\t<stdin>\ntop 10\tthe same\nqueries\t2\nidentical\t2\n\
+    let expected = "A\ta.run\nB\t<stdin>\ntop 10\tthe same\nqueries\t2\nidentical\t2\n\
                 overlap@10\t1.0000\twith ties 1.0000\ntau\t1.0000\n\
                 shared hits\t3\tequal scores 3, within the tolerance 3\n";
     let ran = diff(&work, gates).exits(0);
-    assert_eq!((ran.stdout_text().as_str(), ran.stderr().as_str()), (summary, ""));
+    assert_eq!((ran.stdout_text().as_str(), ran.stderr().as_str()), (expected, ""));
 }
 
 #[test]

@@ -33,11 +33,11 @@ fn scene(model: &str) -> Work {
 /// are sound.
 #[track_caller]
 fn left_out(ran: &Run, names: &[&str], is_sound: impl Fn(&str) -> bool) -> Vec<(String, String)> {
-    let summary = ran.stderr();
+    let stderr = ran.stderr();
     let mut all = Vec::new();
     for &name in names {
         let words = format!("{name}: left out, for want of ");
-        match summary.lines().find_map(|line| line.strip_prefix(&words)) {
+        match stderr.lines().find_map(|line| line.strip_prefix(&words)) {
             Some(package) => all.push((name.to_owned(), package.to_owned())),
             None => assert!(is_sound(name), "expected a word on {name}, found none\n{ran}"),
         }

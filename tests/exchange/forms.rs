@@ -180,17 +180,17 @@ fn queries_without_metadata_are_queries_where_it_is_said() {
 #[test]
 fn an_export_into_a_device_is_that_alone() {
     let work = folder();
-    let summary =
+    let ran =
         run(work.shell("l0-index export docs.l0x --to jsonl -o >(cat >piped); sleep 0.3"), b"")
             .exits(0);
-    assert!(summary.stderr().contains("written with -o FILE"), "{summary}");
+    assert!(ran.stderr().contains("written with -o FILE"), "{ran}");
     index(&work, "export docs.l0x --to jsonl -o filed").exits(0);
     assert_eq!(work.read("piped"), work.read("filed"));
     index(&work, "export docs.l0x --to pisa -o /dev/null").exits(2).says("several files");
 }
 
 #[test]
-fn an_engine_that_cuts_weights_is_reported_the_largest() {
+fn an_export_names_the_largest_weight_for_an_engine_that_cuts_them() {
     let work = Work::new();
     work.write("docs.jsonl", "{\"_id\":\"a\",\"indices\":[5],\"values\":[9.5]}");
     index(&work, "export docs.jsonl --tokenizer testdata/toy --to opensearch-ann -o ann").exits(0);

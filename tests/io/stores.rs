@@ -5,7 +5,7 @@ use crate::support::{Work, run};
 
 #[cfg(not(feature = "stores"))]
 #[test]
-fn without_the_feature_the_pipe_is_reported() {
+fn without_the_feature_the_pipe_is_the_remedy() {
     let work = Work::new();
     let encode = |arguments: &str| {
         let all = format!("--model testdata/toy {arguments}");

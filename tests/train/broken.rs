@@ -46,7 +46,7 @@ fn refused(work: &Work, more: [&str; 2], found: &str) {
 
 /// Nothing fails, and the look at the data says this.
 #[track_caller]
-fn summary(lines: &str, found: &str) {
+fn remarked(lines: &str, found: &str) {
     let work = work();
     work.write("x", lines);
     run(work.command(TRAIN, "recipe.toml -o out --dry-run --quiet"), b"").exits(0);
@@ -146,24 +146,24 @@ fn tables_that_cannot_be_used_are_named() {
 
 #[test]
 fn what_can_be_trained_on_but_should_not_be_is_reported() {
-    summary(&third(r#"{"query":"q","pos":"a"}"#), "1 without negatives");
-    summary(&third(r#"{"query":"q","pos":"a","negs":["b","a"]}"#), "1 with a document twice");
-    summary(
+    remarked(&third(r#"{"query":"q","pos":"a"}"#), "1 without negatives");
+    remarked(&third(r#"{"query":"q","pos":"a","negs":["b","a"]}"#), "1 with a document twice");
+    remarked(
         &third(r#"{"query":"q","docs":["a","b"],"scores":[2,2]}"#),
         "1 with scores that are all equal",
     );
-    summary(
+    remarked(
         &third(r#"{"query":"q","pos":"a","negatives":["b"]}"#),
         "1 with a key `negatives`, which is not",
     );
-    summary(
+    remarked(
         &third(r#"{"query":"日本","pos":"a"}"#),
         "unknown words only: is it the right tokenizer?",
     );
     let repeated = r#"{"query":"sea 1","pos":"a"}"#;
-    summary(&third(repeated), "1 repeat an earlier query");
+    remarked(&third(repeated), "1 repeat an earlier query");
     let by_place = "{\"question\":\"a\",\"answer\":\"b\"}\n{\"question\":\"c\",\"answer\":\"d\"}\n";
-    summary(by_place, "read by position: question as query, answer as positive");
+    remarked(by_place, "read by position: question as query, answer as positive");
 }
 
 #[test]

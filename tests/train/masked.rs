@@ -78,8 +78,8 @@ impl Scene {
     fn run(&self, output: &str, changes: &[&str]) -> Vec<f64> {
         let mut losses = Vec::new();
         let mut trainer = self.trainer(output, changes).unwrap();
-        let note = |summary: Event| {
-            if let Event::Step(record) = summary {
+        let note = |event: Event| {
+            if let Event::Step(record) = event {
                 losses.push(record.loss);
             }
         };
@@ -111,11 +111,11 @@ fn a_run_with_hidden_pieces_goes_on_to_the_same_bytes() {
     for cut in [3, 5] {
         let output = format!("cut{cut}");
         let mut first = scene.trainer(&output, &[]).unwrap();
-        let mut summary = 0;
+        let mut steps = 0;
         let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             first.run(|_| {
-                summary += 1;
-                if summary == cut {
+                steps += 1;
+                if steps == cut {
                     std::panic::resume_unwind(Box::new("cut"));
                 }
             })
@@ -203,8 +203,8 @@ fn a_base_without_a_head_gets_one_if_it_is_asked_for() {
     assert_eq!(json(&out.join("config.json"))["architectures"][0], "BertForMaskedLM");
     assert_eq!(json(&out.join("l0.json"))["head"], "new");
     assert!(Checkpoint::load(&out).is_ok());
-    let summary = scene.trainer("new", &changes).unwrap().remarks().unwrap();
-    assert!(summary.contains("the head is new") && summary.contains("a masked_lm stage trains it"));
+    let remarks = scene.trainer("new", &changes).unwrap().remarks().unwrap();
+    assert!(remarks.contains("the head is new") && remarks.contains("a masked_lm stage trains it"));
     assert_eq!(scene.trainer("none", &[]).unwrap().remarks(), None);
 }
 

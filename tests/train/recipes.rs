@@ -93,8 +93,8 @@ fn shipped_recipes_run_made_small() {
         };
         train(&["--dry-run"]).says("dry run: ");
         assert!(!work.path("out").exists());
-        let summary = train(&[]).stderr();
-        assert!(work.path("out/model.safetensors").exists(), "{summary}");
-        assert_eq!(summary.contains("the head is new"), recipe.model.head.is_some(), "{summary}");
+        let stderr = train(&[]).stderr();
+        assert!(work.path("out/model.safetensors").exists(), "{stderr}");
+        assert_eq!(stderr.contains("the head is new"), recipe.model.head.is_some(), "{stderr}");
     }
 }

@@ -77,11 +77,11 @@ fn a_run_that_is_cut_goes_on_to_the_same_bytes() {
         let (_above, folder) = scratch();
         let mut first = trainer(&folder, &[]);
         // a run that ends after step `cut`, wherever its last checkpoint is
-        let mut summary = 0;
+        let mut steps = 0;
         let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             first.run(|_| {
-                summary += 1;
-                if summary == cut {
+                steps += 1;
+                if steps == cut {
                     std::panic::resume_unwind(Box::new("cut"));
                 }
             })
@@ -180,8 +180,8 @@ fn the_directory_that_comes_out_encodes() {
     let (_above, folder) = scratch();
     let mut trainer = trainer(&folder, &["stage.0.steps=20", "stage.0.lr=5e-3"]);
     let mut losses = Vec::new();
-    let note = |summary: Event| {
-        if let Event::Step(record) = summary {
+    let note = |event: Event| {
+        if let Event::Step(record) = event {
             losses.push(record.loss);
         }
     };

@@ -264,6 +264,6 @@ fn what_cannot_be_scored_is_refused() {
     work.write("dense/config.json", config);
     std::fs::remove_file(work.path("dense/modules.json")).unwrap();
     refused("--teacher dense x.jsonl", 1, "is said as mean:DIR or cls:DIR");
-    let summary = "score --teacher mean:dense x.jsonl --format jsonl --quiet";
-    run(work.command(SCORE, summary), b"").exits(0);
+    let command = "score --teacher mean:dense x.jsonl --format jsonl --quiet";
+    run(work.command(SCORE, command), b"").exits(0);
 }

@@ -148,7 +148,7 @@ impl FromDenseArgs {
                 "expected the pooling that the files of {} name; leave --pooling out",
                 self.model.display()
             ))),
-            (None, Some(pooling)) => DenseDirectory::summary(&path, pooling),
+            (None, Some(pooling)) => DenseDirectory::with_pooling(&path, pooling),
             (None, None) => Err(Error::Usage(format!(
                 "{} does not say how its hidden states are pooled: give --pooling mean, cls or max",
                 self.model.display()

@@ -174,18 +174,18 @@ mod tests {
     #[test]
     fn every_key_of_a_recipe_is_proposed() {
         for place in ["model.", "query.", "optimizer.", "evaluate.", "data.0.", "stage.0."] {
-            let summary = refusal(&format!("{place}zzz"));
-            let known = summary.split_once("expected").unwrap_or_else(|| panic!("{summary}")).1;
+            let message = refusal(&format!("{place}zzz"));
+            let known = message.split_once("expected").unwrap_or_else(|| panic!("{message}")).1;
             let known = known.split_once(';').map_or(known, |(known, _)| known);
             let known: BTreeSet<&str> = known.split('`').skip(1).step_by(2).collect();
             let proposed = RECIPE_KEYS.iter().filter_map(|key| key.strip_prefix(place));
             let proposed: BTreeSet<&str> = proposed.map(|key| key.trim_end_matches('=')).collect();
             assert_eq!(proposed, known, "{place}");
         }
-        let summary = refusal("zzz");
+        let message = refusal("zzz");
         for key in RECIPE_KEYS {
             let first = key.trim_end_matches('=').split('.').next().unwrap();
-            assert!(summary.contains(&format!("`{first}`")), "{key}: {summary}");
+            assert!(message.contains(&format!("`{first}`")), "{key}: {message}");
         }
     }
 }

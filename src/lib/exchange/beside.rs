@@ -95,8 +95,8 @@ impl Sample {
             return files.put("query.json", &format!("{body:#}\n"));
         }
         let mut text = Vec::new();
-        let summary = lines::query(&mut text, plan.target, &plan.names, plan.k, &entry);
-        summary.map_err(|error| Error::io("sample query", error))?;
+        let line = lines::query(&mut text, plan.target, &plan.names, plan.k, &entry);
+        line.map_err(|error| Error::io("sample query", error))?;
         let ending = if plan.target == Target::Anserini { "query.tsv" } else { "query.txt" };
         files.put(ending, &String::from_utf8_lossy(&text))
     }

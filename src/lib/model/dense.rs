@@ -128,7 +128,7 @@ impl DenseDirectory {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Format`].
-    pub fn summary(path: &Path, pooling: Pooling) -> Result<DenseDirectory> {
+    pub fn with_pooling(path: &Path, pooling: Pooling) -> Result<DenseDirectory> {
         let mut found = bare(path.to_owned(), pooling)?;
         found.pooled.length = Length::One;
         Ok(found)

@@ -129,7 +129,7 @@ fn calibration(index: &Index) -> Result<&Calibration> {
 /// As [`search`].
 pub fn promise(index: &Index, hits: usize, Recall(wanted): Recall) -> Result<String> {
     let calibration = calibration(index)?;
-    let summary = |terms: usize| match calibration
+    let recall = |terms: usize| match calibration
         .trial(wanted, hits, terms)
         .filter(|_| wanted < 1.0)
     {
@@ -139,9 +139,8 @@ pub fn promise(index: &Index, hits: usize, Recall(wanted): Recall) -> Result<Str
         ),
     };
     let kinds: BTreeSet<usize> = calibration.rows.iter().map(|trial| trial.terms).collect();
-    let summary: Vec<String> =
-        kinds.into_iter().map(summary).chain(["else exact".into()]).collect();
-    Ok(format!("{}: recall on samples of its documents: {}", index.name(), summary.join(", ")))
+    let kinds: Vec<String> = kinds.into_iter().map(recall).chain(["else exact".into()]).collect();
+    Ok(format!("{}: recall on samples of its documents: {}", index.name(), kinds.join(", ")))
 }
 
 /// What one term adds to a score. Every method computes it here.

@@ -255,12 +255,12 @@ fn what_others_left_out_is_fetched() {
 }
 
 #[test]
-fn a_mistyped_path_is_reported_that_it_was_taken_for_a_name() {
+fn a_mistyped_path_is_reported_as_taken_for_a_name() {
     let work = Work::new();
     let server = serve(&model(&work, "testdata/toy"), Manner::Plain);
     let ran = encode_named(&work, &server, "models/mine", &[]).exits(1);
-    let summary = format!("so {} was asked: ", server.address);
-    ran.says("models/mine: no such directory is here").says(&summary).says("status 404");
+    let asked = format!("so {} was asked: ", server.address);
+    ran.says("models/mine: no such directory is here").says(&asked).says("status 404");
 }
 
 #[test]
@@ -427,9 +427,9 @@ fn the_python_library_finds_it() {
             return skipped(Need::Tool("py:huggingface_hub"), why);
         }
     };
-    let summary = String::from_utf8_lossy(&output.stdout);
+    let printed = String::from_utf8_lossy(&output.stdout);
     assert!(
-        summary.trim().ends_with(&format!("models--org--toy/snapshots/{COMMIT}")),
+        printed.trim().ends_with(&format!("models--org--toy/snapshots/{COMMIT}")),
         "{output:?}"
     );
 }

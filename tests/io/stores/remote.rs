@@ -146,8 +146,8 @@ fn the_whole_way_runs_over_objects() {
         address = store.address
     );
     let ran = run(store.reached_by(work.shell(&line)), b"").exits(0);
-    let summary = ran.stdout_text();
-    let values: Vec<_> = summary.lines().collect();
+    let printed = ran.stdout_text();
+    let values: Vec<_> = printed.lines().collect();
     assert!(values.len() == 2 && values[0] == values[1], "{values:?}");
     let objects = store.objects.lock().unwrap();
     for name in ["v.parquet", "v.l0x", "v.run"] {

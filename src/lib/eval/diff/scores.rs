@@ -228,12 +228,12 @@ fn rounding(pairs: &[Pair], decimals: [Option<i32>; 2], fit: Option<&Fit>) -> Op
     // the coarser of the two, against its scores
     let coarser = ours >= theirs * factors.low;
     let (run, places) = if coarser { ("A", decimals[0]) } else { ("B", decimals[1]) };
-    let summary = match places? {
+    let rounded = match places? {
         0 => "are whole numbers".to_owned(),
         1 => "have 1 decimal".to_owned(),
         places => format!("have {places} decimals"),
     };
-    Some(format!("the scores of {run} {summary}: no difference is larger than rounding leaves"))
+    Some(format!("the scores of {run} {rounded}: no difference is larger than rounding leaves"))
 }
 
 /// How few bits would leave such differences.
@@ -241,18 +241,18 @@ fn bits(pairs: &[Pair], factor: f64) -> Option<String> {
     let quotients: Option<Vec<f64>> = pairs.iter().map(quotient).collect();
     let quotients = quotients.and_then(|all| spread(all.into_iter()));
     let apart_by = quotients.map_or(f64::INFINITY, |all| all.high / all.low - 1.0);
-    let summary = |power: i32, what: &str| {
+    let explained = |power: i32, what: &str| {
         Some(format!(
             "all quotients lie within 2^-{power} of each other: no more than {what} leave"
         ))
     };
     if apart_by <= 2f64.powi(-10) {
-        return summary(10, "weights of 11 significant bits (f16)");
+        return explained(10, "weights of 11 significant bits (f16)");
     }
     if apart_by <= 2f64.powi(-8) {
         let lucene = "weights of 9 significant bits, cut off (Lucene's feature fields, so Elasticsearch \
                       and OpenSearch), or of 8, rounded (bf16),";
-        return summary(8, lucene);
+        return explained(8, lucene);
     }
     // linear steps, the same for all: an error against the largest score
     let top = pairs.iter().map(|pair| pair.a.abs()).fold(0.0, f64::max);

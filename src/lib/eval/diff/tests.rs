@@ -129,9 +129,9 @@ fn errors_name_their_place() {
     let b = run("p: a 2, b 1\nq: a 9, b 4, c 2.75");
     let scores = diff(&a, &b, 10, USUAL).scores;
     assert_eq!((scores.shared, scores.equal, scores.within), (5, 3, 3));
-    let summary = |apart: &ScoreGap| (apart.qid.clone(), apart.docno.clone(), apart.by);
-    assert_eq!(summary(scores.absolute.as_ref().unwrap()), ("q".into(), "a".into(), 1.0));
-    assert_eq!(summary(scores.relative.as_ref().unwrap()), ("q".into(), "c".into(), 0.75 / 2.75));
+    let parts = |apart: &ScoreGap| (apart.qid.clone(), apart.docno.clone(), apart.by);
+    assert_eq!(parts(scores.absolute.as_ref().unwrap()), ("q".into(), "a".into(), 1.0));
+    assert_eq!(parts(scores.relative.as_ref().unwrap()), ("q".into(), "c".into(), 0.75 / 2.75));
     assert_eq!((scores.fit, scores.explained), (None, None));
     let infinite = diff(&run("q: a inf, b 1"), &run("q: a 1, b 1"), 10, USUAL).scores;
     assert_eq!(infinite.error(), Some(2.0));
@@ -162,8 +162,8 @@ fn check_explained(change: impl Fn(usize, f64) -> f64, expected: Option<&str>) {
     match expected {
         None => assert_eq!(scores.explained, None, "{scores:?}"),
         Some(text) => {
-            let summary = scores.explained.clone().unwrap_or_default();
-            assert!(summary.contains(text), "{summary}: {scores:?}");
+            let explained = scores.explained.clone().unwrap_or_default();
+            assert!(explained.contains(text), "{explained}: {scores:?}");
         }
     }
 }
@@ -219,8 +219,8 @@ fn a_gate_says_what_it_wanted() {
         assert_eq!(checked(a, a, &wanted), None);
     }
     assert_eq!(checked(a, b, &error), None);
-    let summary = checked(a, b, &same).unwrap();
-    assert!(summary.contains("the same ranking for every query, found another for 1 of 2 (`q`)"));
+    let message = checked(a, b, &same).unwrap();
+    assert!(message.contains("the same ranking for every query, found another for 1 of 2 (`q`)"));
     assert!(checked(a, b, &overlap).unwrap().contains("overlap@2 of at least 0.9, found 0.75"));
     let other = "p: a 2, b 1.5\nq: a 2, b 1";
     assert!(checked(a, other, &error).unwrap().contains("at most 0.01, found 0.33"));

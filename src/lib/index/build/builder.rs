@@ -228,8 +228,8 @@ impl Builder {
             texts: self.texts,
             maxima: self.maxima,
         };
-        let summary = &mut *progress;
-        write(contents, artefacts, output, name, summary, |term, each| lists.each(term, each))
+        let progress = &mut *progress;
+        write(contents, artefacts, output, name, progress, |term, each| lists.each(term, each))
     }
 }
 

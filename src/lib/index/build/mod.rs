@@ -20,7 +20,7 @@ pub use order::Order;
 
 use super::format::{
     file::Index,
-    metadata::{Encoding, summary},
+    metadata::{Encoding, describe},
     quantize::Weights,
     texts::StoredText,
 };
@@ -306,8 +306,8 @@ fn check_meta(
     if known.is_some() && *known != encoding {
         return Err(Error::Mismatch {
             what: format!("{file}: encoding"),
-            expected: format!("{}, as before", summary(known)),
-            got: summary(&encoding),
+            expected: format!("{}, as before", describe(known)),
+            got: describe(&encoding),
             remedy: "index vectors of one encoding; scores of several do not compare".into(),
         });
     }

@@ -1,6 +1,6 @@
 //! Whether indexes, vectors and tokenizers belong together.
 
-use super::{file::Index, layout::Section, metadata::summary};
+use super::{file::Index, layout::Section, metadata::describe};
 use crate::{
     error::{Error, Result},
     vectors::VectorMeta,
@@ -27,7 +27,7 @@ impl Index {
             return mismatch("vocabulary fingerprint", &left.vocabulary, &right.vocabulary);
         }
         if left.encoding != right.encoding {
-            return mismatch("encoding", &summary(&left.encoding), &summary(&right.encoding));
+            return mismatch("encoding", &describe(&left.encoding), &describe(&right.encoding));
         }
         if self.section(Section::QueryTable) != other.section(Section::QueryTable) {
             return mismatch("query table", &left.query_weights, &right.query_weights);

@@ -94,7 +94,7 @@ impl fmt::Display for Encoding {
 }
 
 /// An encoding as text.
-pub(in crate::index) fn summary(encoding: &Option<Encoding>) -> String {
+pub(in crate::index) fn describe(encoding: &Option<Encoding>) -> String {
     encoding.as_ref().map_or_else(|| "unknown".to_owned(), Encoding::to_string)
 }
 

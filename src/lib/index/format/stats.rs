@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     file::Index,
     layout::Section,
-    metadata::{Encoding, Gain, summary},
+    metadata::{Encoding, Gain, describe},
     postings::Parts,
     quantize::Weights,
 };
@@ -108,7 +108,7 @@ impl fmt::Display for Stats {
         writeln!(f, "weights\t{}", self.weights)?;
         writeln!(f, "query weights\t{}", self.query_weights)?;
         writeln!(f, "vocabulary fingerprint\t{}", self.vocabulary)?;
-        writeln!(f, "encoding\t{}", summary(&self.encoding))?;
+        writeln!(f, "encoding\t{}", describe(&self.encoding))?;
         if let Some(Gain { given, stored }) = self.order {
             writeln!(f, "bits a gap, order given\t{given:.3}")?;
             writeln!(f, "bits a gap, order bp\t{stored:.3}")?;

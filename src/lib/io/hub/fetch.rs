@@ -235,12 +235,12 @@ impl Fetch<'_> {
                 tries.forget();
             }
             tries.pause().map_err(|tries| {
-                let summary = format!(
+                let reason = format!(
                     "{reason}, with {have} of {} bytes there after {tries} tries that came no further; run \
                      it again to go on from there",
                     blob.size
                 );
-                Error::format(self.url(&blob.file), summary)
+                Error::format(self.url(&blob.file), reason)
             })?;
         }
         let found = hash(&mut file, blob).map_err(fail)?;

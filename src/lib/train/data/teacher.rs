@@ -229,7 +229,7 @@ impl Teacher {
                 Ok(Teacher { name, tokenizer, kind })
             }
             TeacherName::Pooled(pooling, folder) => {
-                let directory = DenseDirectory::summary(folder, *pooling)?;
+                let directory = DenseDirectory::with_pooling(folder, *pooling)?;
                 Teacher::dense(name, directory, options)
             }
             TeacherName::Directory(folder) => match DenseDirectory::recognise(folder)? {

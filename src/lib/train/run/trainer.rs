@@ -153,7 +153,7 @@ impl Trainer {
         let mut log = self.log()?;
         let mut watch = Watch::new(self.tokenizer.vocabulary().len());
         let (mut since, mut documents) = (Instant::now(), 0);
-        let mut summary = Instant::now();
+        let mut last_report = Instant::now();
         while self.recipe.stage_of(self.step).is_some() {
             let mut record = self.step()?;
             documents += record.documents;
@@ -163,11 +163,11 @@ impl Trainer {
                 (since, documents) = (Instant::now(), 0);
                 log.add(&record.to_json())?;
                 tell(Event::Step(&record));
-                summary = Instant::now();
-            } else if summary.elapsed() > SILENCE {
+                last_report = Instant::now();
+            } else if last_report.elapsed() > SILENCE {
                 record.docs_per_second = documents as f64 / since.elapsed().as_secs_f64();
                 tell(Event::Step(&record));
-                summary = Instant::now();
+                last_report = Instant::now();
             }
             let paused = Instant::now();
             if let Some(evaluation) = self.evaluation()? {

@@ -168,10 +168,10 @@ mod tests {
         let counts = [found.examples, found.refused, found.scored, found.flat, found.twice];
         assert_eq!(counts, [3, 2, 1, 1, 1]);
         assert_eq!([found.without_negatives, found.repeated, found.unknown], [1, 1, 1]);
-        let summary = found.to_string();
+        let report = found.to_string();
         assert!(
-            summary.contains("x.jsonl:4: expected") && summary.contains("x.jsonl:6: expected"),
-            "{summary}"
+            report.contains("x.jsonl:4: expected") && report.contains("x.jsonl:6: expected"),
+            "{report}"
         );
     }
 }
