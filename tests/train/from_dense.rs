@@ -161,7 +161,11 @@ fn what_it_needs_is_asked_for() {
     refused(&few, 2, "expected 50 or more background passages, found 49");
     let few = "headless --pooling mean --passages 10";
     refused(few, 2, "expected 50 or more background passages, found 10");
-    refused(&format!("nowhere {BACKGROUND} --pooling mean"), 1, "nowhere");
+    for pooling in ["", "--pooling mean"] {
+        let message =
+            "nowhere: expected the directory of a sentence encoder, found none of that name";
+        refused(&format!("nowhere {BACKGROUND} {pooling}"), 1, message);
+    }
 }
 
 #[test]

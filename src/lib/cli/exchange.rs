@@ -18,7 +18,7 @@ use crate::{
 #[derive(Args)]
 #[command(
     after_long_help = "Examples (demo.l0x and demo.parquet are made by the example of l0-index --help):
-  For OpenSearch: demo.ndjson for _bulk; its mapping, a query and how to load it stand beside:
+  For OpenSearch: demo.ndjson for _bulk; its mapping, a query and how to load it are next to it:
     l0-index export demo.l0x --to opensearch -o demo.ndjson && cat demo.ndjson.export.json
 
   For Anserini, from vectors as they came, weights times 100; and queries in its form:
@@ -90,9 +90,9 @@ impl ExportArgs {
                 text += &format!("; {count} {what}");
             }
         }
-        match summary.beside.len() {
+        match summary.sidecars.len() {
             0 => text += "; what belongs next to it (schema, sample query) is written with -o FILE",
-            _ => text += &format!("; next to it: {}", summary.beside.join(", ")),
+            _ => text += &format!("; next to it: {}", summary.sidecars.join(", ")),
         }
         text
     }

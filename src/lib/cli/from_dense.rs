@@ -132,6 +132,10 @@ impl FromDenseArgs {
             PoolingArg::Max => Pooling::Max,
         });
         let path = io::hub::resolve(&self.model, Need::Model)?;
+        if !io::is_folder(&path) {
+            let reason = "expected the directory of a sentence encoder, found none of that name";
+            return Err(Error::format(&path, reason));
+        }
         let found = DenseDirectory::recognise(&path)?;
         let other = OTHERS.map(|name| path.join(name)).into_iter().find(|file| io::exists(file));
         if let (None, Some(file)) = (&found, other) {

@@ -45,19 +45,19 @@ impl Named {
 pub(super) struct Files {
     output: PathBuf,
     main: Option<Named>,
-    beside: Vec<Named>,
+    sidecars: Vec<Named>,
 }
 
 impl Files {
     /// Of an export whose one file is `output`.
     pub(super) fn with_main(output: &Path) -> Result<Files> {
         let main = Some(Named::create(output.to_owned())?);
-        Ok(Files { output: output.to_owned(), main, beside: Vec::new() })
+        Ok(Files { output: output.to_owned(), main, sidecars: Vec::new() })
     }
 
     /// Of an export that is several files whose names begin with `output`.
     pub(super) fn named_after(output: &Path) -> Files {
-        Files { output: output.to_owned(), main: None, beside: Vec::new() }
+        Files { output: output.to_owned(), main: None, sidecars: Vec::new() }
     }
 
     /// Whether other files can be written next to it: not for a pipe or a device.
@@ -78,7 +78,7 @@ impl Files {
 
     /// Takes a file that was written, to be put in place with the others.
     pub(super) fn take(&mut self, file: Named) {
-        self.beside.push(file);
+        self.sidecars.push(file);
     }
 
     /// Writes a whole file next to it.
@@ -91,8 +91,8 @@ impl Files {
 
     /// Puts all in place, the main file last; returns the names of those next to it.
     pub(super) fn commit(self) -> Result<Vec<String>> {
-        let names = self.beside.iter().map(|file| file.path.display().to_string()).collect();
-        for file in self.beside.into_iter().chain(self.main) {
+        let names = self.sidecars.iter().map(|file| file.path.display().to_string()).collect();
+        for file in self.sidecars.into_iter().chain(self.main) {
             file.output.commit()?;
         }
         Ok(names)

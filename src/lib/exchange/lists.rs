@@ -2,10 +2,10 @@
 
 use super::{
     Export, Writer,
-    beside::Sample,
     ciff::{self, DocRecord, Header},
     files::{Files, Named},
     pisa,
+    sidecar::Sample,
     source::terms,
 };
 use crate::{

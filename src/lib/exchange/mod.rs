@@ -15,7 +15,6 @@
 //!
 //! The forms: `docs/formats.md`, "Sparse vectors as JSON" and the sections after it.
 
-mod beside;
 pub mod ciff;
 mod files;
 mod form;
@@ -27,6 +26,7 @@ mod quantize;
 pub mod read;
 mod rows;
 pub mod schema;
+mod sidecar;
 mod source;
 pub mod steps;
 
@@ -93,7 +93,7 @@ pub struct Exported {
     /// Weights that became 0 as whole numbers, and are left out.
     pub dropped: u64,
     /// Names of the files next to it.
-    pub beside: Vec<String>,
+    pub sidecars: Vec<String>,
 }
 
 /// Writes to `output`, and what belongs next to it where that is a file: `OUTPUT.export.json` (what it is
@@ -137,9 +137,9 @@ pub fn export(
     }
     let Writer { mut summary, sample, .. } = writer;
     if files.is_on_disk() {
-        plan.beside(source, &summary, sample.as_ref(), output, &mut files)?;
+        plan.put_sidecars(source, &summary, sample.as_ref(), output, &mut files)?;
     }
-    summary.beside = files.commit()?;
+    summary.sidecars = files.commit()?;
     Ok(summary)
 }
 
@@ -213,6 +213,6 @@ struct Writer<'a> {
     plan: &'a Export<'a>,
     extent: Extent,
     summary: Exported,
-    sample: Option<beside::Sample>,
+    sample: Option<sidecar::Sample>,
     each: &'a mut dyn FnMut(),
 }

@@ -1,6 +1,6 @@
 //! Exports that go row by row.
 
-use super::{Entry, Export, Number, Role, Source, Writer, beside::Sample, files::Files, lines};
+use super::{Entry, Export, Number, Role, Source, Writer, files::Files, lines, sidecar::Sample};
 use crate::{
     error::{Error, Result},
     vectors::Row,

@@ -210,7 +210,9 @@ fn fill<'a>(
 fn unnamed(name: &str) -> Error {
     let expected =
         "expected a model or a tokenizer, since the vectors do not say which model made them";
-    Error::Usage(format!("{name}: {expected}, found neither"))
+    Error::Usage(format!(
+        "{name}: {expected}, found neither; texts are encoded first, by l0-encode"
+    ))
 }
 
 /// Writes an index with the rows of all inputs after the documents of `index`, with its settings. The new

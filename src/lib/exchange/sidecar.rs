@@ -19,7 +19,7 @@ const SAMPLE_TERMS: usize = 3;
 
 impl Export<'_> {
     /// What is written next to the output.
-    pub(super) fn beside(
+    pub(super) fn put_sidecars(
         &self,
         source: &Source,
         summary: &Exported,
